@@ -1,0 +1,21 @@
+# Measure LoRA against QLoRA on this machine: fetch, tokenise, train, evaluate, summarise, draw.
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.summarize_runs.output.summary,
+        rules.draw_figures.output,

@@ -1,0 +1,46 @@
+# Perplexity over the validation split, in processes of their own.
+rule evaluate_adapter:
+    input:
+        training=rules.train_adapter.output.training,
+        adapter=rules.train_adapter.output.adapter,
+        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        model=rules.fetch_model.output.model,
+        tokens=rules.tokenize_data.output.validation,
+    output:
+        evaluation="results/runs/{run}/evaluation.json",
+        losses="results/runs/{run}/nll.parquet",
+    params:
+        job=lambda wc: job(
+            IDENTITY["evaluation"](wc.run), **settings.evaluation_request(STUDY, wc.run)
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/runs/{run}/evaluation.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/evaluate_adapter.py"
+
+
+rule evaluate_base:
+    input:
+        base=rules.prepare_base.output.base,
+        model=rules.fetch_model.output.model,
+        tokens=rules.tokenize_data.output.validation,
+    output:
+        evaluation="results/baselines/{precision}/evaluation.json",
+        losses="results/baselines/{precision}/nll.parquet",
+    params:
+        job=lambda wc: job(
+            IDENTITY["baseline"](wc.precision),
+            **settings.evaluation_request(STUDY, wc.precision),
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/baselines/{precision}/evaluation.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/evaluate_base.py"

@@ -1,0 +1,76 @@
+# What every run shares: the model, its bases, the examples and their tokens.
+rule fetch_model:
+    output:
+        model="resources/model.json",
+    params:
+        job=job(
+            IDENTITY["model"],
+            model=STUDY["model"],
+            tokenizer_model=settings.EMBEDDED_MODEL,
+            cache=str(CACHE),
+        ),
+    log:
+        "results/logs/fetch_model.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule prepare_base:
+    input:
+        model=rules.fetch_model.output.model,
+    output:
+        base="resources/bases/{precision}.json",
+    params:
+        job=lambda wc: job(
+            IDENTITY["base"](wc.precision),
+            precision=wc.precision,
+            cache=str(CACHE),
+            **settings.device_request(STUDY),
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/logs/prepare_base-{precision}.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/prepare_base.py"
+
+
+rule fetch_data:
+    input:
+        settings.data_files(STUDY),
+    output:
+        train="resources/examples/train.jsonl",
+        validation="resources/examples/validation.jsonl",
+        examples="resources/examples/examples.json",
+    params:
+        job=job(IDENTITY["data"], **settings.data_request(STUDY)),
+    log:
+        "results/logs/fetch_data.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/fetch_data.py"
+
+
+rule tokenize_data:
+    input:
+        model=rules.fetch_model.output.model,
+        train=rules.fetch_data.output.train,
+        validation=rules.fetch_data.output.validation,
+        examples=rules.fetch_data.output.examples,
+    output:
+        train="resources/tokens/train.parquet",
+        validation="resources/tokens/validation.parquet",
+        tokens="resources/tokens/tokens.json",
+    params:
+        job=job(IDENTITY["tokens"], **settings.tokens_request(STUDY)),
+    log:
+        "results/logs/tokenize_data.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/tokenize_data.py"

@@ -1,0 +1,67 @@
+# From records to a table and figures.
+EXPECTED = {
+    "trainings": [IDENTITY["training"](run) for run in RUNS],
+    "evaluations": [IDENTITY["evaluation"](run) for run in RUNS],
+    "baselines": [IDENTITY["baseline"](precision) for precision in PRECISIONS],
+}
+
+
+rule record_study:
+    # Named by its content: when Snakemake's own memory is lost, an edit still brings the summary to judge its rows.
+    output:
+        study=f"results/study/{digest(EXPECTED)[:16]}.json",
+    params:
+        job=job(digest(EXPECTED), config=STUDY),
+    log:
+        "results/logs/record_study.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/record_study.py"
+
+
+rule summarize_runs:
+    input:
+        trainings=expand("results/runs/{run}/training.json", run=RUNS),
+        evaluations=expand("results/runs/{run}/evaluation.json", run=RUNS),
+        baselines=expand(
+            "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
+        ),
+        study=rules.record_study.output.study,
+    output:
+        summary=report(
+            "results/summary.csv",
+            caption="../report/summary.rst",
+            category="Results",
+        ),
+    params:
+        job=job(CODE["summarize_runs"], expected=EXPECTED),
+    log:
+        "results/logs/summarize_runs.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/summarize_runs.py"
+
+
+rule draw_figures:
+    input:
+        summary=rules.summarize_runs.output.summary,
+    output:
+        report(
+            expand(
+                "results/figures/{name}.{kind}",
+                name=["memory_time", "perplexity_time", "perplexity_rank"],
+                kind=["png", "svg"],
+            ),
+            caption="../report/figures.rst",
+            category="Figures",
+        ),
+    params:
+        job=job(CODE["draw_figures"]),
+    log:
+        "results/logs/draw_figures.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/draw_figures.py"

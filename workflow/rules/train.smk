@@ -1,0 +1,21 @@
+# One job a configuration, with the accelerator to itself.
+rule train_adapter:
+    input:
+        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        tokens=rules.tokenize_data.output.train,
+    output:
+        training="results/runs/{run}/training.json",
+        history="results/runs/{run}/history.csv",
+        adapter=directory("results/runs/{run}/adapter"),
+    params:
+        job=lambda wc: job(
+            IDENTITY["training"](wc.run), **settings.training_request(STUDY, wc.run)
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/runs/{run}/training.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/train_adapter.py"

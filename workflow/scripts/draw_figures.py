@@ -1,0 +1,5 @@
+"""Draw the summary."""
+
+from frontier import supervise
+
+supervise.run("figures.run", snakemake)

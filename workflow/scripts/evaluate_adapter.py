@@ -1,0 +1,5 @@
+"""Evaluate one run's adapter."""
+
+from frontier import supervise
+
+supervise.run("evaluation.run", snakemake)

@@ -1,0 +1,5 @@
+"""Fetch the examples and split them."""
+
+from frontier import supervise
+
+supervise.run("prepare.fetch_data", snakemake)

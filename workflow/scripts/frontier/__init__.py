@@ -1,0 +1,1 @@
+"""Measure what LoRA and QLoRA cost, and what they buy, on the machine at hand."""

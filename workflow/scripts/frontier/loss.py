@@ -1,0 +1,64 @@
+"""Cross entropy over a vocabulary, a slice of tokens at a time.
+
+The logits of a batch are its largest tensor (tokens x vocabulary), and most trainers hold several copies. Here a
+slice's logits are made, turned into the loss and the hidden states' gradient at once, and thrown away.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from frontier.data import IGNORED
+from frontier.layers import dense_weight
+
+_SLICE_ELEMENTS = 2**25
+
+
+class _TokenLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, head, labels):
+        weight = dense_weight(head, hidden.dtype)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        wants_gradient = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if wants_gradient else None
+        rows = max(1, _SLICE_ELEMENTS // weight.shape[0])
+        for start in range(0, len(hidden), rows):
+            part = slice(start, start + rows)
+            target = labels[part, None]
+            logits = F.linear(hidden[part], weight).float()
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            losses[part] = (normaliser - logits.gather(1, target)).squeeze(1)
+            if wants_gradient:
+                probabilities = logits.sub_(normaliser).exp_()
+                probabilities.scatter_add_(1, target, probabilities.new_full(target.shape, -1.0))
+                torch.mm(probabilities.to(weight.dtype), weight, out=gradient[part])
+        if wants_gradient:
+            ctx.save_for_backward(gradient)
+        return losses
+
+    @staticmethod
+    def backward(ctx, incoming):
+        (gradient,) = ctx.saved_tensors
+        return (gradient * incoming[:, None]).to(gradient.dtype), None, None
+
+
+def token_losses(model, batch: dict) -> torch.Tensor:
+    """Negative log-likelihood in nats of each labelled token of one packed row, in order: (labelled tokens,) float32.
+
+    `batch` is what `packing.collate` makes. Positions without a label never reach the vocabulary projection. A head
+    that is more than a matrix (soft-capped or scaled logits) goes through the model's own code instead.
+    """
+    labels = batch["labels"][0, 1:]
+    kept = (labels != IGNORED).nonzero().squeeze(1)
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if _head_is_matrix(causal):
+        hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
+        return _TokenLoss.apply(hidden[0, kept], causal.get_output_embeddings(), labels[kept])
+    logits = causal(**inputs, attention_mask=None, use_cache=False, logits_to_keep=kept).logits[0]
+    return F.cross_entropy(logits.float(), labels[kept], reduction="none")
+
+
+def _head_is_matrix(model) -> bool:
+    reshaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+    head = model.get_output_embeddings()
+    return getattr(head, "bias", None) is None and not any(getattr(model.config, name, None) for name in reshaping)

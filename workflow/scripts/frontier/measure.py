@@ -1,0 +1,131 @@
+"""Clocks, memory and the machine they were read on."""
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import torch
+
+GIB = 2**30
+PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
+
+
+def physical_cores() -> int:
+    """The processor cores this process may use, hyper-threads not counted."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
+
+
+def open_device(name: str, cpu_threads: int | None) -> torch.device:
+    """The torch device of a config's `device`, with torch told its threads. `auto` is a GPU where there is one."""
+    torch.set_num_threads(cpu_threads or physical_cores())
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device("cuda", 0) if name.startswith("cuda") else torch.device(name)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that a clock read next has all of its work behind it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peaks(device: torch.device) -> None:
+    """Start the peaks that `read_peaks` reads afresh; on Linux that covers the resident set too."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def read_peaks(device: torch.device) -> dict:
+    """Peaks in GiB since `reset_peaks`: allocated, reserved, device-wide use now, resident set; None if not measured."""
+    peaks = {"allocated_gib": None, "reserved_gib": None, "device_gib": None, "host_gib": _resident_peak() / GIB}
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        peaks |= {
+            "allocated_gib": torch.cuda.max_memory_allocated(device) / GIB,
+            "reserved_gib": torch.cuda.max_memory_reserved(device) / GIB,
+            "device_gib": (total - free) / GIB,
+        }
+    return peaks
+
+
+class Phases:
+    """Seconds and peaks of each phase of a process, from its first instruction on."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.started_at = utc_now()
+        self.records = {"import": {"seconds": time.time() - psutil.Process().create_time()} | read_peaks(device)}
+
+    @contextmanager
+    def __call__(self, name: str):
+        reset_peaks(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.records[name] = {"seconds": time.perf_counter() - start} | read_peaks(self.device)
+
+
+def environment(device: torch.device) -> dict:
+    """What a reader must know to compare a record with another: machine, device, versions, code."""
+    record = {
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_threads": torch.get_num_threads(),
+        "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    if device.type == "cuda":
+        record["cuda"] = torch.version.cuda
+        record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
+        record["allocator"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
+    return record | _git_state()
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _resident_peak() -> int:
+    """The process's peak resident set in bytes: since the last reset on Linux, since its start elsewhere."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_state() -> dict:
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": git("rev-parse", "HEAD"), "git_clean": None if status is None else not status}

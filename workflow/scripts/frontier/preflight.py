@@ -1,0 +1,36 @@
+"""What a configuration asks of the machine, checked before any job starts and without loading torch."""
+
+import platform
+import shutil
+from pathlib import Path
+
+from frontier.errors import UserError
+
+
+def check_machine(config: dict, root: Path = Path("/")) -> None:
+    """Raise UserError, in one line, where a file, a folder or an accelerator that the configuration names is missing."""
+    for section, key in (("data", "train_file"), ("data", "validation_file")):
+        path = config[section].get(key)
+        if path and not Path(path).is_file():
+            raise UserError(f"config: {section}.{key}: got {path}, takes a file that exists")
+    folder = config["model"].get("path")
+    if folder and not (Path(folder) / "config.json").is_file():
+        raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")
+    count = cuda_devices(root)
+    name, _, index = config["device"].partition(":")
+    if name == "cuda" and int(index or 0) >= count:
+        raise UserError(f"config: device: got {config['device']}, takes a device that is there; found {count} GPU(s)")
+    if "int8" in config["precisions"] + [run.split("-")[0] for run in config["extra_runs"]] and (
+        config["device"] == "cpu" or not count
+    ):
+        raise UserError("config: precisions: got int8, takes it on a CUDA device alone")
+
+
+def cuda_devices(root: Path = Path("/")) -> int:
+    """How many NVIDIA GPUs the system shows: device files on Linux, one for WSL's shared device, none elsewhere."""
+    if platform.system() != "Linux":
+        return 0
+    files = [path for path in (root / "dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
+    if files:
+        return len(files)
+    return int((root / "dev" / "dxg").exists() and shutil.which("nvidia-smi") is not None)

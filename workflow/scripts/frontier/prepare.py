@@ -1,0 +1,48 @@
+"""The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
+
+from pathlib import Path
+
+from frontier import data, measure, models, records
+
+
+def fetch_model(job: dict) -> None:
+    request = job["request"]
+    record = models.fetch(request["model"], Path(request["cache"]), request["tokenizer_model"])
+    for warning in record["warnings"]:
+        print(f"warning: {warning}", flush=True)
+    records.write_json(job["output"]["model"], record)
+
+
+def prepare_base(job: dict) -> None:
+    request = job["request"]
+    device = measure.open_device(request["device"], request["cpu_threads"])
+    record = records.read_json(job["input"]["model"])
+    base = models.prepare_base(record, request["precision"], Path(request["cache"]), device)
+    records.write_json(job["output"]["base"], base)
+
+
+def fetch_data(job: dict) -> None:
+    request, outputs = job["request"], job["output"]
+    splits, counts = data.read_examples(request["data"])
+    for name, rows in splits.items():
+        data.write_lines(rows, outputs[name])
+    files = {name: records.file_digest(outputs[name]) for name in splits}
+    records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
+
+
+def tokenize_data(job: dict) -> None:
+    request, inputs, outputs = job["request"], job["input"], job["output"]
+    model = records.read_json(inputs["model"])
+    tokenizer, vocabulary = models.load_tokenizer(model), models.vocabulary_size(model)
+    record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
+    for name in ("train", "validation"):
+        rows = data.read_lines(inputs[name])
+        examples, counts = data.tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
+        data.write_tokens(examples, outputs[name])
+        record[name] = counts
+        print(
+            f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
+            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out",
+            flush=True,
+        )
+    records.write_json(outputs["tokens"], record)

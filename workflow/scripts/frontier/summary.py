@@ -1,0 +1,93 @@
+"""One row a run: what it cost and what it bought."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from frontier import records
+from frontier.errors import UserError
+
+COLUMNS = (
+    "run precision rank seed status perplexity eval_loss base_perplexity train_seconds load_seconds tokens_per_second "
+    "peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib peak_host_gib "
+    "trainable_parameters train_tokens steps final_train_loss device notes"
+).split()
+_FROM_TRAINING = (
+    "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
+    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss"
+).split()
+_COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps")
+
+
+def row(training: dict, evaluation: dict, baseline: dict) -> dict:
+    """A run's row from its records; what was not measured is None."""
+    request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
+    return {
+        **{key: request[key] for key in ("run", "precision", "rank", "seed")},
+        "status": cost["status"] if cost["status"] != "ok" else quality["status"],
+        "perplexity": quality["perplexity"],
+        "eval_loss": quality["eval_loss"],
+        "base_perplexity": baseline["outcome"]["perplexity"],
+        **{key: cost.get(key) for key in _FROM_TRAINING},
+        "device": training["environment"]["device"],
+    }
+
+
+def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict]) -> pd.DataFrame:
+    """All rows, sorted by precision, rank and seed, those of unlike machines or versions flagged in `notes`."""
+    by_precision = {record["request"]["name"]: record for record in baselines}
+    rows = []
+    for training, evaluation in zip(trainings, evaluations, strict=True):
+        rows.append(row(training, evaluation, by_precision[training["request"]["precision"]]))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame["notes"] = notes([training["environment"] for training in trainings])
+    frame = frame.astype({name: "Int64" for name in _COUNTS})
+    return frame.sort_values(["precision", "rank", "seed"], ignore_index=True)
+
+
+def notes(environments: list[dict]) -> list[str | None]:
+    """For each row, what of its surroundings is not what the most rows have; None where nothing is."""
+    facts = [
+        {"device": one["device"], "host": one["host"], "python": one["python"]} | one["packages"]
+        for one in environments
+    ]
+    unlike: list[list[str]] = [[] for _ in facts]
+    for name in facts[0]:
+        values = [fact[name] for fact in facts]
+        usual = max(values, key=values.count)
+        for remarks, value in zip(unlike, values, strict=True):
+            if value != usual:
+                remarks.append(f"{name} {value}, not {usual}")
+    return ["; ".join(remarks) or None for remarks in unlike]
+
+
+def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
+    """Raise UserError naming the records that were made under another configuration or other code."""
+    stale = [name for name, one, other in zip(names, found, expected, strict=True) if one != other]
+    if stale:
+        listed = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+        raise UserError(
+            f"summary: {listed}: recorded under another configuration or code, so the row is refused; "
+            f"make it again with snakemake -R {stale[0]}, or all of them with -F"
+        )
+
+
+def record_study(job: dict) -> None:
+    """Write the configuration that the results are made under; the one before it goes."""
+    path = Path(job["output"]["study"])
+    for other in path.parent.glob("*.json"):
+        other.unlink()
+    records.write_json(path, job["request"]["config"])
+
+
+def run(job: dict) -> None:
+    """Write results/summary.csv from the records of the job's runs and baselines."""
+    inputs, expected = job["input"], job["request"]["expected"]
+    kinds = ("trainings", "evaluations", "baselines")
+    loaded = {kind: [records.read_json(path) for path in inputs[kind]] for kind in kinds}
+    for kind in kinds:
+        refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
+    frame = table(*(loaded[kind] for kind in kinds))
+    records.write_text(job["output"]["summary"], frame.to_csv(index=False))
+    shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
+    print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)

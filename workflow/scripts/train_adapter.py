@@ -1,0 +1,5 @@
+"""Train one run's adapter."""
+
+from frontier import supervise
+
+supervise.run("training.run", snakemake)
