@@ -175,7 +175,7 @@ def _numbers(value, schema: dict):
 
 
 def _complete(value, schema: dict):
-    """`value` with the schema's defaults where a key is missing; an empty key takes them too, unless it may be empty."""
+    """`value` with the schema's defaults where a key is missing, or empty and not allowed to be."""
     if not isinstance(value, dict):
         return value
     result = dict(value)

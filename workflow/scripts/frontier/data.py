@@ -95,7 +95,8 @@ def read_lines(path: str, question_column: str = "question", answer_column: str 
 
 def _example(row, question_column: str, answer_column: str, where: str) -> dict:
     if not isinstance(row, dict):
-        raise UserError(f"{where}: takes an object with {question_column} and {answer_column}, got {type(row).__name__}")
+        kind = type(row).__name__
+        raise UserError(f"{where}: takes an object with {question_column} and {answer_column}, got {kind}")
     for column in (question_column, answer_column):
         value = row.get(column)
         if not isinstance(value, str) or not value.strip():

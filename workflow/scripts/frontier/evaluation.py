@@ -49,7 +49,7 @@ def run(job: dict) -> None:
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device = measure.open_device(request["device"], request["cpu_threads"])
     phases = measure.Phases(device)
-    record = {"digest": job["digest"], "request": request, "outcome": {"status": "ok", "perplexity": None, "eval_loss": None}}
+    outcome = {"status": "ok", "perplexity": None, "eval_loss": None}
     losses = pd.DataFrame({"nll": [], "tokens": []})
     if not records.read_json(inputs["model"])["architecture_only"]:
         # TF32 would round the float32 products to ten bits.
@@ -62,10 +62,14 @@ def run(job: dict) -> None:
             layers.compute_in(model, models.DTYPES[request["compute_dtype"]]).eval()
         with phases("evaluate"):
             losses = example_losses(model, examples, request["batch_size"], device, _progress(request, len(examples)))
-        record["outcome"] = quality(losses)
-    record["outcome"]["phases"] = phases.records
-    record["environment"] = measure.environment(device)
+        outcome = quality(losses)
     losses.to_parquet(outputs["losses"])
+    record = {
+        "digest": job["digest"],
+        "request": request,
+        "outcome": outcome | {"phases": phases.records},
+        "environment": measure.environment(device),
+    }
     records.write_json(outputs["evaluation"], record)
 
 

@@ -184,6 +184,12 @@ def _label_ends(axes, ends: list[tuple]) -> None:
         placed = max(y, placed + height)
         offset = (placed - y) / axes.figure.dpi * 72
         axes.annotate(
-            text, (1, value), (6, offset), xycoords=("axes fraction", "data"), textcoords="offset points",
-            color=colour, va="center", annotation_clip=False,
+            text,
+            (1, value),
+            (6, offset),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            annotation_clip=False,
         )

@@ -33,9 +33,10 @@ def collate(examples: list[dict]) -> dict:
 def packed_attention(
     module, query, key, value, attention_mask, scaling=None, dropout=0.0, lengths=None, sliding_window=None, **kwargs
 ):
-    """Causal attention within each example of a packed row; (1, heads, tokens, head_dim) -> (1, tokens, heads, head_dim).
+    """Causal attention within each example of a packed row.
 
-    Follows the contract of transformers' AttentionInterface. `lengths` comes through the model's keyword arguments.
+    query, key, value: (1, heads, tokens, head_dim); the result: (1, tokens, heads, head_dim). Follows the
+    contract of transformers' AttentionInterface; `lengths` comes through the model's keyword arguments.
     """
     if lengths is None or attention_mask is not None or not sum(lengths) == query.shape[2] == key.shape[2]:
         raise ValueError("packed attention takes the examples' lengths, no mask and no cache")

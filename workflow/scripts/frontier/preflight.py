@@ -8,7 +8,7 @@ from frontier.errors import UserError
 
 
 def check_machine(config: dict, root: Path = Path("/")) -> None:
-    """Raise UserError, in one line, where a file, a folder or an accelerator that the configuration names is missing."""
+    """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing."""
     for section, key in (("data", "train_file"), ("data", "validation_file")):
         path = config[section].get(key)
         if path and not Path(path).is_file():

@@ -41,7 +41,7 @@ def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict])
         rows.append(row(training, evaluation, by_precision[training["request"]["precision"]]))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     frame["notes"] = notes([training["environment"] for training in trainings])
-    frame = frame.astype({name: "Int64" for name in _COUNTS})
+    frame = frame.astype(dict.fromkeys(_COUNTS, "Int64"))
     return frame.sort_values(["precision", "rank", "seed"], ignore_index=True)
 
 

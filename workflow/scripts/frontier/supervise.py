@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def run(function: str, snakemake) -> None:
-    """Run `frontier.<function>(job)`, named MODULE.FUNCTION, in a new process; end this one with one line where that fails.
+    """Run `frontier.<function>(job)`, named MODULE.FUNCTION, in a new process; where it fails, end with one line.
 
     `snakemake` is what Snakemake gives a script. The job is plain data: `digest`, `request`, `input`, `output`. What
     the process prints goes to the terminal and the log; what it writes to standard error goes to the log alone.

@@ -1,0 +1,50 @@
+# Each target first builds the environment it needs, from the pins in envs/.
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
+
+.PHONY: summary test lint status pins clean
+.DEFAULT_GOAL := summary
+
+summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
+	snakemake --cores 1 results/summary.csv
+	snakemake --cores 1
+
+test: .venv/tests.done  ## the whole test suite
+	pytest
+
+lint: .venv/tests.done  ## ruff and snakemake --lint
+	ruff check .
+	ruff format --check .
+	snakemake --lint
+
+status: .venv/workflow.done  ## the runs that have finished so far
+	@PYTHONPATH=workflow/scripts python -m frontier.status
+
+pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
+	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
+	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt) > envs/constraints.txt
+
+clean:  ## delete results and what they were made from; the environment stays
+	@du -sh results resources .snakemake 2>/dev/null | sed 's/^/freeing /' || true
+	@find results -mindepth 1 ! -name README.md -delete 2>/dev/null || true
+	@rm -rf resources .snakemake
+
+.venv/created.done:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or later is needed; name it: make PYTHON=python3.12"; exit 1; }
+	@command -v cc >/dev/null || { echo "error: a C compiler (cc) is needed: install gcc or clang"; exit 1; }
+	@$(PYTHON) -c 'import os, sysconfig as s; os.stat(os.path.join(s.get_paths()["include"], "Python.h"))' 2>/dev/null || \
+	  { echo "error: Python's headers are needed: install python3-dev"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/workflow.done: .venv/created.done envs/workflow.txt envs/constraints.txt
+	$(INSTALL) -r envs/workflow.txt
+	@touch $@
+
+.venv/tests.done: .venv/workflow.done envs/tests.txt
+	$(INSTALL) -r envs/tests.txt
+	@touch $@

@@ -1,0 +1,111 @@
+"""Studies on a tiny model, each in a copy of the workflow of its own, run through Snakemake as a user would."""
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
+
+
+@dataclass
+class Study:
+    """A copy of the project in a folder of its own, on the tiny model and six runs that take a second each."""
+
+    folder: Path
+
+    @property
+    def config(self) -> dict:
+        return yaml.safe_load((self.folder / "config/config.yaml").read_text("utf-8"))
+
+    def configure(self, **changes) -> None:
+        """Set top-level keys of the configuration; a dict is merged into the section that is there."""
+        config = self.config
+        for key, value in changes.items():
+            merge = isinstance(value, dict) and isinstance(config.get(key), dict)
+            config[key] = config[key] | value if merge else value
+        (self.folder / "config/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file of the copy; a text that is not there fails the test."""
+        file = self.folder / path
+        text = file.read_text("utf-8")
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "snakemake", *arguments]
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=600)
+
+    def run(self, *targets: str) -> subprocess.CompletedProcess:
+        """Run targets (default: all) and see them succeed."""
+        done = self.snakemake("--cores", "1", *targets)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def plan(self, *arguments: str) -> dict[str, list[str]]:
+        """What `snakemake -n` would run: for each rule but `all`, its wildcards' values, sorted."""
+        done = self.snakemake("-n", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        planned: dict[str, list[str]] = {}
+        for block in re.split(r"^\[.*\]$", done.stdout + done.stderr, flags=re.MULTILINE):
+            rule = re.search(r"^(?:local)?rule (\w+):", block, flags=re.MULTILINE)
+            wildcards = re.search(r"wildcards: \w+=(\S+)", block)
+            if rule and rule[1] != "all":
+                planned.setdefault(rule[1], []).append(wildcards[1] if wildcards else "")
+        return {rule: sorted(values) for rule, values in planned.items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    return tiny.write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def new_study(tmp_path_factory, tiny_model):
+    """A function that makes a fresh Study, with changes to its configuration."""
+
+    def make(**changes) -> Study:
+        folder = tmp_path_factory.mktemp("study")
+        for name in COPIED:
+            source = ROOT / name
+            ignore = shutil.ignore_patterns("__pycache__")
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=ignore)
+            else:
+                shutil.copy(source, folder / name)
+        tiny.write_sums(folder / "train.jsonl", count=40, seed=0)
+        tiny.write_sums(folder / "validation.jsonl", count=12, seed=9)
+        study = Study(folder)
+        study.configure(
+            model=None, data=None, ranks=[2, 4, 8], steps=4, batch_size=4, learning_rate=1e-2, cpu_threads=1
+        )
+        study.configure(
+            model={"source": "path", "path": str(tiny_model)},
+            data={
+                "source": "jsonl",
+                "train_file": "train.jsonl",
+                "validation_file": "validation.jsonl",
+                "template": "Question: {question}\nAnswer: ",
+                "max_length": 128,
+            },
+        )
+        study.configure(**changes)
+        return study
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_study(new_study) -> Study:
+    """A study whose every target is made; tests look at it and leave it as it is."""
+    study = new_study()
+    study.run()
+    return study

@@ -1,0 +1,75 @@
+"""The fused LoRA layer against PEFT's own arithmetic."""
+
+import bitsandbytes as bnb
+import pytest
+import torch
+from frontier import layers
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, quantized: bool):
+        super().__init__()
+        make = (lambda i, o: bnb.nn.Linear4bit(i, o, bias=True, quant_type="nf4")) if quantized else nn.Linear
+        self.embedding = nn.Embedding(50, 64)
+        self.norm = nn.LayerNorm(64)
+        self.first, self.second = make(64, 128), make(128, 64)
+
+    def get_input_embeddings(self):
+        return self.embedding
+
+    def forward(self, ids):
+        return self.second(torch.tanh(self.first(self.norm(self.embedding(ids)))))
+
+
+def adapted(quantized: bool, dropout: float = 0.0):
+    torch.manual_seed(0)
+    block = Block(quantized).requires_grad_(False).to("cpu")
+    model = get_peft_model(
+        block, LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=["first", "second"])
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+    return model
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_losses_and_gradients_are_pefts(quantized):
+    ids = torch.randint(0, 50, (3, 7))
+    results = []
+    for fused in (False, True):
+        model = adapted(quantized)
+        if fused:
+            layers.compute_in(model.base_model, torch.float32)
+        loss = model(ids).square().mean()
+        loss.backward()
+        results.append([loss, *(p.grad for p in model.parameters() if p.requires_grad)])
+    assert len(results[0]) == 5
+    for plain, fused in zip(*results, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_dropout_draws_what_peft_draws():
+    ids = torch.randint(0, 50, (3, 7))
+    losses = []
+    for fused in (False, True):
+        model = adapted(False, dropout=0.3).train()
+        if fused:
+            layers.compute_in(model.base_model, torch.float32)
+        torch.manual_seed(1)
+        loss = model(ids).square().mean()
+        loss.backward()
+        losses.append([loss, *(p.grad for p in model.parameters() if p.requires_grad)])
+    for plain, fused in zip(*losses, strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-5, atol=1e-7)
+
+
+def test_stored_precision_stays_and_products_are_float32():
+    model = adapted(False).half()
+    layers.compute_in(model.base_model, torch.float32)
+    output = model(torch.randint(0, 50, (2, 5)))
+    assert output.dtype == torch.float32
+    assert model.base_model.model.first.base_layer.weight.dtype == torch.float16
