@@ -48,7 +48,7 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def read_peaks(device: torch.device) -> dict:
-    """GiB since `reset_peaks`: peaks allocated, reserved and resident, and the device's use now; None if not measured."""
+    """Peaks in GiB since `reset_peaks` (and the device's use now); None for what cannot be measured here."""
     peaks = {"allocated_gib": None, "reserved_gib": None, "device_gib": None, "host_gib": _resident_peak() / GIB}
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
