@@ -110,8 +110,6 @@ def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, f
         weight_decay=settings["weight_decay"],
         max_grad_norm=settings["max_grad_norm"],
         optim=settings["optimizer"],
-        gradient_checkpointing=settings["gradient_checkpointing"],
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         logging_steps=settings["logging_steps"],
         logging_nan_inf_filter=False,
         seed=request["seed"],
@@ -139,6 +137,8 @@ def run(job: dict) -> None:
         model = models.load(records.read_json(inputs["base"]), device)
         model = build_adapter(model, request["lora"], request["rank"], request["seed"])
         layers.compute_in(model, dtype)
+        if request["training"]["gradient_checkpointing"]:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     clock = Clock(request["run"], device)
     arguments = trainer_arguments(request, device, dtype, Path(outputs["adapter"]).parent)
     with phases("train"):
@@ -151,7 +151,7 @@ def run(job: dict) -> None:
         "digest": job["digest"],
         "request": request,
         "outcome": outcome(clock, phases, model),
-        "environment": measure.environment(device) | {"started_at": phases.started_at, "ended_at": measure.utc_now()},
+        "environment": measure.environment(device, phases.started_at),
     }
     records.write_json(outputs["training"], record)
 
