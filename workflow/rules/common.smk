@@ -15,8 +15,6 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-# Shared by every study, whatever its --directory: a base model is fetched and converted once.
-CACHE = Path(workflow.basedir) / "resources" / "cache"
 CODE = {path.stem: code_digest(path.stem) for path in SCRIPTS.glob("*.py")}
 IDENTITY = settings.identities(STUDY, CODE)
 RUNS = settings.runs(STUDY)

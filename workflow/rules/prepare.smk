@@ -7,7 +7,6 @@ rule fetch_model:
             IDENTITY["model"],
             model=STUDY["model"],
             tokenizer_model=settings.EMBEDDED_MODEL,
-            cache=str(CACHE),
         ),
     log:
         "results/logs/fetch_model.log",
@@ -26,7 +25,6 @@ rule prepare_base:
         job=lambda wc: job(
             IDENTITY["base"](wc.precision),
             precision=wc.precision,
-            cache=str(CACHE),
             **settings.device_request(STUDY),
         ),
     resources:

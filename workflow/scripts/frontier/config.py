@@ -5,6 +5,7 @@ import difflib
 import itertools
 import json
 import re
+from math import isfinite
 from pathlib import Path
 
 import jsonschema
@@ -26,10 +27,17 @@ EMBEDDED_MODEL = {
     "file_sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 }
 _SECTIONS = ("model", "data")
+# YAML's .nan and .inf are no numbers that a training could use.
+_Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "number", lambda checker, value: checker.is_type(value, "integer") or (type(value) is float and isfinite(value))
+    ),
+)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRAINING = (
     "learning_rate schedule warmup_steps steps epochs batch_size micro_batch_size weight_decay max_grad_norm optimizer "
-    "gradient_checkpointing logging_steps"
+    "gradient_checkpointing fused_kernels cuda_graphs logging_steps"
 ).split()
 _TOKENS = ("template", "max_length")
 
@@ -40,7 +48,7 @@ def resolve(config: dict) -> dict:
     for section in _SECTIONS:
         schema["properties"][section] = _section_schema(section, config.get(section))
     resolved = _complete(_numbers(config, schema), schema)
-    errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(resolved), key=lambda error: list(error.path))
+    errors = sorted(_Validator(schema).iter_errors(resolved), key=lambda error: list(error.path))
     if errors:
         raise UserError(_explain(errors[0], schema))
     _check_together(resolved)

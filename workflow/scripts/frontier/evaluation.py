@@ -68,7 +68,7 @@ def run(job: dict) -> None:
         "digest": job["digest"],
         "request": request,
         "outcome": outcome | {"phases": phases.records},
-        "environment": measure.environment(device),
+        "environment": measure.environment(device, phases.started_at),
     }
     records.write_json(outputs["evaluation"], record)
 

@@ -77,8 +77,8 @@ class Phases:
         self.records[name] = {"seconds": time.perf_counter() - start} | read_peaks(self.device)
 
 
-def environment(device: torch.device) -> dict:
-    """What a reader must know to compare a record with another: machine, device, versions, code."""
+def environment(device: torch.device, started_at: str) -> dict:
+    """What a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
     record = {
         "host": socket.gethostname(),
         "os": platform.platform(),
@@ -92,7 +92,7 @@ def environment(device: torch.device) -> dict:
         record["cuda"] = torch.version.cuda
         record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
         record["allocator"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
-    return record | _git_state()
+    return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
 
 
 def utc_now() -> str:

@@ -19,22 +19,24 @@ from frontier.packing import ATTENTION
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 QUANTIZED = ("nf4", "fp4", "int8")
+# Beside the code, not the results: studies in other folders share what was fetched and converted once.
+CACHE = Path(__file__).parents[3] / "resources" / "cache"
 _SHARD_BYTES = 2 * 2**30
 
 
-def fetch(model: dict, cache: Path, tokenizer_model: dict) -> dict:
+def fetch(model: dict, tokenizer_model: dict) -> dict:
     """Make the model of a config's `model` section present as a folder, and return its record.
 
     The record has `folder`, `files` (SHA-256 by name), `digest` over those, `architecture_only`, `tokenizer` (a
-    folder) and the source as it was asked for. `tokenizer_model` is the model that lends its tokenizer to one
-    without any. Raises UserError where the source cannot be had.
+    folder) and the source as it was asked for; folders of the cache are relative to it, so that it can be moved.
+    `tokenizer_model` lends its tokenizer to a model without any. Raises UserError where the source cannot be had.
     """
     source = model["source"]
     if source == "path":
         folder = Path(model["path"]).resolve()
     else:
-        folder = _cached(cache / "models" / records.digest(model)[:16], lambda into: _BUILDERS[source](model, into))
-    files = {path.name: records.file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+        folder = _cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
+    files = {path.name: records.file_digest(path) for path in sorted((CACHE / folder).iterdir()) if path.is_file()}
     record = {
         "source": model,
         "folder": str(folder),
@@ -45,11 +47,11 @@ def fetch(model: dict, cache: Path, tokenizer_model: dict) -> dict:
         "warnings": _warnings(model),
     }
     if record["architecture_only"]:
-        record["tokenizer"] = fetch(tokenizer_model, cache, tokenizer_model)["folder"]
+        record["tokenizer"] = fetch(tokenizer_model, tokenizer_model)["folder"]
     return record
 
 
-def prepare_base(record: dict, precision: str, cache: Path, device: torch.device) -> dict:
+def prepare_base(record: dict, precision: str, device: torch.device) -> dict:
     """Convert a fetched model to what `load` needs for `precision`, once; the record of the result.
 
     16- and 32-bit bases are the model's own folder, cast while loading. A quantised base is written to the cache, so
@@ -60,14 +62,14 @@ def prepare_base(record: dict, precision: str, cache: Path, device: torch.device
 
     def quantize(into: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
-            record["folder"],
+            CACHE / record["folder"],
             dtype=torch.float16,
             quantization_config=quantization(precision),
             device_map={"": device},
         )
         model.save_pretrained(into)
 
-    folder = _cached(cache / "bases" / f"{record['digest'][:16]}-{precision}", quantize)
+    folder = _cached(f"bases/{record['digest'][:16]}-{precision}", quantize)
     return {"folder": str(folder), "precision": precision, "digest": record["digest"]}
 
 
@@ -75,21 +77,21 @@ def load(base: dict, device: torch.device):
     """The base model of a `prepare_base` record on `device`, frozen, its attention the packed one."""
     dtype = STORED.get(base["precision"], torch.float16)
     model = AutoModelForCausalLM.from_pretrained(
-        base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
+        CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
     )
     return model.requires_grad_(False)
 
 
 def load_tokenizer(record: dict):
     """The tokenizer of a fetched model; one that names no end of sequence raises UserError."""
-    tokenizer = AutoTokenizer.from_pretrained(record["tokenizer"])
+    tokenizer = AutoTokenizer.from_pretrained(CACHE / record["tokenizer"])
     if tokenizer.eos_token_id is None:
         raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
     return tokenizer
 
 
 def vocabulary_size(record: dict) -> int:
-    return AutoConfig.from_pretrained(record["folder"]).get_text_config().vocab_size
+    return AutoConfig.from_pretrained(CACHE / record["folder"]).get_text_config().vocab_size
 
 
 def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:
@@ -118,8 +120,9 @@ def quantization(precision: str) -> BitsAndBytesConfig:
     )
 
 
-def _cached(folder: Path, build) -> Path:
-    """`folder`, filled by `build(partial)` unless it is there; safe against other processes and against kills."""
+def _cached(name: str, build) -> str:
+    """`name` of a folder in the cache, filled by `build(partial)` unless it is there; safe against rivals and kills."""
+    folder = CACHE / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
@@ -128,7 +131,7 @@ def _cached(folder: Path, build) -> Path:
                 target.mkdir()
                 build(target)
                 target.rename(folder)
-    return folder
+    return name
 
 
 def _fetch_package(model: dict, into: Path) -> None:

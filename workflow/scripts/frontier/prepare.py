@@ -1,13 +1,11 @@
 """The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
 
-from pathlib import Path
-
 from frontier import data, measure, models, records
 
 
 def fetch_model(job: dict) -> None:
     request = job["request"]
-    record = models.fetch(request["model"], Path(request["cache"]), request["tokenizer_model"])
+    record = models.fetch(request["model"], request["tokenizer_model"])
     for warning in record["warnings"]:
         print(f"warning: {warning}", flush=True)
     records.write_json(job["output"]["model"], record)
@@ -17,7 +15,7 @@ def prepare_base(job: dict) -> None:
     request = job["request"]
     device = measure.open_device(request["device"], request["cpu_threads"])
     record = records.read_json(job["input"]["model"])
-    base = models.prepare_base(record, request["precision"], Path(request["cache"]), device)
+    base = models.prepare_base(record, request["precision"], device)
     records.write_json(job["output"]["base"], base)
 
 

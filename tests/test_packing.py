@@ -1,0 +1,120 @@
+"""Packed rows against examples taken one by one, with transformers' own attention and loss as the reference."""
+
+import pytest
+import torch
+from frontier import data, layers, packing
+from frontier.errors import UserError
+from frontier.loss import token_losses
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+ARCHITECTURES = {
+    "llama": {},
+    "mistral": {"sliding_window": 64},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "gemma2": {"head_dim": 8, "final_logit_softcapping": 30.0, "attn_logit_softcapping": None, "sliding_window": 64},
+    "granite": {"logits_scaling": 4.0},
+}
+
+
+def make_model(kind: str, attention: str):
+    from transformers import AutoConfig
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=100,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        **ARCHITECTURES[kind],
+    )
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).requires_grad_(False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(5)
+    model = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(0, 0.1)
+    return model
+
+
+@pytest.fixture
+def examples():
+    draw = torch.Generator().manual_seed(3)
+    rows = []
+    for length, prompt in ((9, 3), (21, 10), (1, 0), (14, 13), (30, 2)):
+        ids = torch.randint(1, 100, (length,), generator=draw).tolist()
+        rows.append({"input_ids": ids, "labels": [data.IGNORED] * max(prompt, 1) + ids[max(prompt, 1) :]})
+    return rows
+
+
+def gradients(model) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_losses_and_gradients_are_those_of_single_examples(kind, examples):
+    """The reference is each example alone, through transformers' eager attention, full logits and cross entropy."""
+    reference = make_model(kind, "eager")
+    expected = []
+    for example in examples:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])
+        logits = reference(input_ids=ids, use_cache=False).logits[0, :-1]
+        kept = labels[1:] != data.IGNORED
+        expected.append(torch.nn.functional.cross_entropy(logits[kept], labels[1:][kept], reduction="none"))
+    torch.cat(expected).mean().backward()
+
+    packed = layers.compute_in(make_model(kind, packing.ATTENTION), torch.float32)
+    losses = token_losses(packed, packing.collate(examples))
+    losses.mean().backward()
+    torch.testing.assert_close(losses, torch.cat(expected), rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(gradients(packed), gradients(reference), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_slices_of_the_vocabulary_change_nothing(examples, monkeypatch):
+    results = []
+    for elements in (2**25, 150):
+        monkeypatch.setattr("frontier.loss._SLICE_ELEMENTS", elements)
+        model = layers.compute_in(make_model("llama", packing.ATTENTION), torch.float32)
+        loss = token_losses(model, packing.collate(examples)).mean()
+        loss.backward()
+        results.append([loss, *gradients(model)])
+    for whole, sliced in zip(*results, strict=True):
+        torch.testing.assert_close(sliced, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_mask_of_ones_changes_nothing_and_a_cache_is_refused(examples):
+    """With transformers' own attention either lets examples see each other in silence."""
+    model = make_model("llama", packing.ATTENTION)
+    batch = packing.collate(examples)
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    without = model(**inputs, attention_mask=None, use_cache=False).logits
+    with_ones = model(**inputs, attention_mask=torch.ones_like(inputs["input_ids"]), use_cache=False).logits
+    torch.testing.assert_close(with_ones, without, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="lengths"):
+        model(input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False)
+    cached = model(**packing.collate(examples[:1]) | {"labels": None}, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="no cache"):
+        model(**inputs, past_key_values=cached, use_cache=True)
+
+
+def test_example_longer_than_the_attention_window_is_refused():
+    model = make_model("mistral", packing.ATTENTION)
+    long = {"input_ids": [1] * 65, "labels": [data.IGNORED] + [1] * 64}
+    with pytest.raises(UserError, match="64"):
+        token_losses(model, packing.collate([long]))
+
+
+def test_collate_adds_no_mask(examples):
+    batch = packing.collate(examples)
+    assert set(batch) == {"input_ids", "labels", "position_ids", "lengths"}
+    assert batch["position_ids"][0, :10].tolist() == [*range(9), 0]
+    assert batch["lengths"] == [9, 21, 1, 14, 30]

@@ -1,0 +1,189 @@
+"""Real trainings of the tiny model in this process: what must not move a result, and what must."""
+
+import copy
+import math
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from frontier import config, data, evaluation, models, prepare, records, training
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+SETTINGS = {
+    "precisions": ["fp32"],
+    "steps": 6,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "cpu_threads": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory, tiny_model):
+    """The tiny model's bases and tokens, made by the workflow's own jobs."""
+    folder = tmp_path_factory.mktemp("material")
+    files = {
+        name: str(tiny.write_sums(folder / f"{name}.jsonl", 40, seed))
+        for name, seed in [("train", 0), ("validation", 9)]
+    }
+    study = config.resolve(
+        {
+            "model": {"source": "path", "path": str(tiny_model)},
+            "data": {"source": "jsonl", "train_file": files["train"], "validation_file": files["validation"]},
+            **SETTINGS,
+        }
+    )
+    paths = {"model": str(folder / "model.json"), "tokens": str(folder / "tokens.json")}
+    prepare.fetch_model(
+        {"request": {"model": study["model"], "tokenizer_model": config.EMBEDDED_MODEL}, "output": paths}
+    )
+    for precision in ("fp32", "fp16", "bf16", "nf4", "fp4"):
+        paths[precision] = str(folder / f"{precision}.json")
+        request = {"precision": precision, **config.device_request(study)}
+        prepare.prepare_base({"request": request, "input": paths, "output": {"base": paths[precision]}})
+    for name in ("train", "validation"):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        rows = data.read_lines(files[name])
+        examples, _ = data.tokenize(rows, tokenizer, "Question: {question}\nAnswer: ", 128, 300)
+        data.write_tokens(examples, str(folder / f"{name}.parquet"))
+        paths[name] = str(folder / f"{name}.parquet")
+    return study, paths
+
+
+def train(material, folder, run="fp32-r4-s0", **changes):
+    """Train one run; its record, its history and its adapter's folder."""
+    study, paths = material
+    study = copy.deepcopy(study)
+    for key, value in changes.items():
+        study[key] = study[key] | value if isinstance(value, dict) else value
+    request = config.training_request(study, run)
+    outputs = {name: str(folder / file) for name, file in FILES.items()}
+    inputs = {"base": paths[request["precision"]], "tokens": paths["train"]}
+    training.run({"digest": "", "request": request, "input": inputs, "output": outputs})
+    return records.read_json(outputs["training"]), pd.read_csv(outputs["history"]), folder / "adapter"
+
+
+FILES = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
+
+
+def evaluate(material, folder, adapter=None, precision="fp32", **changes):
+    study, paths = material
+    study = copy.deepcopy(study)
+    study["evaluation"] |= changes
+    folder.mkdir(exist_ok=True)
+    inputs = {"base": paths[precision], "model": paths["model"], "tokens": paths["validation"]}
+    outputs = {"evaluation": str(folder / "evaluation.json"), "losses": str(folder / "nll.parquet")}
+    request = config.evaluation_request(study, precision)
+    inputs |= {"adapter": str(adapter)} if adapter else {}
+    evaluation.run({"digest": "", "request": request, "input": inputs, "output": outputs})
+    return records.read_json(outputs["evaluation"])["outcome"], pd.read_parquet(outputs["losses"])
+
+
+def weights(adapter) -> dict[str, torch.Tensor]:
+    return load_file(adapter / "adapter_model.safetensors")
+
+
+def test_micro_batches_do_not_change_the_loss_curve(material, tmp_path):
+    _, whole, _ = train(material, tmp_path / "a", micro_batch_size=8)
+    _, parts, _ = train(material, tmp_path / "b", micro_batch_size=2)
+    assert len(whole) == 6
+    assert whole["loss"].nunique() == 6
+    assert (whole["loss"] - parts["loss"]).abs().max() < 1e-4
+    assert list(whole["tokens"]) == list(parts["tokens"])
+
+
+def test_gradient_checkpointing_changes_nothing(material, tmp_path):
+    _, plain, _ = train(material, tmp_path / "a", lora={"dropout": 0.1})
+    _, recomputed, _ = train(material, tmp_path / "b", lora={"dropout": 0.1}, gradient_checkpointing=True)
+    assert (plain["loss"] - recomputed["loss"]).abs().max() < 1e-5
+
+
+def test_same_seed_gives_the_same_bits_and_another_does_not(material, tmp_path):
+    adapters = []
+    for name, run in (("a", "fp32-r4-s0"), ("b", "fp32-r4-s0"), ("c", "fp32-r4-s1")):
+        adapters.append(weights(train(material, tmp_path / name, run, lora={"dropout": 0.1})[2]))
+    first, again, other = adapters
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "nf4", "fp4"])
+def test_training_loss_falls_and_adapters_are_float32(material, tmp_path, precision):
+    """In NF4 above all: a packed layer would train on and learn nothing."""
+    _, history, adapter = train(material, tmp_path / "run", f"{precision}-r4-s0", steps=20)
+    assert history["loss"].tail(4).mean() < history["loss"].head(2).mean() - 0.3
+    assert {tensor.dtype for tensor in weights(adapter).values()} == {torch.float32}
+    base, _ = evaluate(material, tmp_path / "base", precision=precision)
+    tuned, _ = evaluate(material, tmp_path / "tuned", adapter, precision)
+    assert tuned["perplexity"] < 0.9 * base["perplexity"]
+
+
+def test_first_loss_is_transformers_own(material, tmp_path, tiny_model):
+    """The first step's loss, before any update, against transformers' padded forward and its own loss."""
+    _, history, _ = train(material, tmp_path / "run", batch_size=40, steps=1)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    summed = tokens = 0
+    for example in data.load_tokens(material[1]["train"]):
+        count = sum(label != data.IGNORED for label in example["labels"])
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([example["input_ids"]]), labels=torch.tensor([example["labels"]])).loss
+        summed, tokens = summed + float(loss) * count, tokens + count
+    assert history["loss"][0] == pytest.approx(summed / tokens, rel=1e-5)
+
+
+def test_adapter_loads_with_peft_and_gives_the_recorded_perplexity(material, tmp_path, tiny_model):
+    _, _, adapter = train(material, tmp_path / "run")
+    outcome, losses = evaluate(material, tmp_path / "evaluation", adapter)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), adapter)
+    summed = []
+    for example in data.load_tokens(material[1]["validation"]):
+        count = sum(label != data.IGNORED for label in example["labels"])
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([example["input_ids"]]), labels=torch.tensor([example["labels"]])).loss
+        summed.append((float(loss) * count, count))
+    reference = math.exp(sum(nll for nll, _ in summed) / sum(count for _, count in summed))
+    assert outcome["perplexity"] == pytest.approx(reference, rel=1e-5)
+    assert list(losses["tokens"]) == [count for _, count in summed]
+    assert list(losses["nll"]) == pytest.approx([nll for nll, _ in summed], rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
+def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, precision):
+    found = [
+        evaluate(material, tmp_path / str(size), precision=precision, batch_size=size)[0]["perplexity"]
+        for size in (1, 4, 7, 40)
+    ]
+    assert max(found) / min(found) - 1 < 1e-5
+
+
+def test_clock_and_counts_are_the_steps_alone(material, tmp_path):
+    record, history, _ = train(material, tmp_path / "run", epochs=2, steps=None)
+    outcome = record["outcome"]
+    tokens = sum(len(example["input_ids"]) for example in data.load_tokens(material[1]["train"]))
+    assert outcome["train_tokens"] == 2 * tokens
+    assert outcome["steps"] == 10 == history["step"].iloc[-1]
+    assert 0 < outcome["train_seconds"] <= outcome["phases"]["train"]["seconds"]
+    assert outcome["train_seconds"] == pytest.approx(history["seconds"].iloc[-1])
+    assert outcome["memory_metric"] == "host_rss"
+    assert outcome["peak_allocated_gib"] is None
+    rank, layers = 4, 2
+    shapes = [(32, 32), (32, 16), (32, 16), (32, 32), (32, 64), (32, 64), (64, 32)]
+    assert outcome["trainable_parameters"] == layers * rank * sum(i + o for i, o in shapes)
+
+
+def test_alpha_rules(material):
+    study, _ = material
+    assert config.training_request(study, "fp32-r16-s0")["lora"]["alpha"] == 32
+    study = study | {"lora": study["lora"] | {"alpha": 16}}
+    assert config.training_request(study, "fp32-r64-s0")["lora"]["alpha"] == 16
+
+
+def test_compute_dtype_follows_the_device():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert models.compute_dtype("auto", "fp16", cpu) == torch.float32
+    assert models.compute_dtype("auto", "fp16", cuda) == torch.float16
+    assert models.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16
