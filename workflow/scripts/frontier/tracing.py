@@ -6,6 +6,7 @@ here under torch's FakeTensorMode, for a card that need not be there, and nothin
 
 import contextlib
 import copy
+import types
 import warnings
 import weakref
 from dataclasses import dataclass, field
@@ -17,13 +18,12 @@ import torch
 from bitsandbytes.functional import QuantState
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AutoModelForCausalLM, Trainer
 from transformers.quantizers import AutoHfQuantizer
 
-from frontier import layers, models, packing, training
+from frontier import kernels, models, packing, standins, training
 from frontier.loss import token_losses
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
@@ -45,73 +45,127 @@ class Operation:
 
 
 @dataclass
+class Event:
+    """A storage's birth, or with bytes below 0 its death; `recorded` ones are a CUDA graph's, which shares nothing."""
+
+    key: int
+    size: int
+    category: str
+    phase: str
+    recorded: bool
+
+
+@dataclass
 class Trace:
-    """A step's operations in order, and its storages' births and deaths: (id, bytes, category), bytes < 0 a death."""
+    """What a step did: its operations and its storages' births and deaths, in order, and the levers it used."""
 
     operations: list[Operation] = field(default_factory=list)
-    events: list[tuple[int, int, str, str]] = field(default_factory=list)
-    tokens: int = 0
-    lengths: tuple[int, ...] = ()
+    events: list[Event] = field(default_factory=list)
+    levers: dict = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
 
 
-def build(config, precision: str, lora: dict, rank: int):
-    """The model of a transformers config with its adapter, on the meta device: no memory, whatever its size."""
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dtype = models.STORED.get(precision, torch.float16)
+@dataclass(frozen=True)
+class Device:
+    """What of a card decides which code runs: whether it is one, and its attention over packed rows."""
+
+    cuda: bool
+    varlen: bool = True
+    bfloat16: bool = True
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device("cuda", 0) if self.cuda else torch.device("cpu")
+
+
+def compute_dtype(request: dict, device: Device) -> torch.dtype:
+    """The dtype of a run's products on a card that need not be there."""
+    with mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: device.bfloat16):
+        return models.compute_dtype(request["compute_dtype"], request["precision"], device.torch_device)
+
+
+def build(config, request: dict, device: Device):
+    """A run's model as `training.build` makes it, on the meta device: no memory, whatever its size; and its levers."""
+
+    def load(*_):
+        dtype = models.STORED.get(request["precision"], torch.float16)
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(config), dtype=dtype, attn_implementation=packing.ATTENTION
         )
-        if precision in models.QUANTIZED:
-            quantizer = AutoHfQuantizer.from_config(models.quantization(precision))
+        if request["precision"] in models.QUANTIZED:
+            quantizer = AutoHfQuantizer.from_config(models.quantization(request["precision"]))
             quantizer.preprocess_model(model=model, device_map={"": "cpu"})
-        return training.build_adapter(model.requires_grad_(False), lora, rank, seed=0)
+            for module in model.modules():
+                if isinstance(module, bnb.nn.Linear4bit):
+                    module.weight.quant_state = types.SimpleNamespace(dtype=torch.float16)
+        return model.requires_grad_(False)
+
+    with _quiet(), torch.device("meta"), _card(device), mock.patch("frontier.models.load", load):
+        return training.build(request, {}, compute_dtype(request, device), device.torch_device)
 
 
-def trace(model, request: dict, batches: list[list[dict]], cuda: bool, dtype: torch.dtype) -> Trace:
-    """One optimiser step of a `build` model over its micro-batches, the optimiser's state there already.
+def trace(config, request: dict, rows: list[dict], lengths: list[int], device: Device) -> Trace:
+    """One optimiser step over `rows`, the micro-batches as `packing.collate` makes them, its optimiser's state there.
 
-    `request` is a run's training request; `batches` hold examples as `packing.collate` takes them. With `cuda` the
-    step is the one of a card, which this machine may lack. The model is used up.
+    `config` is a transformers config, `request` a run's training request, `lengths` the data set's examples' in
+    tokens, which decide what a recorded step is padded to.
     """
+    model, levers = build(config, request, device)
     recorder = _Recorder(vocabulary=model.config.get_text_config().vocab_size)
-    settings = request["training"]
-    rows = [packing.collate(batch) for batch in batches]
-    recorder.trace.tokens = sum(sum(row["lengths"]) for row in rows)
-    recorder.trace.lengths = tuple(length for row in rows for length in row["lengths"])
-    with FakeTensorMode(allow_non_fake_inputs=True), recorder, _stand_ins(cuda):
-        recorder.phase = "load"
+    recorder.trace.levers = levers
+    recorder.trace.lengths = [length for row in rows for length in row["lengths"]]
+    with _quiet(), _card(device), FakeTensorMode(allow_non_fake_inputs=True), recorder, _passes(recorder):
         _materialize(model)
-        layers.compute_in(model, dtype)
         model.train()
-        if settings["gradient_checkpointing"]:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         recorder.name(trainable, "adapter")
-        optimizer = _optimizer(model, request, cuda)
-        recorder.phase = "state"
-        for parameter in trainable:
-            parameter.grad = torch.zeros_like(parameter)
-        optimizer.step()
-        optimizer.zero_grad()
+        step = _step(model, request, lengths, levers)
+        optimizer = _optimizer(model, request, device)
+        if not levers["cuda_graphs"]:
+            for parameter in trainable:
+                parameter.grad = torch.zeros_like(parameter)
+            _update(recorder, optimizer, trainable, request, device)
+        else:
+            # A recorded step meets its first rows, the longest, before there is any state.
+            step(recorder.on_device(_longest(rows)))
+            _update(recorder, optimizer, trainable, request, device)
+        recorder.trace.operations.clear()
         for row in rows:
             recorder.phase = "forward"
-            batch = {
-                key: recorder.known(value) if isinstance(value, torch.Tensor) else value
-                for key, value in row.items()
-            }
-            loss = token_losses(model, batch).sum() / recorder.trace.tokens
-            recorder.phase = "backward"
-            loss.backward()
-            del loss, batch
+            step(recorder.on_device(row))
             recorder.name([parameter.grad for parameter in trainable], "gradients")
-        recorder.phase = "update"
-        if settings["max_grad_norm"]:
-            foreach = True if cuda else None
-            nn.utils.clip_grad_norm_(trainable, settings["max_grad_norm"], foreach=foreach)
-        optimizer.step()
-        optimizer.zero_grad()
+        _update(recorder, optimizer, trainable, request, device)
     return recorder.trace
+
+
+def _step(model, request: dict, lengths: list[int], levers: dict):
+    """The forward and backward pass of a row, as the Trainer would have it: plain, or recorded in a CUDA graph."""
+    if levers["cuda_graphs"]:
+        settings = request["training"]
+        micro = settings["micro_batch_size"] or settings["batch_size"]
+        recorded = kernels.RecordedStep(model, lengths, micro)
+        factor = torch.ones(())
+        return lambda row: recorded(row, factor)
+
+    def step(row: dict) -> None:
+        loss = token_losses(model, row).sum() / row["labels"].numel()
+        loss.backward()
+
+    return step
+
+
+def _longest(rows: list[dict]) -> dict:
+    return max(rows, key=lambda row: row["input_ids"].shape[1])
+
+
+def _update(recorder, optimizer, trainable: list, request: dict, device: Device) -> None:
+    recorder.phase = "update"
+    limit = request["training"]["max_grad_norm"]
+    if limit:
+        nn.utils.clip_grad_norm_(trainable, limit, foreach=True if device.cuda else None)
+    optimizer.step()
+    recorder.name(_tensors([list(state.values()) for state in optimizer.state.values()]), "optimizer")
+    optimizer.zero_grad()
 
 
 class _Recorder(TorchDispatchMode):
@@ -120,7 +174,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, vocabulary: int):
         super().__init__()
         self.trace = Trace()
-        self.phase = "load"
+        self.phase, self.recorded = "load", False
         self.vocabulary = vocabulary
         self._ids = WeakIdKeyDictionary()
         self._known = WeakIdKeyDictionary()
@@ -142,6 +196,7 @@ class _Recorder(TorchDispatchMode):
         if known and outputs and all(_is_small_integer(output) for output in outputs):
             for output, value in zip(outputs, _tensors((_compute(function, args, kwargs, self._known),)), strict=True):
                 self._known[output] = value
+        self._work_space(standins.work_space(str(function), tensors))
         self._record(str(function), tensors, outputs)
         return result
 
@@ -154,9 +209,12 @@ class _Recorder(TorchDispatchMode):
     def name(self, tensors: list[torch.Tensor], category: str) -> None:
         """Say what storages are that a category by phase would get wrong, from their birth on."""
         wanted = {self._ids.get(tensor.untyped_storage()) for tensor in tensors if tensor is not None}
-        self.trace.events = [
-            (key, size, category if key in wanted else old, phase) for key, size, old, phase in self.trace.events
-        ]
+        for event in self.trace.events:
+            if event.key in wanted:
+                event.category = category
+
+    def on_device(self, row: dict) -> dict:
+        return {key: self.known(value) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
 
     def _record(self, name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
         before = {id(tensor.untyped_storage()) for tensor in inputs}
@@ -168,7 +226,7 @@ class _Recorder(TorchDispatchMode):
                 self._born(storage, tuple(output.shape))
             elif id(storage) in before and name.split(".")[1].endswith("_"):
                 fresh = True
-        if fresh and self.phase not in ("load", "state"):
+        if fresh and self.phase != "load":
             self.trace.operations.append(
                 Operation(
                     name=name,
@@ -184,11 +242,21 @@ class _Recorder(TorchDispatchMode):
         self._count += 1
         key, size, events = self._count, storage.nbytes(), self.trace.events
         self._ids[storage] = key
-        category = {"load": "weights", "state": "optimizer"}.get(self.phase, "activations")
+        category = "weights" if self.phase == "load" else "activations"
         if category == "activations" and shape and shape[-1] == self.vocabulary:
             category = "logits"
-        events.append((key, size, category, self.phase))
-        weakref.finalize(storage, lambda: self.trace.events.append((key, -size, category, self.phase)))
+        birth = Event(key, size, category, self.phase, self.recorded)
+        events.append(birth)
+        weakref.finalize(
+            storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded))
+        )
+
+    def _work_space(self, size: int) -> None:
+        """What a kernel allocates for itself, and has given back when it returns."""
+        if size:
+            self._count += 1
+            for signed in (size, -size):
+                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.recorded))
 
 
 def _materialize(model) -> None:
@@ -228,7 +296,7 @@ def _packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
         code=empty(16),
         blocksize=_ABSMAX_BLOCK,
         quant_type=layer.weight.quant_type,
-        dtype=torch.float16,
+        dtype=layer.weight.quant_state.dtype,
         offset=empty(),
         state2=QuantState(
             absmax=empty(-(-blocks // _NESTED_BLOCK)), code=empty(256), blocksize=_NESTED_BLOCK, dtype=torch.float32
@@ -237,12 +305,12 @@ def _packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
     return weight
 
 
-def _optimizer(model, request: dict, cuda: bool):
-    arguments = training.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
-    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+def _optimizer(model, request: dict, device: Device):
     if "8bit" in request["training"]["optimizer"]:
         return _EightBitState(model, request["training"]["optimizer"].startswith("paged"))
-    if cuda and not options.get("fused"):
+    arguments = training.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    if device.cuda and not options.get("fused"):
         options["foreach"] = True  # torch's own choice there, which it makes for plain tensors alone
     return kind([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
 
@@ -256,7 +324,7 @@ class _EightBitState:
 
     def __init__(self, model, paged: bool):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.paged, self.state = paged, []
+        self.paged, self.state = paged, {}
 
     def step(self) -> None:
         if self.state or self.paged:
@@ -265,37 +333,59 @@ class _EightBitState:
             count = parameter.numel()
             small = count < 4096
             kind = torch.float32 if small else torch.uint8
-            self.state += [torch.empty(count, dtype=kind) for _ in range(2)]
-            if not small:
-                self.state += [torch.empty(-(-count // 256)) for _ in range(2)]
+            moments = {name: torch.empty(count, dtype=kind) for name in ("state1", "state2")}
+            scales = {} if small else {name: torch.empty(-(-count // 256)) for name in ("absmax1", "absmax2")}
+            self.state[parameter] = moments | scales
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
 
-class _Card(TorchFunctionMode):
-    """Answers `tensor.is_cuda` with yes: tensors without content are on the CPU, where torch runs without CUDA too."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.is_cuda.__get__:
-            return True
-        return function(*args, **(kwargs or {}))
-
-
 @contextlib.contextmanager
-def _stand_ins(cuda: bool):
-    """What a card does and tensors without content cannot: to be asked for, and to choose an attention kernel."""
-    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+def _quiet():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if cuda:
-            stack.enter_context(mock.patch("torch.nn.functional.scaled_dot_product_attention", _flash_attention))
-            stack.enter_context(_Card())
         yield
 
 
-def _flash_attention(query, key, value, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, **_):
-    return aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
+@contextlib.contextmanager
+def _card(device: Device):
+    """Let the code find the card that the plan is for, and run what needs its drivers by stand-ins."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.varlen))
+        if device.cuda:
+            stack.enter_context(mock.patch.object(kernels, "fuse", standins.fuse))
+            stack.enter_context(
+                mock.patch("torch.nn.functional.scaled_dot_product_attention", standins.flash_attention)
+            )
+        yield
+
+
+@contextlib.contextmanager
+def _passes(recorder: _Recorder):
+    """Tell the recorder when a backward pass begins, and when what is allocated belongs to a CUDA graph."""
+    backward = torch.Tensor.backward
+
+    def marked(*args, **kwargs):
+        recorder.phase = "backward"
+        backward(*args, **kwargs)
+        recorder.phase = "forward"
+
+    @contextlib.contextmanager
+    def graph(*_, **__):
+        recorder.recorded = True
+        yield
+        recorder.recorded = False
+
+    names = ("Stream", "CUDAGraph", "graph_pool_handle", "current_stream")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch.Tensor, "backward", marked))
+        stack.enter_context(mock.patch.object(torch.cuda, "graph", graph))
+        stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
+        for name in names:
+            stack.enter_context(mock.patch.object(torch.cuda, name, mock.MagicMock()))
+        yield
 
 
 def _tensors(values) -> list[torch.Tensor]:
