@@ -14,7 +14,7 @@ _ROUND, _SMALL, _SMALL_SEGMENT, _MEDIUM, _MEDIUM_SEGMENT = 512, _MIB, 2 * _MIB, 
 
 
 class _Block:
-    __slots__ = ("free", "following", "number", "previous", "size", "small")
+    __slots__ = ("following", "free", "number", "previous", "size", "small")
 
     def __init__(self, size: int, small: bool, number: int):
         self.size, self.small, self.number = size, small, number
@@ -22,7 +22,7 @@ class _Block:
 
 
 def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Iterator[tuple[int, int]]:
-    """Allocated and reserved bytes after each (key, bytes): a birth, or with bytes below 0 that key's death.
+    """Allocated and reserved bytes after each (key, bytes): a birth, below 0 that key's death, 0 an emptied cache.
 
     `expandable` is PYTORCH_ALLOC_CONF's expandable_segments: blocks are then always split, and grow without gaps.
     """
@@ -71,8 +71,19 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
                         block.following.previous = block
         bisect.insort(pool, (block.size, block.number, block))
 
+    def empty() -> int:
+        """Give whole segments back to the driver, as torch.cuda.empty_cache does."""
+        freed = 0
+        for pool in pools.values():
+            whole = [entry for entry in pool if entry[2].previous is None and entry[2].following is None]
+            freed += sum(entry[0] for entry in whole)
+            pool[:] = [entry for entry in pool if entry not in whole]
+        return freed
+
     for key, size in events:
-        if size > 0:
+        if not size:
+            reserved -= empty()
+        elif size > 0:
             live[key] = take(-(-size // _ROUND) * _ROUND)
             allocated += live[key].size
         elif key in live:

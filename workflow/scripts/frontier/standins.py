@@ -8,8 +8,6 @@ import sys
 import torch
 from torch import nn
 
-_ROUND = 128
-
 
 class _Norm(torch.autograd.Function):
     """liger-kernel's RMS norm: keeps its input and a float32 a row; the gradient is written over the incoming one."""
@@ -101,7 +99,7 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
     """Bytes that a kernel allocates beside its results and frees before it returns.
 
     logsumexp subtracts the maximum in a copy (aten/native/ReduceOps.cpp). Flash attention's backward pass adds up the
-    queries' gradient in float32, and grouped keys' and values' for every head (aten/native/transformers/cuda/flash_attn).
+    queries' gradient in float32, and grouped keys' and values' for every head (aten/native/transformers/cuda).
     """
     if name.startswith("aten.logsumexp"):
         return inputs[0].numel() * inputs[0].itemsize
@@ -114,3 +112,13 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
             size += 2 * query.numel() * query.itemsize
         return size
     return 0
+
+
+def library_space(device) -> list[int]:
+    """Bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
+
+    32 MiB from compute capability 9 on, 8 MiB and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
+    """
+    if not device.cuda:
+        return []
+    return 2 * [32 * 2**20 if device.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10]

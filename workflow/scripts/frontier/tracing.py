@@ -67,11 +67,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class Device:
-    """What of a card decides which code runs: whether it is one, and its attention over packed rows."""
+    """What of a device decides which code runs: whether it is a card, and its CUDA compute capability."""
 
     cuda: bool
-    varlen: bool = True
-    bfloat16: bool = True
+    capability: tuple[int, int] = (8, 0)
 
     @property
     def torch_device(self) -> torch.device:
@@ -80,7 +79,7 @@ class Device:
 
 def compute_dtype(request: dict, device: Device) -> torch.dtype:
     """The dtype of a run's products on a card that need not be there."""
-    with mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: device.bfloat16):
+    with mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: device.capability >= (8, 0)):
         return models.compute_dtype(request["compute_dtype"], request["precision"], device.torch_device)
 
 
@@ -116,6 +115,7 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
     recorder.trace.lengths = [length for row in rows for length in row["lengths"]]
     with _quiet(), _card(device), FakeTensorMode(allow_non_fake_inputs=True), recorder, _passes(recorder):
         _materialize(model)
+        recorder.keep(standins.library_space(device))
         model.train()
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         recorder.name(trainable, "adapter")
@@ -143,7 +143,7 @@ def _step(model, request: dict, lengths: list[int], levers: dict):
     if levers["cuda_graphs"]:
         settings = request["training"]
         micro = settings["micro_batch_size"] or settings["batch_size"]
-        recorded = kernels.RecordedStep(model, lengths, micro)
+        recorded = kernels.RecordedStep(model, max(lengths), micro)
         factor = torch.ones(())
         return lambda row: recorded(row, factor)
 
@@ -251,6 +251,12 @@ class _Recorder(TorchDispatchMode):
             storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded))
         )
 
+    def keep(self, sizes: list[int]) -> None:
+        """What libraries allocate once and keep, with the activations."""
+        for size in sizes:
+            self._count += 1
+            self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
+
     def _work_space(self, size: int) -> None:
         """What a kernel allocates for itself, and has given back when it returns."""
         if size:
@@ -353,7 +359,7 @@ def _quiet():
 def _card(device: Device):
     """Let the code find the card that the plan is for, and run what needs its drivers by stand-ins."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.varlen))
+        stack.enter_context(mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.capability >= (8, 0)))
         if device.cuda:
             stack.enter_context(mock.patch.object(kernels, "fuse", standins.fuse))
             stack.enter_context(
@@ -374,6 +380,7 @@ def _passes(recorder: _Recorder):
 
     @contextlib.contextmanager
     def graph(*_, **__):
+        recorder.trace.events.append(Event(0, 0, "activations", recorder.phase, False))  # it empties the cache
         recorder.recorded = True
         yield
         recorder.recorded = False
