@@ -52,6 +52,8 @@ def environment(request: dict) -> dict:
     variables["PYTHONPATH"] = str(Path(__file__).parent.parent)
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+    variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     visible = variables.get("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7").split(",")
     _, _, index = request.get("device", "").partition(":")
     variables["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible != [""] else ""
