@@ -120,6 +120,9 @@ def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
         options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
     offloaded = settings["offload_embeddings"] and device.type == "cuda" and kernels.offload_embeddings(model)
+    if device.type == "cuda":
+        # Else what loading has freed is cut up for tensors that stay, and lost to the recorded steps' own pool.
+        torch.cuda.empty_cache()
     graphs = settings["cuda_graphs"] and kernels.is_recordable(model, dtype, dropout, device)
     return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}
 
