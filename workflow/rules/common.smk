@@ -7,7 +7,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from frontier import config as settings, preflight
 from frontier.digest import SCRIPTS, code_digest
 from frontier.errors import UserError
-from frontier.records import digest
 
 try:
     STUDY = settings.resolve(config)

@@ -52,7 +52,8 @@ def resolve(config: dict) -> dict:
     if errors:
         raise UserError(_explain(errors[0], schema))
     _check_together(resolved)
-    return resolved
+    # A list's order means nothing, so it must not look like a change.
+    return resolved | {key: sorted(resolved[key]) for key in ("precisions", "ranks", "seeds", "extra_runs")}
 
 
 def run_name(precision: str, rank: int, seed: int) -> str:

@@ -1,7 +1,5 @@
 """One row a run: what it cost and what it bought."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from frontier import records
@@ -70,14 +68,6 @@ def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> Non
             f"summary: {listed}: recorded under another configuration or code, so the row is refused; "
             f"make it again with snakemake -R {stale[0]}, or all of them with -F"
         )
-
-
-def record_study(job: dict) -> None:
-    """Write the configuration that the results are made under; the one before it goes."""
-    path = Path(job["output"]["study"])
-    for other in path.parent.glob("*.json"):
-        other.unlink()
-    records.write_json(path, job["request"]["config"])
 
 
 def run(job: dict) -> None:
