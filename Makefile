@@ -41,8 +41,8 @@ clean:  ## delete results and what they were made from; the environment stays
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/workflow.done: .venv/created.done envs/workflow.txt envs/constraints.txt
-	$(INSTALL) -r envs/workflow.txt
+.venv/workflow.done: .venv/created.done envs/workflow.txt envs/cuda.txt envs/constraints.txt
+	$(INSTALL) -r envs/workflow.txt $$(command -v nvidia-smi >/dev/null && echo -r envs/cuda.txt)
 	@touch $@
 
 .venv/tests.done: .venv/workflow.done envs/tests.txt

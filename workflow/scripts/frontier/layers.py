@@ -87,7 +87,8 @@ def _lora_forward(self, x):
 def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Make `model` (plain or PEFT) compute in `dtype` over weights left as they are stored, and return it.
 
-    Linear layers cast as they go; embeddings cast their output; the few remaining parameters (norms) are cast once.
+    Linear layers cast as they go, or once where that takes no more memory; embeddings cast their output; the few
+    remaining parameters (norms) are cast once.
     bitsandbytes' int8 layers keep their own product, which has no dense weight to cast.
     """
     embeddings = model.get_input_embeddings()
@@ -98,6 +99,8 @@ def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         elif _is_castable(module):
             if isinstance(module, bnb.nn.Linear4bit):
                 module.weight.quant_state.dtype = dtype
+            elif module.weight.element_size() == dtype.itemsize and not module.weight.requires_grad:
+                module.weight.data = module.weight.data.to(dtype)
             module.forward = MethodType(_frozen_forward, module)
         elif module is not embeddings:
             for parameter in module.parameters(recurse=False):

@@ -7,13 +7,16 @@ slice's logits are made, turned into the loss and the hidden states' gradient at
 import torch
 import torch.nn.functional as F
 
+from frontier import packing
 from frontier.data import IGNORED
 from frontier.layers import dense_weight
 
-_SLICE_ELEMENTS = 2**25
+_SLICE_ELEMENTS = 2**23
 
 
 class _TokenLoss(torch.autograd.Function):
+    """hidden (tokens, width), a frozen head, labels (tokens,) -> negative log-likelihood in nats (tokens,), float32."""
+
     @staticmethod
     def forward(ctx, hidden, head, labels):
         weight = dense_weight(head, hidden.dtype)
@@ -50,15 +53,33 @@ def token_losses(model, batch: dict) -> torch.Tensor:
     labels = batch["labels"][0, 1:]
     kept = (labels != IGNORED).nonzero().squeeze(1)
     inputs = {key: value for key, value in batch.items() if key != "labels"}
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if _head_is_matrix(causal):
+    inputs["borders"] = packing.borders(batch["lengths"], labels.device)
+    causal = causal_model(model)
+    if head_is_matrix(causal):
         hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
         return _TokenLoss.apply(hidden[0, kept], causal.get_output_embeddings(), labels[kept])
     logits = causal(**inputs, attention_mask=None, use_cache=False, logits_to_keep=kept).logits[0]
     return F.cross_entropy(logits.float(), labels[kept], reduction="none")
 
 
-def _head_is_matrix(model) -> bool:
+def summed_loss(model, ids, positions, targets, borders, longest: int) -> torch.Tensor:
+    """Summed loss in nats of one packed row whose shapes are all fixed, so that a CUDA graph can hold it.
+
+    ids, positions, targets: (1, tokens), the targets shifted and IGNORED where there is none; `borders` as
+    `packing.borders` makes them. Every position reaches the vocabulary projection, those without target for nothing.
+    """
+    causal = causal_model(model)
+    inputs = {"input_ids": ids, "position_ids": positions, "borders": borders, "longest": longest}
+    hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
+    losses = _TokenLoss.apply(hidden[0], causal.get_output_embeddings(), targets[0].clamp(min=0))
+    return torch.where(targets[0] != IGNORED, losses, 0.0).sum()
+
+
+def causal_model(model):
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def head_is_matrix(model) -> bool:
     reshaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
     head = model.get_output_embeddings()
     return getattr(head, "bias", None) is None and not any(getattr(model.config, name, None) for name in reshaping)

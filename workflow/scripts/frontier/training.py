@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from frontier import data, layers, measure, models, packing, records
+from frontier import data, kernels, layers, measure, models, packing, records
 from frontier.loss import token_losses
 
 _HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
@@ -65,15 +65,27 @@ class Clock(TrainerCallback):
 class AnswerTrainer(Trainer):
     """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
 
-    def __init__(self, *args, clock: Clock, **kwargs):
+    def __init__(self, *args, clock: Clock, recorded: kernels.RecordedStep | None = None, **kwargs):
         super().__init__(*args, callbacks=[clock], data_collator=packing.collate, **kwargs)
-        self.clock = clock
+        self.clock, self.recorded = clock, recorded
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         loss = token_losses(model, inputs).sum() / num_items_in_batch
         self.clock.losses.append(loss.detach())
+        self.clock.tokens += inputs["input_ids"].numel()
+        return loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if self.recorded is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        scaler = self.accelerator.scaler
+        one = torch.ones((), device=self.args.device)
+        factor = (scaler.scale(one) if scaler else one) / num_items_in_batch
+        loss = self.recorded(inputs, factor) / num_items_in_batch
+        self.clock.losses.append(loss)
         self.clock.tokens += inputs["input_ids"].numel()
         return loss
 
@@ -94,6 +106,31 @@ def build_adapter(model, lora: dict, rank: int, seed: int):
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
+
+
+def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
+    """The model of a run, ready to train, and which of the levers that were asked for it can use."""
+    settings, dropout = request["training"], request["lora"]["dropout"]
+    model = models.load(base, device)
+    fused = settings["fused_kernels"] and device.type == "cuda" and kernels.fuse(model)
+    model = build_adapter(model, request["lora"], request["rank"], request["seed"])
+    layers.compute_in(model, dtype)
+    if settings["gradient_checkpointing"]:
+        # Without dropout nothing is drawn that a second forward pass would have to draw again.
+        options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    graphs = settings["cuda_graphs"] and kernels.is_recordable(model, dtype, dropout, device)
+    return model, {"fused_kernels": fused, "cuda_graphs": graphs}
+
+
+def fit(request: dict, model, examples: list[dict], clock: Clock, dtype: torch.dtype, graphs: bool, folder: Path):
+    """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost."""
+    arguments = trainer_arguments(request, clock.device, dtype, folder)
+    recorded = None
+    if graphs:
+        longest = max(len(example["input_ids"]) for example in examples)
+        recorded = kernels.RecordedStep(model, longest, arguments.per_device_train_batch_size)
+    AnswerTrainer(model=model, args=arguments, train_dataset=examples, clock=clock, recorded=recorded).train()
 
 
 def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, folder: Path) -> TrainingArguments:
@@ -134,23 +171,17 @@ def run(job: dict) -> None:
     examples = data.load_tokens(inputs["tokens"])
     print(f"{request['run']}  training on {len(examples)} examples, {device.type}, {dtype} products", flush=True)
     with phases("load"):
-        model = models.load(records.read_json(inputs["base"]), device)
-        model = build_adapter(model, request["lora"], request["rank"], request["seed"])
-        layers.compute_in(model, dtype)
-        if request["training"]["gradient_checkpointing"]:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model, levers = build(request, records.read_json(inputs["base"]), dtype, device)
     clock = Clock(request["run"], device)
-    arguments = trainer_arguments(request, device, dtype, Path(outputs["adapter"]).parent)
     with phases("train"):
-        trainer = AnswerTrainer(model=model, args=arguments, train_dataset=examples, clock=clock)
-        trainer.train()
+        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], Path(outputs["adapter"]).parent)
     with phases("save"):
         model.save_pretrained(outputs["adapter"])
         write_history(clock.history, outputs["history"])
     record = {
         "digest": job["digest"],
         "request": request,
-        "outcome": outcome(clock, phases, model),
+        "outcome": outcome(clock, phases, model) | {"levers": levers},
         "environment": measure.environment(device, phases.started_at),
     }
     records.write_json(outputs["training"], record)

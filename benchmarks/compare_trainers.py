@@ -1,0 +1,415 @@
+"""Measure this project's training beside other trainers on the same work: rows, batch, adapter, optimiser.
+
+    python benchmarks/compare_trainers.py measure MODEL ROWS ours nf4 --rank 16 --batch 8
+    python benchmarks/compare_trainers.py pairs MODEL ROWS unsloth nf4 --pairs 3 --lines lines.jsonl
+
+MODEL is a folder with weights and tokenizer (make_model.py writes one of random weights); ROWS a JSON list of
+{"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one JSON
+line; `pairs` measures ours and a peer in turn, each in a process of its own, keeps the lines and prints their ratio.
+A peer is needed only where it is measured: peft, trl or unsloth, from the environment or from --peer-path.
+
+Tokens are those of the examples, padding not counted; seconds those of the optimiser steps after the warm-up, forward
+and backward pass included, data loading not. Memory is in GiB (2**30 bytes).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GIB = 2**30
+PEERS = ("peft", "trl", "unsloth")
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+DTYPES = {"fp16": "float16", "bf16": "bfloat16", "nf4": "bfloat16"}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, trainers in (("measure", ("ours", *PEERS)), ("pairs", PEERS)):
+        command = commands.add_parser(name)
+        command.add_argument("model")
+        command.add_argument("rows")
+        command.add_argument("trainer", choices=trainers)
+        command.add_argument("precision", choices=list(DTYPES))
+        command.add_argument("--rank", type=int, default=16)
+        command.add_argument("--batch", type=int, default=8, help="examples an optimiser step")
+        command.add_argument("--steps", type=int, default=30)
+        command.add_argument("--warmup", type=int, default=12, help="steps that the clock leaves out")
+        command.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+        command.add_argument("--threads", type=int, help="of the CPU")
+        command.add_argument("--cap-gib", type=float, help="what the CUDA allocator may take")
+        command.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
+    measure = commands.choices["measure"]
+    measure.add_argument("--no-fused-kernels", dest="fused_kernels", action="store_false", help="ours alone")
+    measure.add_argument("--no-cuda-graphs", dest="cuda_graphs", action="store_false", help="ours alone")
+    measure.add_argument("--no-liger", dest="liger", action="store_false", help="peft and trl")
+    measure.add_argument("--micro-batch", type=int, help="ours alone")
+    measure.add_argument("--optimizer", default="adamw_torch_fused")
+    measure.add_argument("--profile", metavar="FOLDER", help="ours alone: write where three steps' time goes")
+    pairs = commands.choices["pairs"]
+    pairs.add_argument("--pairs", type=int, default=3)
+    pairs.add_argument("--lines", default="lines.jsonl", help="file that the raw lines are added to")
+    pairs.add_argument("--peer-path", help="a folder that comes first on the peer's PYTHONPATH")
+    pairs.add_argument("--ours", default="", help="options of measure for ours alone, in one string")
+    return parser.parse_args()
+
+
+# ----------------------------------------------------------------------------------------------------------- pairs
+
+
+def run_pairs(args: argparse.Namespace) -> None:
+    shared = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
+    shared += [f"--threads={args.threads}"] if args.threads else []
+    shared += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
+    shared += [] if args.checkpointing else ["--no-checkpointing"]
+    found: dict[str, list[dict]] = {"ours": [], args.trainer: []}
+    for pair in range(args.pairs):
+        for trainer in found:
+            options = shared + (args.ours.split() if trainer == "ours" else [])
+            line = measure_apart(args, trainer, options)
+            found[trainer].append(line)
+            with open(args.lines, "a", encoding="utf-8") as file:
+                file.write(json.dumps({"pair": pair} | line) + "\n")
+    print(table(found))
+
+
+def measure_apart(args: argparse.Namespace, trainer: str, options: list[str]) -> dict:
+    """One `measure` in a process of its own; where it prints no line, a line that says so."""
+    path = [args.peer_path] if args.peer_path and trainer != "ours" else []
+    path += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
+    command = [sys.executable, __file__, "measure", args.model, args.rows, trainer, args.precision, *options]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": ":".join(path)}, cwd=folder, stdout=subprocess.PIPE, text=True
+        )
+    lines = [line for line in process.stdout.splitlines() if line.startswith("MEASURED ")]
+    if not lines:
+        return {"trainer": trainer, "status": f"failed with exit status {process.returncode}"}
+    print(lines[-1], flush=True)
+    return json.loads(lines[-1].removeprefix("MEASURED "))
+
+
+def table(found: dict[str, list[dict]]) -> str:
+    """Medians by trainer, and the ratio of the two speeds: the median over the pairs, least and greatest beside it."""
+    names = ("tokens_per_second", "step_ms", "peak_allocated_gib", "peak_reserved_gib", "device_used_gib", "host_gib")
+    rows = ["| trainer | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for trainer, lines in found.items():
+        done = [line for line in lines if line["status"] == "ok"]
+        values = [[line[name] for line in done if line.get(name) is not None] for name in names]
+        cells = [f"{statistics.median(value):g}" if value else "" for value in values]
+        rows.append(f"| {trainer}{'' if done else ': ' + lines[-1]['status']} | " + " | ".join(cells) + " |")
+    ours, theirs = found.values()
+    ratios = [
+        a["tokens_per_second"] / b["tokens_per_second"]
+        for a, b in zip(ours, theirs, strict=True)
+        if a["status"] == b["status"] == "ok"
+    ]
+    if ratios:
+        least, greatest = min(ratios), max(ratios)
+        rows.append(f"\nratio of speeds: {statistics.median(ratios):.2f} ({least:.2f} to {greatest:.2f})")
+    return "\n".join(rows)
+
+
+# --------------------------------------------------------------------------------------------------------- measure
+
+
+def measure_here(args: argparse.Namespace) -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+    if args.trainer == "unsloth":
+        import unsloth  # noqa: F401  (it patches transformers, and asks to come first)
+    import torch
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = json.loads(Path(args.rows).read_text("utf-8"))
+    rows = (rows * -(-args.batch * (args.steps + 2) // len(rows)))[: args.batch * (args.steps + 2)]
+    on_gpu = args.device == "cuda"
+    if args.cap_gib:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(args.cap_gib * GIB / total)
+    line = {key: value for key, value in vars(args).items() if key not in ("command", "model", "rows", "profile")}
+    train = {"ours": train_ours, "peft": train_peft, "trl": train_trl, "unsloth": train_trl}[args.trainer]
+    steps: list[tuple[float, int]] = []
+    try:
+        extra = train(args, rows, steps)
+        kept = steps[args.warmup :]
+        seconds = [step for step, _ in kept]
+        speed = sum(tokens for _, tokens in kept) / sum(seconds)
+        line |= {
+            "status": "ok",
+            "tokens_per_second": round(speed),
+            "step_ms": round(1000 * statistics.median(seconds), 1),
+        }
+        line |= extra or {}
+    except torch.OutOfMemoryError as error:
+        line |= {"status": "oom", "error": str(error)[:160]}
+    line["host_gib"] = round(peak_resident() / GIB, 2)
+    if on_gpu:
+        free, total = torch.cuda.mem_get_info()
+        line |= {
+            "peak_allocated_gib": round(torch.cuda.max_memory_allocated() / GIB, 2),
+            "peak_reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 2),
+            "device_used_gib": round((total - free) / GIB, 2),
+            "device_name": torch.cuda.get_device_name(),
+        }
+    print("MEASURED", json.dumps(line), flush=True)
+
+
+def peak_resident() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def train_ours(args, rows: list[dict], steps: list) -> dict:
+    """The workflow's own loading, training step and clock, on rows instead of a study's tokens."""
+    sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+    from frontier import config, measure, models, records, training
+
+    study = config.resolve(
+        {
+            "model": {"source": "path", "path": args.model},
+            "data": {"source": "jsonl", "train_file": args.rows},
+            "device": args.device,
+            "cpu_threads": args.threads,
+            "steps": args.steps,
+            "batch_size": args.batch,
+            "micro_batch_size": args.micro_batch,
+            "learning_rate": 2e-4,
+            "schedule": "linear",
+            "gradient_checkpointing": args.checkpointing,
+            "fused_kernels": args.fused_kernels,
+            "cuda_graphs": args.cuda_graphs,
+            "optimizer": args.optimizer,
+        }
+    )
+    device = measure.open_device(args.device, args.threads)
+    request = config.training_request(study, f"{args.precision}-r{args.rank}-s0")
+    dtype = models.compute_dtype("auto", args.precision, device)
+    folder = Path(args.model).resolve()
+    files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
+    base = models.prepare_base({"folder": str(folder), "digest": records.digest(files)}, args.precision, device)
+    measure.reset_peaks(device)
+    begin = time.perf_counter()
+    model, levers = training.build(request, base, dtype, device)
+    measure.synchronize(device)
+    load_seconds = time.perf_counter() - begin
+    clock = training.Clock("ours", device)
+    with tempfile.TemporaryDirectory() as folder, profiled(args, clock):
+        training.fit(request, model, rows, clock, dtype, levers["cuda_graphs"], Path(folder))
+    before = (0.0, 0)
+    for step in clock.history:
+        now = (step["seconds"], step["tokens"])
+        steps.append((now[0] - before[0], now[1] - before[1]))
+        before = now
+    return {"load_seconds": round(load_seconds, 1), "final_loss": clock.history[-1]["loss"]} | levers
+
+
+class profiled:
+    """While open, has a clock's last three steps profiled and written to a folder; without one it does nothing."""
+
+    def __init__(self, args, clock):
+        self.args, self.clock = args, clock
+
+    def __enter__(self):
+        if not self.args.profile:
+            return
+        from torch.profiler import ProfilerActivity, profile
+
+        begin, end = self.clock.on_step_begin, self.clock.on_step_end
+        profiler = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+
+        def on_step_begin(arguments, state, control, **kwargs):
+            if state.global_step == self.args.steps - 3:
+                profiler.start()
+            begin(arguments, state, control, **kwargs)
+
+        def on_step_end(arguments, state, control, **kwargs):
+            end(arguments, state, control, **kwargs)
+            if state.global_step == self.args.steps:
+                profiler.stop()
+                folder = Path(self.args.profile)
+                folder.mkdir(parents=True, exist_ok=True)
+                averages = profiler.key_averages()
+                for column in ("self_cuda_time_total", "self_cpu_time_total"):
+                    text = averages.table(sort_by=column, row_limit=60, max_name_column_width=100)
+                    (folder / f"{column}.txt").write_text(text, encoding="utf-8")
+
+        self.clock.on_step_begin, self.clock.on_step_end = on_step_begin, on_step_end
+
+    def __exit__(self, *_):
+        return False
+
+
+def load_peer(args):
+    """The base model and tokenizer as a peer's own documentation loads them, linear layers in NF4 where asked for."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    dtype = getattr(torch, DTYPES[args.precision])
+    if args.trainer == "unsloth":
+        from unsloth import FastLanguageModel
+
+        model, tokenizer = FastLanguageModel.from_pretrained(
+            args.model, max_seq_length=512, dtype=dtype, load_in_4bit=args.precision == "nf4"
+        )
+        model = FastLanguageModel.get_peft_model(
+            model,
+            r=args.rank,
+            lora_alpha=2 * args.rank,
+            lora_dropout=0,
+            target_modules=LINEAR,
+            use_gradient_checkpointing="unsloth" if args.checkpointing else False,
+            bias="none",
+        )
+        return model, tokenizer, dtype
+    options = {"dtype": dtype, "device_map": {"": 0 if args.device == "cuda" else "cpu"}}
+    if args.precision == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = AutoModelForCausalLM.from_pretrained(args.model, **options)
+    model.config.use_cache = False
+    return model, AutoTokenizer.from_pretrained(args.model), dtype
+
+
+def lora(args):
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=args.rank, lora_alpha=2 * args.rank, lora_dropout=0.0, target_modules=LINEAR, task_type="CAUSAL_LM"
+    )
+
+
+def synchronize(args) -> None:
+    import torch
+
+    if args.device == "cuda":
+        torch.cuda.synchronize()
+
+
+def train_peft(args, rows: list[dict], steps: list) -> None:
+    """A plain loop over PEFT's model, padded batches under autocast."""
+    import torch
+    from peft import get_peft_model, prepare_model_for_kbit_training
+
+    model, _, dtype = load_peer(args)
+    if args.precision == "nf4":
+        model = prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=args.checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    elif args.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    if args.liger and args.device == "cuda":
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+
+        _apply_liger_kernel_to_instance(model=model)
+    model = get_peft_model(model, lora(args)).train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.data = parameter.data.float()
+    optimizer = torch.optim.AdamW(trained, lr=2e-4, fused=True)
+    scaler = torch.amp.GradScaler(args.device, enabled=dtype == torch.float16)
+    for step in range(args.steps):
+        batch = rows[step * args.batch : (step + 1) * args.batch]
+        lengths = [len(row["input_ids"]) for row in batch]
+        fills = {"input_ids": 2, "labels": -100}
+        padded = {
+            key: torch.tensor([row[key] + [fill] * (max(lengths) - len(row[key])) for row in batch]).to(args.device)
+            for key, fill in fills.items()
+        }
+        mask = torch.tensor([[1] * length + [0] * (max(lengths) - length) for length in lengths]).to(args.device)
+        synchronize(args)
+        begin = time.perf_counter()
+        with torch.autocast(args.device, dtype=dtype):
+            loss = model(**padded, attention_mask=mask).loss
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        synchronize(args)
+        steps.append((time.perf_counter() - begin, sum(lengths)))
+
+
+def train_trl(args, rows: list[dict], steps: list) -> None:
+    """TRL's SFTTrainer, also under Unsloth, which patches it."""
+    import torch
+    from datasets import Dataset
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer, dtype = load_peer(args)
+    patched = args.trainer == "unsloth"
+    counts: list[int] = []
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_, **__):
+            synchronize(args)
+            self.begin = time.perf_counter()
+
+        def on_step_end(self, *_, **__):
+            synchronize(args)
+            times.append(time.perf_counter() - self.begin)
+
+    tokenizer.pad_token = tokenizer.eos_token
+    config = SFTConfig(
+        output_dir=tempfile.mkdtemp(),
+        max_length=512,
+        packing=False,
+        padding_free=False,
+        per_device_train_batch_size=args.batch,
+        gradient_accumulation_steps=1,
+        max_steps=args.steps,
+        logging_steps=100,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=args.device == "cpu",
+        bf16=dtype == torch.bfloat16,
+        fp16=dtype == torch.float16,
+        gradient_checkpointing=args.checkpointing and not patched,
+        optim="adamw_torch_fused",
+        learning_rate=2e-4,
+        use_liger_kernel=args.liger and not patched and args.device == "cuda",
+        disable_tqdm=True,
+        dataset_kwargs={"skip_prepare_dataset": True} if patched else None,
+    )
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list([{**row, "attention_mask": [1] * len(row["input_ids"])} for row in rows]),
+        processing_class=tokenizer,
+        callbacks=[Clock()],
+        **({} if patched else {"peft_config": lora(args)}),
+    )
+    collate = trainer.data_collator
+
+    def count(features):
+        batch = collate(features)
+        counts.append(int(batch["attention_mask"].sum()))
+        return batch
+
+    trainer.data_collator = count
+    trainer.train()
+    steps += list(zip(times, counts, strict=False))
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments()
+    run_pairs(arguments) if arguments.command == "pairs" else measure_here(arguments)

@@ -1,0 +1,158 @@
+"""What a GPU computes in its own ways (one attention kernel, recorded steps, fused kernels) against references."""
+
+import math
+
+import bitsandbytes as bnb
+import pytest
+import torch
+from frontier import data, kernels, layers, packing
+from frontier.loss import token_losses
+from test_packing import gradients, make_model
+from test_training import evaluate, material, train  # noqa: F401
+from torch import nn
+from transformers.models.llama import modeling_llama
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+DEVICE = torch.device("cuda", 0)
+KINDS = ["llama", "mistral", "qwen2", "qwen3"]
+
+
+@pytest.fixture(autouse=True)
+def _unfused_afterwards():
+    """liger-kernel replaces names in transformers' modules, which tests on the CPU use after these."""
+    names = dict(vars(modeling_llama))
+    yield
+    vars(modeling_llama).update(names)
+
+
+def draw(lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for length in lengths:
+        ids = torch.randint(1, 100, (length,), generator=generator).tolist()
+        prompt = max(1, length // 3)
+        rows.append({"input_ids": ids, "labels": [data.IGNORED] * prompt + ids[prompt:]})
+    return rows
+
+
+def on_device(batch):
+    return {key: value.to(DEVICE) if torch.is_tensor(value) else value for key, value in batch.items()}
+
+
+def distance(ours, reference) -> float:
+    """Relative distance of lists of tensors, in float64."""
+    pairs = [(a.detach().double().cpu(), b.detach().double().cpu()) for a, b in zip(ours, reference, strict=True)]
+    return math.sqrt(sum((a - b).square().sum() for a, b in pairs) / sum(b.square().sum() for _, b in pairs))
+
+
+def singles_in_float64(kind, examples):
+    """Losses and gradients of the examples one by one, by transformers' eager attention on the CPU."""
+    model = make_model(kind, "eager").double()
+    losses = []
+    for example in examples:
+        labels = torch.tensor(example["labels"])[1:]
+        logits = model(input_ids=torch.tensor([example["input_ids"]]), use_cache=False).logits[0, :-1]
+        kept = labels != data.IGNORED
+        losses.append(nn.functional.cross_entropy(logits[kept], labels[kept], reduction="none"))
+    torch.cat(losses).sum().backward()
+    return torch.cat(losses), gradients(model)
+
+
+def packed(kind, dtype):
+    return layers.compute_in(make_model(kind, packing.ATTENTION).to(DEVICE), dtype)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2), (torch.float16, 4e-3)])
+def test_packed_losses_and_gradients_are_those_of_single_examples(kind, dtype, tolerance):
+    examples = draw([9, 21, 1, 14, 60])
+    losses, expected = singles_in_float64(kind, examples)
+    model = packed(kind, dtype)
+    found = token_losses(model, on_device(packing.collate(examples)))
+    found.sum().backward()
+    assert distance([found], [losses]) < tolerance
+    assert distance(gradients(model), expected) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_example_does_not_see_its_neighbours(dtype):
+    model = packed("llama", dtype)
+    first, second, other = draw([33]), draw([40], seed=1), draw([33], seed=2)
+    with torch.no_grad():
+        before = token_losses(model, on_device(packing.collate(first + second)))
+        after = token_losses(model, on_device(packing.collate(other + second)))
+    count = sum(label != data.IGNORED for label in second[0]["labels"])
+    assert torch.equal(before[-count:], after[-count:])
+    assert not torch.equal(before[:-count], after[:-count])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_recorded_steps_are_the_plain_ones(kind, checkpointing):
+    """One padded length met three times (run, recorded, replayed), a second one, and a batch with fewer examples."""
+    plain, model = packed(kind, torch.bfloat16).train(), packed(kind, torch.bfloat16).train()
+    if checkpointing:
+        options = {"use_reentrant": False, "preserve_rng_state": False}
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    recorded = kernels.RecordedStep(model, longest=64, examples=4)
+    assert kernels.padded_length(100) == kernels.padded_length(103) == kernels.padded_length(104)
+    for seed, lengths in enumerate([[40, 60], [20, 20, 20, 40], [39, 64], [64, 64, 64], [9, 8, 40, 46], [64, 64, 60]]):
+        batch = on_device(packing.collate(draw(lengths, seed)))
+        factor = torch.tensor(0.5 + seed, device=DEVICE)
+        expected = token_losses(plain, batch).sum()
+        (expected * factor).backward()
+        found = recorded(batch, factor)
+        assert distance([found], [expected]) < 1e-2
+        assert distance(gradients(model), gradients(plain)) < 3e-2
+        if seed != 1:  # the second step's gradients stay, and the third's are added to them
+            model.zero_grad()
+            plain.zero_grad()
+    assert len(recorded.recorded) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_nf4_on_the_gpu_is_nf4_on_the_cpu(dtype):
+    """The GPU's kernels against the CPU's, and the layer's product against float64's over the same weights."""
+    torch.manual_seed(0)
+    weight, x = torch.randn(192, 256) * 0.1, torch.randn(50, 256)
+    parameter = bnb.nn.Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=True)
+    layer = bnb.nn.Linear4bit(256, 192, bias=False, quant_type="nf4", compute_dtype=dtype)
+    layer.weight = parameter
+    layer = layer.to(DEVICE)
+    layer.weight.quant_state.dtype = dtype
+    dense = layers.dense_weight(layer, dtype)
+    assert 0.02 < distance([dense], [weight]) < 0.12
+    on_cpu = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    reference = bnb.functional.dequantize_4bit(*on_cpu)
+    tolerance = {torch.float32: 2e-3, torch.float16: 2e-3, torch.bfloat16: 5e-3}[dtype]
+    assert distance([dense], [reference]) < tolerance
+    output = layers._FrozenLinear.apply(x.to(DEVICE, dtype), layer)
+    assert distance([output], [x.to(dtype).double() @ dense.double().cpu().T]) < tolerance
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
+def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):  # noqa: F811
+    name, curves = f"{precision}-r4-s0", []
+    for levers in ({}, {"fused_kernels": True}, {"cuda_graphs": True}, {"fused_kernels": True, "cuda_graphs": True}):
+        off = {"fused_kernels": False, "cuda_graphs": False}
+        options = off | levers | {"device": "cuda", "steps": 20, "micro_batch_size": 4}
+        record, history, _ = train(material, tmp_path / str(len(curves)), name, **options)
+        assert record["outcome"]["levers"] == off | levers
+        curves.append(history["loss"])
+    _, history, _ = train(material, tmp_path / "cpu", name, steps=20)
+    assert curves[0].nunique() == 20
+    for curve in curves:
+        assert (curve - history["loss"]).abs().max() < 0.05
+        assert abs(curve.tail(4).mean() - history["loss"].tail(4).mean()) < 0.02
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
+def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, precision):  # noqa: F811
+    found = [
+        evaluate(material, tmp_path / str(size), precision=precision, device="cuda", batch_size=size)[0]["perplexity"]
+        for size in (1, 4, 7, 40)
+    ]
+    assert max(found) / min(found) - 1 < 1e-5
