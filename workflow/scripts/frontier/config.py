@@ -95,6 +95,11 @@ def device_request(config: dict) -> dict:
     return {"device": config["device"], "cpu_threads": config["cpu_threads"]}
 
 
+def limits(config: dict) -> dict:
+    """What bounds a job without changing its result."""
+    return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
+
+
 def training_request(config: dict, run: str) -> dict:
     """All that a run's training depends on beside the model, the tokens and the code."""
     precision, rank, seed = parse_run(run)

@@ -60,12 +60,13 @@ def killed_by_kernel(detail: str, last_gib: float | None) -> dict:
 
 
 def write(job: dict, outcome: dict, environment: dict | None) -> None:
-    """Complete a job's node of the DAG with an outcome: its record, and its other outputs empty."""
+    """Complete a job's node of the DAG with an outcome: its record, and empty what else of its outputs is missing."""
     outputs = job["output"]
     if "adapter" in outputs:
         Path(outputs["adapter"]).mkdir(parents=True, exist_ok=True)
+    if "history" in outputs and not Path(outputs["history"]).exists():
         records.write_text(outputs["history"], "")
-    if "losses" in outputs:
+    if "losses" in outputs and not Path(outputs["losses"]).exists():
         write_no_losses(outputs["losses"])
     record = {key: job.get(key) for key in ("digest", "request", "tracked", "limits")}
     record |= {"outcome": outcome, "environment": environment}
