@@ -21,7 +21,9 @@ SLOPE = -0.3
 KINDS = ("one run", "difference")
 
 
-def draw_losses(random, kind: str, shape: tuple, seeds: int, share: float) -> tuple[np.ndarray, np.ndarray, float]:
+def draw_losses(
+    random, kind: str, shape: tuple, seeds: int, share: float, sigma: float = SIGMA
+) -> tuple[np.ndarray, np.ndarray, float]:
     """NLL (studies x seeds x examples), token counts (studies x examples), and the true loss in nats a token.
 
     `share` is how much of the variance of the mean over seeds comes from the seeds' effect on the run.
@@ -29,7 +31,7 @@ def draw_losses(random, kind: str, shape: tuple, seeds: int, share: float) -> tu
     tokens = random.choice(LENGTHS, shape)
     level = (LENGTHS / 90) ** SLOPE
     truth = float((level * LENGTHS).mean() / LENGTHS.mean())
-    rate = random.lognormal(-(SIGMA**2) / 2, SIGMA, shape) * (tokens / 90) ** SLOPE
+    rate = random.lognormal(-(sigma**2) / 2, sigma, shape) * (tokens / 90) ** SLOPE
     own = random.standard_normal((shape[0], seeds, shape[1]))
     if kind == "difference":
         truth *= 0.02
@@ -43,9 +45,11 @@ def draw_losses(random, kind: str, shape: tuple, seeds: int, share: float) -> tu
     return per_token * tokens[:, None], tokens, truth
 
 
-def measure(kind: str, seeds: int, examples: int, share: float, studies: int, draws: int, seed: int = 0) -> float:
+def measure(
+    kind: str, seeds: int, examples: int, share: float, studies: int, draws: int, seed: int = 0, sigma: float = SIGMA
+) -> float:
     """The share of studies whose interval holds the truth."""
-    nll, tokens, truth = draw_losses(np.random.default_rng(seed), kind, (studies, examples), seeds, share)
+    nll, tokens, truth = draw_losses(np.random.default_rng(seed), kind, (studies, examples), seeds, share, sigma)
     if seeds > 1:
         interval = uncertainty.over_seeds(nll, tokens)
     else:
@@ -66,16 +70,28 @@ def measure_crossed(kind: str, seeds: int, examples: int, share: float, studies:
     return float(((low <= truth) & (truth <= high)).mean())
 
 
+def measure_satterthwaite(kind: str, seeds: int, examples: int, share: float, studies: int) -> float:
+    """The same with Student's t of Satterthwaite's degrees of freedom on the same standard error, as a comparison."""
+    nll, tokens, truth = draw_losses(np.random.default_rng(0), kind, (studies, examples), seeds, share)
+    interval = uncertainty.over_seeds(nll, tokens)
+    by_seed = (nll.sum(axis=2) / tokens.sum(axis=1)[:, None]).var(axis=1, ddof=1) / seeds
+    whole = interval.standard_error**2
+    freedom = whole**2 / (by_seed**2 / (seeds - 1) + (whole - by_seed) ** 2 / (examples - 1))
+    return float((abs(interval.estimate - truth) <= stats.t.ppf(0.975, freedom) * interval.standard_error).mean())
+
+
 def main(studies: int = 10_000) -> None:
-    print("| seeds | examples | one run | difference |\n|--:|--:|--:|--:|")
-    for examples in (48, 100, 1319):
-        held = [measure(kind, 1, examples, 0, studies, 2_000) for kind in KINDS]
-        print(f"| 1 | {examples:,} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
-    print("\n| seeds | examples | seeds' share | one run | difference | crossed bootstrap, one run |")
-    print("|--:|--:|--:|--:|--:|--:|")
+    print("| seeds | examples | sigma | one run | difference |\n|--:|--:|--:|--:|--:|")
+    for sigma in (SIGMA, 1.0):
+        for examples in (48, 100, 1319):
+            held = [measure(kind, 1, examples, 0, studies, 2_000, sigma=sigma) for kind in KINDS]
+            print(f"| 1 | {examples:,} | {sigma} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
+    print("\n| seeds | examples | seeds' share | one run | difference | Satterthwaite | crossed bootstrap |")
+    print("|--:|--:|--:|--:|--:|--:|--:|")
     for seeds in (2, 3, 5):
         for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
             held = [measure(kind, seeds, 400, share, studies, 0) for kind in KINDS]
+            held.append(measure_satterthwaite(KINDS[0], seeds, 400, share, studies))
             held.append(measure_crossed(KINDS[0], seeds, 400, share, 2_000, 1_000))
             print(f"| {seeds} | 400 | {share:.0%} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
 
