@@ -363,7 +363,7 @@ def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_
     tree = psutil.Process(snakemake.pid).children(recursive=True)
     snakemake.kill()
     snakemake.wait()
-    gone, alive = psutil.wait_procs([one for one in tree if "frontier.worker" in one.cmdline()], timeout=15)
+    _, alive = psutil.wait_procs([one for one in tree if "frontier.worker" in one.cmdline()], timeout=15)
     assert not alive
     assert not (folder / "results/runs/fp32-r4-s1/training.json").exists()
     locked = study.snakemake("--cores", "1", "results/runs/fp32-r4-s1/training.json")
