@@ -47,18 +47,24 @@ rule summarize_runs:
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
+        histories=expand("results/runs/{run}/history.csv", run=RUNS),
     output:
         report(
             expand(
                 "results/figures/{name}.{kind}",
-                name=["memory_time", "perplexity_time", "perplexity_rank"],
+                name=[
+                    "memory_time",
+                    "perplexity_time",
+                    "perplexity_rank",
+                    "training_curves",
+                ],
                 kind=["png", "svg"],
             ),
             caption="../report/figures.rst",
             category="Figures",
         ),
     params:
-        job=job(CODE["draw_figures"]),
+        job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
     log:
         "results/logs/draw_figures.log",
     conda:
