@@ -18,4 +18,5 @@ rule all:
     default_target: True
     input:
         rules.summarize_runs.output.summary,
+        rules.state_findings.output,
         rules.draw_figures.output,

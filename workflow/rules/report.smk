@@ -24,6 +24,7 @@ rule summarize_runs:
     input:
         trainings=expand("results/runs/{run}/training.json", run=RUNS),
         evaluations=expand("results/runs/{run}/evaluation.json", run=RUNS),
+        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
         baselines=expand(
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
@@ -35,13 +36,45 @@ rule summarize_runs:
             category="Results",
         ),
     params:
-        job=job(CODE["summarize_runs"], expected=EXPECTED),
+        job=job(
+            CODE["summarize_runs"], expected=EXPECTED, budget=STUDY["budget"]
+        ),
     log:
         "results/logs/summarize_runs.log",
     conda:
         "../../envs/workflow.yaml"
     script:
         "../scripts/summarize_runs.py"
+
+
+rule state_findings:
+    input:
+        summary=rules.summarize_runs.output.summary,
+        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
+        baselines=expand(
+            "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
+        ),
+    output:
+        findings="results/findings.json",
+        page=report(
+            "results/findings.md",
+            caption="../report/findings.rst",
+            category="Results",
+        ),
+    params:
+        job=job(
+            CODE["state_findings"],
+            runs=RUNS,
+            precisions=PRECISIONS,
+            budget=STUDY["budget"],
+            recommend=STUDY["recommend"],
+        ),
+    log:
+        "results/logs/state_findings.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/state_findings.py"
 
 
 rule draw_figures:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from frontier import records
+from frontier import frontiers, records
 from frontier.errors import UserError
 
 COLUMNS = (
@@ -88,6 +88,9 @@ def run(job: dict) -> None:
     for kind in kinds:
         refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
     frame = table(*(loaded[kind] for kind in kinds))
+    runs = [record["request"]["run"] for record in loaded["trainings"]]
+    losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
+    frame = frontiers.judge_rows(frame, losses, job["request"]["budget"])
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
     shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
     print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)
