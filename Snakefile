@@ -20,3 +20,4 @@ rule all:
         rules.summarize_runs.output.summary,
         rules.state_findings.output,
         rules.draw_figures.output,
+        rules.write_report.output,

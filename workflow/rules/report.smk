@@ -1,4 +1,5 @@
 # From records to a table and figures.
+PAGE = Path(workflow.basedir) / "workflow" / "report"
 EXPECTED = {
     "trainings": [IDENTITY["training"](run) for run in RUNS],
     "evaluations": [IDENTITY["evaluation"](run) for run in RUNS],
@@ -67,21 +68,56 @@ rule state_findings:
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
+        histories=expand("results/runs/{run}/history.csv", run=RUNS),
     output:
         report(
             expand(
                 "results/figures/{name}.{kind}",
-                name=["memory_time", "perplexity_time", "perplexity_rank"],
+                name=[
+                    "memory_time",
+                    "perplexity_time",
+                    "perplexity_rank",
+                    "training_curves",
+                ],
                 kind=["png", "svg"],
             ),
             caption="../report/figures.rst",
             category="Figures",
         ),
     params:
-        job=job(CODE["draw_figures"]),
+        job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
     log:
         "results/logs/draw_figures.log",
     conda:
         "../../envs/workflow.yaml"
     script:
         "../scripts/draw_figures.py"
+
+
+rule write_report:
+    input:
+        summary=rules.summarize_runs.output.summary,
+        findings=rules.state_findings.output.findings,
+        histories=expand("results/runs/{run}/history.csv", run=RUNS),
+        trainings=expand("results/runs/{run}/training.json", run=RUNS),
+        tokens=rules.tokenize_data.output.tokens,
+    output:
+        report=report(
+            "results/report.html",
+            caption="../report/report.rst",
+            category="Results",
+        ),
+    params:
+        job=job(
+            digest(
+                [CODE["write_report"], *(p.read_text() for p in sorted(PAGE.glob("report.*")))]
+            ),
+            study=STUDY,
+            template=str(PAGE / "report.html.jinja"),
+        ),
+    log:
+        "results/logs/write_report.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/write_report.py"
