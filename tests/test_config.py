@@ -76,6 +76,26 @@ def test_every_key_has_a_description():
             walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
 
 
+def test_the_table_of_keys_is_the_schemas():
+    """config/README.md names every key with what it takes, and no other."""
+    text = (ROOT / "config/README.md").read_text("utf-8")
+
+    def keys(properties, prefix):
+        for key, item in properties.items():
+            if item.get("properties") and key != "config":
+                yield from keys(item["properties"], f"{prefix}{key}.")
+            elif key != "source":
+                yield f"| `{prefix}{key}` | {item['description']} |"
+
+    expected = set(keys({k: v for k, v in config.SCHEMA["properties"].items() if k not in ("model", "data")}, ""))
+    for section in ("model", "data"):
+        for schema in config.SCHEMA["$defs"][section].values():
+            expected |= set(keys(schema["properties"], f"{section}."))
+    expected |= set(keys(config.SCHEMA["$defs"]["any_data"], "data."))
+    found = {line[: line.rindex(" |", 0, -2) + 2] for line in text.splitlines() if line.startswith("| `")}
+    assert found == expected
+
+
 def test_numbers_that_yaml_reads_as_text():
     assert config.resolve(SHIPPED | {"learning_rate": "2e-4"})["learning_rate"] == 2e-4
     assert config.runs(config.resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from frontier import config as settings, preflight
 from frontier.digest import SCRIPTS, code_digest
 from frontier.errors import UserError
-from frontier.records import read_json
+from frontier.records import digest, read_json
 
 try:
     STUDY = settings.resolve(config)

@@ -17,6 +17,7 @@ from frontier.records import digest
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "schemas" / "config.schema.yaml").read_text("utf-8"))
 PRECISION_PATTERN = "fp32|bf16|fp16|nf4|fp4|int8"
 RUN_PATTERN = rf"(?:{PRECISION_PATTERN})-r[1-9]\d*-s\d+"
+RUN_NAME = re.compile(RUN_PATTERN)
 # The model of config/config.yaml, whose tokenizer serves models that have weights at random and none of their own.
 EMBEDDED_MODEL = {
     "source": "package",
@@ -62,7 +63,7 @@ def run_name(precision: str, rank: int, seed: int) -> str:
 
 def parse_run(name: str) -> tuple[str, int, int]:
     """A run's precision, rank and seed; raises UserError for a name that is none."""
-    if not re.fullmatch(RUN_PATTERN, name):
+    if not RUN_NAME.fullmatch(name):
         raise UserError(f"run: got {name}, takes PRECISION-rRANK-sSEED, say nf4-r16-s0")
     precision, rank, seed = name.split("-")
     return precision, int(rank[1:]), int(seed[1:])
@@ -164,7 +165,7 @@ def _section_schema(section: str, value) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"config: {section}: got {_show(value)}, takes {SCHEMA['properties'][section]['description']}")
     source = value.get("source")
-    if source not in sources:
+    if not isinstance(source, str) or source not in sources:
         raise UserError(f"config: {section}.source: got {_show(source)}, takes one of {', '.join(sources)}")
     schema = copy.deepcopy(sources[source])
     if section == "data":
@@ -176,7 +177,7 @@ def _numbers(value, schema: dict):
     """YAML reads 2e-4 as text and 8.0 as no whole number: read each as the number the schema takes."""
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        return {key: _numbers(item, properties.get(key, {})) for key, item in value.items()}
+        return {str(key): _numbers(item, properties.get(key, {})) for key, item in value.items()}
     if isinstance(value, list):
         return [_numbers(item, schema.get("items", {})) for item in value]
     kinds = schema.get("type", [])
