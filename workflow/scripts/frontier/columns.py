@@ -17,7 +17,7 @@ class Column(NamedTuple):
 
 COLUMNS = {
     "run": Column("Run", "", "Precision of the base, LoRA rank and seed.", shown=True),
-    "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains.", shown=True),
+    "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains."),
     "rank": Column("Rank", "", "LoRA rank: the width of the adapter's matrices.", ".0f", True),
     "seed": Column("Seed", "", "Draws the adapter's first weights and the order of the examples.", ".0f"),
     "status": Column("Status", "", "How the run ended: ok, or what stopped it.", shown=True),
@@ -28,7 +28,7 @@ COLUMNS = {
     "perplexity_low": Column("Perplexity, low", "95%", "Lower end of its interval over other examples.", ".3f", True),
     "perplexity_high": Column("Perplexity, high", "95%", "Upper end of its interval over other examples.", ".3f", True),
     "eval_loss": Column("Validation loss", "nats/token", "Mean loss of an answer token; perplexity is its exp.", ".4f"),
-    "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f", True),
+    "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f"),
     "accuracy_strict": Column("Accuracy, strict", "%", "Answers with the right number after ####.", ".1%", True),
     "accuracy_strict_se": Column("Strict, std. error", "%", "Standard error of the strict accuracy.", ".1%"),
     "accuracy_flexible": Column("Accuracy, flexible", "%", "Answers whose last number is right.", ".1%", True),
