@@ -30,6 +30,11 @@ rule summarize_runs:
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
         study=rules.record_study.output.study,
+        accuracy=(
+            rules.gather_accuracy.output.accuracy
+            if STUDY["accuracy"]["measure"]
+            else []
+        ),
     output:
         summary=report(
             "results/summary.csv",

@@ -35,6 +35,8 @@ COLUMNS = {
     "accuracy_flexible_se": Column("Flexible, std. error", "%", "Standard error of the flexible accuracy.", ".1%"),
     "accuracy_split": Column("Accuracy split", "", "The split whose problems were answered."),
     "accuracy_examples": Column("Accuracy examples", "", "How many problems were answered.", ".0f"),
+    "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
+    "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
     "train_seconds": Column("Training time", "s", "Wall clock of the optimiser steps alone.", ",.1f", True),
     "load_seconds": Column("Loading time", "s", "Loading the base and adding the adapter.", ",.1f"),
     "tokens_per_second": Column("Speed", "tokens/s", "Training tokens over training time.", ",.0f", True),
