@@ -17,6 +17,11 @@ rule summarize_runs:
         ),
         # With .snakemake lost, its date alone tells of an edit: the summary is made again, and judges its rows.
         config="config/config.yaml",
+        accuracy=(
+            rules.gather_accuracy.output.accuracy
+            if STUDY["accuracy"]["measure"]
+            else []
+        ),
     output:
         summary=report(
             "results/summary.csv",

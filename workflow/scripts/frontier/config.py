@@ -41,6 +41,8 @@ _TRAINING = (
     "gradient_checkpointing fused_kernels cuda_graphs logging_steps"
 ).split()
 _TOKENS = ("template", "max_length")
+# Only accuracy is measured on it: naming a test split retrains nothing.
+_TEST = ("test_file", "test_split")
 
 
 def resolve(config: dict) -> dict:
@@ -85,7 +87,7 @@ def data_files(config: dict) -> list[str]:
 
 
 def data_request(config: dict) -> dict:
-    return {"data": {key: value for key, value in config["data"].items() if key not in _TOKENS}}
+    return {"data": {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}}
 
 
 def tokens_request(config: dict) -> dict:
@@ -121,11 +123,30 @@ def evaluation_request(config: dict, name: str) -> dict:
     return device_request(config) | {"name": name} | config["evaluation"]
 
 
+def test_split(config: dict) -> str | None:
+    """The file or split of test problems that the configuration names; None where it names none."""
+    return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
+
+
+def accuracy_request(config: dict, name: str) -> dict:
+    """All that an accuracy depends on beside the model, the adapter, the problems and the code."""
+    settings = {key: value for key, value in config["accuracy"].items() if key != "measure"}
+    precision, rank, seed = parse_run(name) if "-" in name else (name, None, None)
+    return (
+        {"name": name, "precision": precision, "rank": rank, "seed": seed}
+        | {"split": "test" if test_split(config) else "validation"}
+        | device_request(config)
+        | tokens_request(config)
+        | settings
+    )
+
+
 def identities(config: dict, code: dict[str, str]) -> dict:
     """A digest for each thing that jobs make, over all that it depends on, code included.
 
     `code` has a digest for each script. The result has `model`, `data` and `tokens`; `base` and `baseline`, functions
-    of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it.
+    of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it; and `accuracy`, a
+    function of either.
     """
     model = digest([config["model"], code["fetch_model"]])
     data = digest([data_request(config), code["fetch_data"]])
@@ -144,7 +165,13 @@ def identities(config: dict, code: dict[str, str]) -> dict:
     def evaluation(run: str) -> str:
         return digest([training(run), evaluation_request(config, run), code["evaluate_adapter"]])
 
+    def accuracy(name: str) -> str:
+        judged = training(name) if "-" in name else digest([tokens, base(name)])
+        request = [accuracy_request(config, name), test_split(config)]
+        return digest([judged, *request, code["measure_accuracy"]])
+
     return {
+        "accuracy": accuracy,
         "model": model,
         "data": data,
         "tokens": tokens,

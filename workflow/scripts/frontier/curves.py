@@ -40,7 +40,7 @@ def training_curves(results: Results, size=WIDE) -> plt.Figure:
             axes.plot(x, history["loss"], **look)
             if row.status != "ok":
                 end = (x.iloc[-1], history["loss"].iloc[-1])
-                axes.plot(*end, marker="X", ms=8, mfc=COLOURS[row.precision], mec=SURFACE, zorder=4)
+                axes.plot(*end, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")

@@ -120,7 +120,7 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     table = table.assign(time=table["train_seconds"] / divisor)
     measured = table.loc[measured.index]
     axes.margins(x=0.14, y=0.14)
-    axes.plot(measured["time"], measured[column], ls="none")
+    axes.plot(measured["time"], measured[column], ls="none", color=INK)
     finished = measured[measured["status"] == "ok"]
     for precision, rows in in_order(finished):
         _points(axes, rows, "time", column, precision)
@@ -176,7 +176,7 @@ def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> li
     labels = []
     for row in table[table["status"] != "ok"].to_dict("records"):
         place = [far[name] if pd.isna(row[name]) else row[name] for name in (x, y)]
-        look = {"mfc": COLOURS[row["precision"]], "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
+        look = {"color": COLOURS[row["precision"]], "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
         axes.plot(*place, marker="X", ms=8, **look)
         label = text.format(rank=row["rank"], status=row["status"].replace("_", " "))
         if label not in [one[2] for one in labels]:

@@ -58,6 +58,15 @@ def notes(environments: list[dict | None]) -> list[str | None]:
     return ["; ".join(remarks) or None for remarks in unlike]
 
 
+def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The summary with each run's accuracy, its split and size, and that of its base; `accuracy` has a row for each."""
+    measured = accuracy.set_index("run")
+    names = ("strict", "strict_se", "flexible", "flexible_se", "split", "examples")
+    columns = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
+    bases = {f"base_accuracy_{name}": frame["precision"].map(measured[name]) for name in ("strict", "flexible")}
+    return frame.assign(**columns, **bases)
+
+
 def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
     """Raise UserError naming the records that were made under another configuration or other code."""
     stale = [name for name, one, other in zip(names, found, expected, strict=True) if one != other]
@@ -80,6 +89,8 @@ def run(job: dict) -> None:
     runs = [record["request"]["run"] for record in loaded["trainings"]]
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
     frame = frontiers.judge_rows(frame, losses, job["request"]["budget"])
+    if inputs.get("accuracy"):
+        frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
     shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
     print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)
