@@ -38,7 +38,7 @@ _Validator = jsonschema.validators.extend(
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRAINING = (
     "learning_rate schedule warmup_steps steps epochs batch_size micro_batch_size weight_decay max_grad_norm optimizer "
-    "gradient_checkpointing fused_kernels cuda_graphs logging_steps"
+    "gradient_checkpointing fused_kernels cuda_graphs offload_embeddings logging_steps"
 ).split()
 _TOKENS = ("template", "max_length")
 # Only accuracy is measured on it: naming a test split retrains nothing.

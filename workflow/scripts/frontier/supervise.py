@@ -137,6 +137,8 @@ def environment(request: dict) -> dict:
     )
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+    variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     index = int(request.get("device", "").partition(":")[2] or 0)
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     variables["CUDA_VISIBLE_DEVICES"] = str(index) if visible is None else visible.split(",")[index]

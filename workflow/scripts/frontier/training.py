@@ -82,8 +82,9 @@ def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
         # Without dropout nothing is drawn that a second forward pass would have to draw again.
         options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    offloaded = settings["offload_embeddings"] and device.type == "cuda" and kernels.offload_embeddings(model)
     graphs = settings["cuda_graphs"] and kernels.is_recordable(model, dtype, dropout, device)
-    return model, {"fused_kernels": fused, "cuda_graphs": graphs}
+    return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}
 
 
 def fit(
@@ -96,8 +97,8 @@ def fit(
     arguments = trainer_arguments(request, clock.device, dtype, folder)
     recorded = None
     if graphs:
-        longest = max(len(example["input_ids"]) for example in examples)
-        recorded = kernels.RecordedStep(model, longest, arguments.per_device_train_batch_size)
+        lengths = [len(example["input_ids"]) for example in examples]
+        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
     trainer = AnswerTrainer(
         model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded
     )
