@@ -12,7 +12,8 @@ import shutil
 import pytest
 from conftest import Study
 
-AFTER = {"summarize_runs": [""], "draw_figures": [""]}
+LATER = {"state_findings": [""], "draw_figures": [""], "write_report": [""]}
+AFTER = {"summarize_runs": [""]} | LATER
 RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
 PACKAGE = "workflow/scripts/frontier"
 
@@ -79,12 +80,12 @@ def test_template_and_data_size(study):
 
 def test_figure_code_and_caption(study):
     study.edit(f"{PACKAGE}/figures.py", "What rank buys", "What a rank buys")
-    assert study.plan() == {"draw_figures": [""]}
+    assert study.plan() == {"draw_figures": [""], "write_report": [""]}
 
 
 def test_summary_code(study):
     study.edit(f"{PACKAGE}/summary.py", '"; ".join(remarks)', '", ".join(remarks)')
-    assert study.plan() == {"summarize_runs": [""], "draw_figures": [""]}
+    assert study.plan() == AFTER
 
 
 def test_comment_and_docstring_in_training_code(study):
@@ -122,7 +123,7 @@ def test_evaluation_settings(study, change):
 
 def test_one_configuration_again(study):
     plan = study.plan("-R", "results/runs/nf4-r4-s0/training.json")
-    assert plan == runs("nf4-r4-s0") | {"summarize_runs": [""], "draw_figures": [""]}
+    assert plan == runs("nf4-r4-s0") | AFTER
 
 
 def test_upgraded_pins(study):

@@ -145,14 +145,14 @@ def identity(study: dict, code=CODE) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("section", "change", "moved"),
     [
-        (None, {"learning_rate": 1.0}, "training evaluation"),
-        ("lora", {"dropout": 0.5}, "training evaluation"),
+        (None, {"learning_rate": 1.0}, "training evaluation accuracy"),
+        ("lora", {"dropout": 0.5}, "training evaluation accuracy"),
         ("evaluation", {"batch_size": 1}, "baseline evaluation"),
-        ("data", {"template": "{question}"}, "tokens baseline training evaluation"),
-        ("data", {"train_examples": 9}, "data tokens baseline training evaluation"),
-        ("model", {"version": "9"}, "model tokens base baseline training evaluation"),
+        ("data", {"template": "{question}"}, "tokens baseline training evaluation accuracy"),
+        ("data", {"train_examples": 9}, "data tokens baseline training evaluation accuracy"),
+        ("model", {"version": "9"}, "model tokens base baseline training evaluation accuracy"),
         (None, {"ranks": [1, 2]}, ""),
-        (None, {"cpu_threads": 1}, "baseline training evaluation"),
+        (None, {"cpu_threads": 1}, "baseline training evaluation accuracy"),
     ],
 )
 def test_identity_moves_with_what_it_depends_on(section, change, moved):
@@ -166,7 +166,13 @@ def test_identity_moves_with_what_it_depends_on(section, change, moved):
 def test_identity_moves_with_code():
     study = config.resolve(SHIPPED)
     before, after = identity(study), identity(study, CODE | {"tokenize_data": "other"})
-    assert {name for name in before if before[name] != after[name]} == {"tokens", "baseline", "training", "evaluation"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "tokens",
+        "baseline",
+        "training",
+        "evaluation",
+        "accuracy",
+    }
 
 
 def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):

@@ -118,7 +118,6 @@ rule write_report:
                 [CODE["write_report"], *(p.read_text() for p in sorted(PAGE.glob("report.*")))]
             ),
             study=STUDY,
-            template=str(PAGE / "report.html.jinja"),
         ),
     log:
         "results/logs/write_report.log",

@@ -21,6 +21,8 @@ _CAPTIONS = {
     "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 stretches.",
 }
 
+TEMPLATE = Path(__file__).parents[2] / "report" / "report.html.jinja"
+
 
 def context(summary, claims: list, study: dict, environments: list[dict], tokens: dict, drawn: list[dict]) -> dict:
     """All that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
@@ -132,4 +134,4 @@ def run(job: dict) -> None:
         records.read_json(inputs["tokens"]),
         draw(results),
     )
-    records.write_text(job["output"]["report"], render(Path(request["template"]), values))
+    records.write_text(job["output"]["report"], render(TEMPLATE, values))
