@@ -127,6 +127,7 @@ CODE = dict.fromkeys(
         "evaluate_base",
         "train_adapter",
         "evaluate_adapter",
+        "measure_accuracy",
     ),
     "code",
 )
