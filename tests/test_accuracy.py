@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import tiny
 import torch
 from frontier import accuracy, layers, models, summary
 from frontier.errors import UserError
@@ -88,12 +89,8 @@ def test_summary_takes_each_runs_accuracy_and_its_bases():
 
 
 def test_workflow_measures_accuracy_on_the_test_split(new_study):
-    import tiny
-
     study = new_study(precisions=["nf4"], ranks=[2], accuracy={"batch_size": 4, "max_new_tokens": 8})
     tiny.write_sums(study.folder / "test.jsonl", count=6, seed=5)
-    before = study.plan("results/summary.csv")
-    assert "gather_accuracy" not in before
     study.configure(data={"test_file": "test.jsonl"})
     study.run("results/accuracy.csv")
     table = pd.read_csv(study.folder / "results/accuracy.csv")
@@ -103,9 +100,9 @@ def test_workflow_measures_accuracy_on_the_test_split(new_study):
     answers = pd.read_parquet(study.folder / "results/runs/nf4-r2-s0/answers.parquet")
     asked = [json.loads(line)["question"] for line in (study.folder / "test.jsonl").read_text().splitlines()]
     assert list(answers["question"]) == asked
+    study.configure(accuracy={"examples": 3})
+    assert "gather_accuracy" not in study.plan("results/summary.csv")
     study.configure(accuracy={"measure": True})
     planned = study.plan("results/summary.csv")
     assert "train_adapter" not in planned
-    assert "measure_accuracy" not in planned
-    study.configure(accuracy={"examples": 3})
-    assert {"measure_accuracy", "measure_base_accuracy", "gather_accuracy"} <= set(study.plan("results/summary.csv"))
+    assert {"measure_accuracy", "measure_base_accuracy", "gather_accuracy"} <= set(planned)

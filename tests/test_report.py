@@ -168,3 +168,16 @@ def test_cells_say_what_was_not_measured():
     assert shown["perplexity"]["values"][-1] == ("–", "")
     assert shown["fits"]["values"][0] == ("no", "False")
     assert shown["trainable_parameters"]["values"][0] == ("2,442,240", "2442240")
+
+
+def test_workflow_leaves_a_report(finished_study):
+    text = (finished_study.folder / "results/report.html").read_text("utf-8")
+    assert all(f">{run}-s0</td>" in text for run in ("fp16-r2", "fp16-r8", "nf4-r4"))
+    assert not (finished_study.folder / "results/accuracy.csv").exists(), "accuracy is measured where it is asked for"
+
+
+def test_snakemake_makes_its_own_report(finished_study):
+    done = finished_study.snakemake("--report", "snakemake-report.html")
+    assert done.returncode == 0, done.stderr
+    text = (finished_study.folder / "snakemake-report.html").read_text("utf-8")
+    assert "the frontier, dashed lines" in " ".join(text.replace("\\n", " ").split())
