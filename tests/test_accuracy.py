@@ -21,9 +21,10 @@ QUESTIONS = [
 @pytest.fixture(scope="module", params=["fp32", "nf4"])
 def answering(request, tiny_model, tmp_path_factory):
     """The tiny model in a precision, ready to answer, and its tokenizer."""
-    record = models.fetch({"source": "path", "path": str(tiny_model)}, tmp_path_factory.mktemp("cache"), {})
-    base = models.prepare_base(record, request.param, tmp_path_factory.mktemp("bases"), CPU)
-    model = models.load(base, CPU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
+        record = models.fetch({"source": "path", "path": str(tiny_model)}, {})
+        model = models.load(models.prepare_base(record, request.param, CPU), CPU)
     model.set_attn_implementation("sdpa")
     # A head of its own: tied to the embedding, so small a model says its last token for ever.
     torch.manual_seed(1)

@@ -22,8 +22,15 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
 @pytest.fixture(scope="module")
-def material(tmp_path_factory, tiny_model):
+def material(tmp_path_factory, tiny_model, cache):
     """The tiny model's bases and tokens, made by the workflow's own jobs."""
     folder = tmp_path_factory.mktemp("material")
     files = {

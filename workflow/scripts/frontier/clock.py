@@ -8,10 +8,9 @@ import torch
 from transformers import TrainerCallback
 
 from frontier import checkpoints, measure
-from frontier.outcomes import Stop
+from frontier.outcomes import HISTORY, Stop
 from frontier.progress import event, say
 
-HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 WARM_UP_STEPS = 3
 DIVERGED_STEPS = 3
 

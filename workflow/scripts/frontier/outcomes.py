@@ -9,6 +9,7 @@ from pathlib import Path
 from frontier import records
 
 GIB = 2**30
+HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 PHASES = {"import": "load", "load": "load", "evaluate": "evaluate"}
 _REFUSALS = (
     r"DefaultCPUAllocator: can't allocate memory: you tried to allocate (?P<bytes>\d+) bytes",
@@ -65,7 +66,7 @@ def write(job: dict, outcome: dict, environment: dict | None) -> None:
     if "adapter" in outputs:
         Path(outputs["adapter"]).mkdir(parents=True, exist_ok=True)
     if "history" in outputs and not Path(outputs["history"]).exists():
-        records.write_text(outputs["history"], "")
+        records.write_text(outputs["history"], ",".join(HISTORY) + "\n")
     if "losses" in outputs and not Path(outputs["losses"]).exists():
         write_no_losses(outputs["losses"])
     record = {key: job.get(key) for key in ("digest", "request", "tracked", "limits")}

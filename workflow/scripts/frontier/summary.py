@@ -50,7 +50,7 @@ def notes(environments: list[dict | None]) -> list[str | None]:
     facts = [{} if one is None else {key: one[key] for key in _SURROUNDINGS} | one["packages"] for one in environments]
     unlike: list[list[str]] = [[] for _ in facts]
     for name in dict.fromkeys(name for fact in facts for name in fact):
-        values = [fact.get(name) for fact in facts]
+        values = [fact[name] for fact in facts if name in fact]
         usual = max(values, key=values.count)
         for remarks, fact in zip(unlike, facts, strict=True):
             if name in fact and fact[name] != usual:

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, packing, records
-from frontier.clock import HISTORY, Clock, Guard
+from frontier.clock import Clock, Guard
 from frontier.errors import UserError
 from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
@@ -250,7 +250,7 @@ def material(inputs: dict) -> dict:
 
 def write_history(history: list[dict], path: str) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY)
+    writer = csv.DictWriter(text, outcomes.HISTORY)
     writer.writeheader()
     writer.writerows(history)
     records.write_text(path, text.getvalue())
