@@ -1,13 +1,14 @@
 """The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
 
 from frontier import data, measure, models, records
+from frontier.progress import say
 
 
 def fetch_model(job: dict) -> None:
     request = job["request"]
     record = models.fetch(request["model"], request["tokenizer_model"])
     for warning in record["warnings"]:
-        print(f"warning: {warning}", flush=True)
+        say(f"warning: {warning}")
     records.write_json(job["output"]["model"], record)
 
 
@@ -38,9 +39,8 @@ def tokenize_data(job: dict) -> None:
         examples, counts = data.tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
         data.write_tokens(examples, outputs[name])
         record[name] = counts
-        print(
+        say(
             f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
-            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out",
-            flush=True,
+            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
         )
     records.write_json(outputs["tokens"], record)
