@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Two processes share the tests: those that look at the finished study in one, so that it is made once."""
     for item in items:

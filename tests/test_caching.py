@@ -79,7 +79,7 @@ def test_template_and_data_size(study):
 
 
 def test_figure_code_and_caption(study):
-    study.edit(f"{PACKAGE}/figures.py", "What rank buys", "What a rank buys")
+    study.edit(f"{PACKAGE}/figures.py", ': "What rank buys"', ': "What a rank buys"')
     assert study.plan() == {"draw_figures": [""], "write_report": [""]}
 
 
@@ -101,7 +101,7 @@ def test_touched_files(study):
 
 
 def test_logic_in_training_code(study):
-    study.edit(f"{PACKAGE}/training.py", "sum(self._since_log) / len", "2 * sum(self._since_log) / len")
+    study.edit(f"{PACKAGE}/training.py", '"steps": clock.steps', '"steps": 2 * clock.steps')
     assert study.plan() == retrained()
 
 
@@ -111,7 +111,7 @@ def test_logic_in_a_rules_own_script(study):
 
 
 def test_logic_in_a_module_that_training_shares(study):
-    study.edit(f"{PACKAGE}/loss.py", "2**25", "2**24")
+    study.edit(f"{PACKAGE}/loss.py", "2**23", "2**22")
     assert study.plan() == retrained(evaluate_base=["fp16", "nf4"])
 
 

@@ -79,6 +79,7 @@ def run(job: dict) -> None:
     """Answer the split's problems with a base model or an adapter; write the record and every answer."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device = measure.open_device(request["device"], request["cpu_threads"])
+    started_at = measure.utc_now()
     record = records.read_json(inputs["model"])
     trained = "training" not in inputs or records.read_json(inputs["training"])["outcome"]["status"] == "ok"
     marked: list[dict] = []
@@ -90,7 +91,7 @@ def run(job: dict) -> None:
         marked = _answer(model, tokenizer, asked, request, device)
     pd.DataFrame(marked).to_parquet(outputs["answers"])
     outcome = score(marked)
-    environment = measure.environment(device)
+    environment = measure.environment(device, started_at)
     written = {"digest": job["digest"], "request": request, "outcome": outcome, "environment": environment}
     records.write_json(outputs["accuracy"], written)
 
