@@ -61,6 +61,15 @@ def _segments(collection) -> list[np.ndarray]:
     return collection.get_segments() if hasattr(collection, "get_segments") else []
 
 
+@pytest.mark.parametrize("name", ["memory_time", "perplexity_rank"])
+def test_runs_of_unlike_machines_are_warned_of(results, name):
+    alike = results.table.assign(notes=None)
+    unlike = alike.assign(notes=["device another card, not card", *[None] * (len(alike) - 1)])
+    warning = f"1 of {len(alike)} runs on another machine or other versions (notes)"
+    assert warning not in texts(figures.FIGURES[name](Results(alike)))
+    assert any(warning in text for text in texts(figures.FIGURES[name](Results(unlike))))
+
+
 def test_run_without_a_time_stands_at_the_far_end(results):
     figure = figures.memory_time(results)
     axes = figure.axes[0]

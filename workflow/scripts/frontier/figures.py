@@ -69,6 +69,7 @@ def perplexity_rank(results: Results, size=WIDE) -> plt.Figure:
     axes.set_xlim(ranks[0] / 1.25, ranks[-1] * 1.25)
     axes.set(xlabel="LoRA rank", ylabel=_LOWER_IS_BETTER)
     axes.margins(y=0.1)
+    _warn_of_unlike(axes, table)
     ends += _draw_bases(axes, measured.groupby("precision")["base_perplexity"].first().dropna())
     label_points(axes, _mark_unfinished(axes, table, "place", "perplexity", "{status}"))
     label_ends(axes, ends)
@@ -108,6 +109,13 @@ def run(job: dict) -> None:
             plt.close(figure)
 
 
+def _warn_of_unlike(axes, table: pd.DataFrame) -> None:
+    """Say on the chart itself that its runs were not made alike."""
+    if "notes" in table and table["notes"].notna().any():
+        count = table["notes"].notna().sum()
+        note(axes, f"{count} of {len(table)} runs on another machine or other versions (notes)", COLOURS["nf4"])
+
+
 def _scatter(results: Results, column: str, label: str, size, memory_budget: float | None = None) -> plt.Figure:
     """Each run as a point over its training time, named by its rank, with the budget's lines."""
     table = results.table
@@ -125,6 +133,7 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     for precision, rows in in_order(finished):
         _points(axes, rows, "time", column, precision)
     axes.set(xlabel=f"Training time ({unit}, optimiser steps alone)", ylabel=label)
+    _warn_of_unlike(axes, table)
     log_if_wide(axes.xaxis, measured["time"])
     log_if_wide(axes.yaxis, measured[column])
     hours = results.budget.get("hours")

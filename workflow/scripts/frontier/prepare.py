@@ -15,9 +15,11 @@ def fetch_model(job: dict) -> None:
 def prepare_base(job: dict) -> None:
     request = job["request"]
     device = measure.open_device(request["device"], request["cpu_threads"])
+    phases = measure.Phases(device)
     record = records.read_json(job["input"]["model"])
-    base = models.prepare_base(record, request["precision"], device)
-    records.write_json(job["output"]["base"], base)
+    with phases("quantise"):
+        base = models.prepare_base(record, request["precision"], device)
+    records.write_json(job["output"]["base"], base | {"phases": phases.end()})
 
 
 def fetch_data(job: dict) -> None:
