@@ -5,12 +5,16 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 
-.PHONY: summary test lint status pins clean
+.PHONY: summary report test lint status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
+	@PYTHONPATH=workflow/scripts python -m frontier.unlock
 	snakemake --cores 1 results/summary.csv
 	snakemake --cores 1
+
+report: .venv/workflow.done  ## results/report.html, the whole study on one page
+	snakemake --cores 1 results/report.html
 
 test: .venv/tests.done  ## the whole test suite
 	pytest
@@ -25,7 +29,7 @@ status: .venv/workflow.done  ## the runs that have finished so far
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
-	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt) > envs/constraints.txt
+	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt) > envs/constraints.txt
 
 clean:  ## delete results and what they were made from; the environment stays
 	@du -sh results resources .snakemake 2>/dev/null | sed 's/^/freeing /' || true
@@ -45,6 +49,7 @@ clean:  ## delete results and what they were made from; the environment stays
 	$(INSTALL) -r envs/workflow.txt $$(command -v nvidia-smi >/dev/null && echo -r envs/cuda.txt)
 	@touch $@
 
-.venv/tests.done: .venv/workflow.done envs/tests.txt
+.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt
 	$(INSTALL) -r envs/tests.txt
+	$(INSTALL) --no-deps -r envs/tests-alone.txt
 	@touch $@

@@ -11,6 +11,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/accuracy.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -18,4 +19,6 @@ rule all:
     default_target: True
     input:
         rules.summarize_runs.output.summary,
+        rules.state_findings.output,
         rules.draw_figures.output,
+        rules.write_report.output,

@@ -1,18 +1,20 @@
 """Measure this project's training beside other trainers on the same work: rows, batch, adapter, optimiser.
 
-    python benchmarks/compare_trainers.py measure MODEL ROWS ours nf4 --rank 16 --batch 8
-    python benchmarks/compare_trainers.py pairs MODEL ROWS unsloth nf4 --pairs 3 --lines lines.jsonl
+    python benchmarks/compare_trainers.py measure MODEL ROWS nf4 ours --rank 16 --batch 8
+    python benchmarks/compare_trainers.py compare MODEL ROWS nf4 unsloth trl --rounds 3 --lines lines.jsonl
 
 MODEL is a folder with weights and tokenizer (make_model.py writes one of random weights); ROWS a JSON list of
 {"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one JSON
-line; `pairs` measures ours and a peer in turn, each in a process of its own, keeps the lines and prints their ratio.
-A peer is needed only where it is measured: peft, trl or unsloth, from the environment or from --peer-path.
+line; `compare` measures ours and the peers in turn, each in a process of its own that imports its libraries while the
+one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is needed only where it
+is measured, from the environment or, unsloth, from --unsloth-path.
 
 Tokens are those of the examples, padding not counted; seconds those of the optimiser steps after the warm-up, forward
 and backward pass included, data loading not. Memory is in GiB (2**30 bytes).
 """
 
 import argparse
+import importlib
 import json
 import os
 import statistics
@@ -26,17 +28,23 @@ ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PEERS = ("peft", "trl", "unsloth")
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+# Unsloth patches transformers, and asks to come first.
+IMPORTS = {
+    "ours": ["frontier.training"],
+    "peft": ["peft", "bitsandbytes"],
+    "trl": ["trl", "peft", "bitsandbytes", "datasets"],
+    "unsloth": ["unsloth", "trl", "datasets"],
+}
 DTYPES = {"fp16": "float16", "bf16": "bfloat16", "nf4": "bfloat16"}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, trainers in (("measure", ("ours", *PEERS)), ("pairs", PEERS)):
+    for name in ("measure", "compare"):
         command = commands.add_parser(name)
         command.add_argument("model")
         command.add_argument("rows")
-        command.add_argument("trainer", choices=trainers)
         command.add_argument("precision", choices=list(DTYPES))
         command.add_argument("--rank", type=int, default=16)
         command.add_argument("--batch", type=int, default=8, help="examples an optimiser step")
@@ -47,49 +55,67 @@ def parse_arguments() -> argparse.Namespace:
         command.add_argument("--cap-gib", type=float, help="what the CUDA allocator may take")
         command.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
     measure = commands.choices["measure"]
+    measure.add_argument("trainer", choices=("ours", *PEERS))
     measure.add_argument("--no-fused-kernels", dest="fused_kernels", action="store_false", help="ours alone")
     measure.add_argument("--no-cuda-graphs", dest="cuda_graphs", action="store_false", help="ours alone")
+    measure.add_argument("--no-offload", dest="offload_embeddings", action="store_false", help="ours alone")
     measure.add_argument("--no-liger", dest="liger", action="store_false", help="peft and trl")
     measure.add_argument("--micro-batch", type=int, help="ours alone")
     measure.add_argument("--optimizer", default="adamw_torch_fused")
     measure.add_argument("--profile", metavar="FOLDER", help="ours alone: write where three steps' time goes")
-    pairs = commands.choices["pairs"]
-    pairs.add_argument("--pairs", type=int, default=3)
-    pairs.add_argument("--lines", default="lines.jsonl", help="file that the raw lines are added to")
-    pairs.add_argument("--peer-path", help="a folder that comes first on the peer's PYTHONPATH")
-    pairs.add_argument("--ours", default="", help="options of measure for ours alone, in one string")
+    measure.add_argument("--wait-for", metavar="FILE", help="begin when this file is there, imports apart")
+    compare = commands.choices["compare"]
+    compare.add_argument("peers", nargs="+", choices=PEERS)
+    compare.add_argument("--rounds", type=int, default=3)
+    compare.add_argument("--lines", default="lines.jsonl", help="file that the raw lines are added to")
+    compare.add_argument("--unsloth-path", help="a folder that comes first on Unsloth's PYTHONPATH")
+    compare.add_argument("--ours", default="", help="options of measure for ours alone, in one string")
     return parser.parse_args()
 
 
-# ----------------------------------------------------------------------------------------------------------- pairs
+# --------------------------------------------------------------------------------------------------------- compare
 
 
-def run_pairs(args: argparse.Namespace) -> None:
-    shared = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
-    shared += [f"--threads={args.threads}"] if args.threads else []
-    shared += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
-    shared += [] if args.checkpointing else ["--no-checkpointing"]
-    found: dict[str, list[dict]] = {"ours": [], args.trainer: []}
-    for pair in range(args.pairs):
-        for trainer in found:
-            options = shared + (args.ours.split() if trainer == "ours" else [])
-            line = measure_apart(args, trainer, options)
+def compare(args: argparse.Namespace) -> None:
+    found: dict[str, list[dict]] = {trainer: [] for trainer in ("ours", *args.peers)}
+    order = list(found) * args.rounds
+    with tempfile.TemporaryDirectory() as folder:
+        signals = [Path(folder) / f"{position}.go" for position in range(len(order))]
+        waiting = start(args, order[0], signals[0])
+        for position, trainer in enumerate(order):
+            process = waiting
+            signals[position].touch()
+            if position + 1 < len(order):
+                waiting = start(args, order[position + 1], signals[position + 1])
+            line = read_line(process, trainer)
             found[trainer].append(line)
             with open(args.lines, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"pair": pair} | line) + "\n")
+                file.write(json.dumps({"round": position // len(found)} | line) + "\n")
     print(table(found))
 
 
-def measure_apart(args: argparse.Namespace, trainer: str, options: list[str]) -> dict:
-    """One `measure` in a process of its own; where it prints no line, a line that says so."""
-    path = [args.peer_path] if args.peer_path and trainer != "ours" else []
+def start(args: argparse.Namespace, trainer: str, signal: Path) -> subprocess.Popen:
+    """One `measure` in a process of its own, which has its libraries imported when `signal` is there."""
+    options = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
+    options += [f"--threads={args.threads}"] if args.threads else []
+    options += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
+    options += [] if args.checkpointing else ["--no-checkpointing"]
+    options += args.ours.split() if trainer == "ours" else []
+    path = [args.unsloth_path] if args.unsloth_path and trainer == "unsloth" else []
     path += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
-    command = [sys.executable, __file__, "measure", args.model, args.rows, trainer, args.precision, *options]
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": ":".join(path)}, cwd=folder, stdout=subprocess.PIPE, text=True
-        )
-    lines = [line for line in process.stdout.splitlines() if line.startswith("MEASURED ")]
+    command = [sys.executable, str(Path(__file__).resolve()), "measure", str(Path(args.model).resolve())]
+    command += [str(Path(args.rows).resolve()), args.precision, trainer, *options, f"--wait-for={signal}"]
+    # Unsloth writes what it compiles into the folder it runs in, and finds it there the next time.
+    folder = Path(tempfile.gettempdir()) / f"compare-{trainer}"
+    folder.mkdir(exist_ok=True)
+    environment = os.environ | {"PYTHONPATH": ":".join(path)}
+    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+def read_line(process: subprocess.Popen, trainer: str) -> dict:
+    """What a `measure` printed; where it printed nothing, a line that says so."""
+    output, _ = process.communicate()
+    lines = [line for line in output.splitlines() if line.startswith("MEASURED ")]
     if not lines:
         return {"trainer": trainer, "status": f"failed with exit status {process.returncode}"}
     print(lines[-1], flush=True)
@@ -97,7 +123,7 @@ def measure_apart(args: argparse.Namespace, trainer: str, options: list[str]) ->
 
 
 def table(found: dict[str, list[dict]]) -> str:
-    """Medians by trainer, and the ratio of the two speeds: the median over the pairs, least and greatest beside it."""
+    """Medians by trainer, and how much faster ours is than each peer: median, least and greatest over the rounds."""
     names = ("tokens_per_second", "step_ms", "peak_allocated_gib", "peak_reserved_gib", "device_used_gib", "host_gib")
     rows = ["| trainer | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for trainer, lines in found.items():
@@ -105,15 +131,15 @@ def table(found: dict[str, list[dict]]) -> str:
         values = [[line[name] for line in done if line.get(name) is not None] for name in names]
         cells = [f"{statistics.median(value):g}" if value else "" for value in values]
         rows.append(f"| {trainer}{'' if done else ': ' + lines[-1]['status']} | " + " | ".join(cells) + " |")
-    ours, theirs = found.values()
-    ratios = [
-        a["tokens_per_second"] / b["tokens_per_second"]
-        for a, b in zip(ours, theirs, strict=True)
-        if a["status"] == b["status"] == "ok"
-    ]
-    if ratios:
-        least, greatest = min(ratios), max(ratios)
-        rows.append(f"\nratio of speeds: {statistics.median(ratios):.2f} ({least:.2f} to {greatest:.2f})")
+    for peer in list(found)[1:]:
+        ratios = [
+            ours["tokens_per_second"] / theirs["tokens_per_second"]
+            for ours, theirs in zip(found["ours"], found[peer], strict=True)
+            if ours["status"] == theirs["status"] == "ok"
+        ]
+        if ratios:
+            median, least, greatest = statistics.median(ratios), min(ratios), max(ratios)
+            rows.append(f"\nours over {peer}: {median:.2f} times the speed ({least:.2f} to {greatest:.2f})")
     return "\n".join(rows)
 
 
@@ -123,8 +149,13 @@ def table(found: dict[str, list[dict]]) -> str:
 def measure_here(args: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-    if args.trainer == "unsloth":
-        import unsloth  # noqa: F401  (it patches transformers, and asks to come first)
+    if args.trainer == "ours":
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+    for name in IMPORTS[args.trainer]:
+        importlib.import_module(name)
+    while args.wait_for and not Path(args.wait_for).exists():
+        time.sleep(0.05)
     import torch
     import transformers
 
@@ -137,7 +168,11 @@ def measure_here(args: argparse.Namespace) -> None:
     if args.cap_gib:
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(args.cap_gib * GIB / total)
-    line = {key: value for key, value in vars(args).items() if key not in ("command", "model", "rows", "profile")}
+    line = {
+        key: value
+        for key, value in vars(args).items()
+        if key not in ("command", "model", "rows", "profile", "wait_for")
+    }
     train = {"ours": train_ours, "peft": train_peft, "trl": train_trl, "unsloth": train_trl}[args.trainer]
     steps: list[tuple[float, int]] = []
     try:
@@ -153,6 +188,7 @@ def measure_here(args: argparse.Namespace) -> None:
         line |= extra or {}
     except torch.OutOfMemoryError as error:
         line |= {"status": "oom", "error": str(error)[:160]}
+    line["step_seconds"] = [round(seconds, 4) for seconds, _ in steps]
     line["host_gib"] = round(peak_resident() / GIB, 2)
     if on_gpu:
         free, total = torch.cuda.mem_get_info()
@@ -173,7 +209,6 @@ def peak_resident() -> int:
 
 def train_ours(args, rows: list[dict], steps: list) -> dict:
     """The workflow's own loading, training step and clock, on rows instead of a study's tokens."""
-    sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     from frontier import config, measure, models, records, training
 
     study = config.resolve(
@@ -190,6 +225,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
             "gradient_checkpointing": args.checkpointing,
             "fused_kernels": args.fused_kernels,
             "cuda_graphs": args.cuda_graphs,
+            "offload_embeddings": args.offload_embeddings,
             "optimizer": args.optimizer,
         }
     )
@@ -412,4 +448,4 @@ def train_trl(args, rows: list[dict], steps: list) -> None:
 
 if __name__ == "__main__":
     arguments = parse_arguments()
-    run_pairs(arguments) if arguments.command == "pairs" else measure_here(arguments)
+    compare(arguments) if arguments.command == "compare" else measure_here(arguments)

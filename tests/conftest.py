@@ -15,6 +15,14 @@ ROOT = Path(__file__).parent.parent
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Two processes share the tests: those that look at the finished study in one, so that it is made once."""
+    for item in items:
+        group = "finished" if "finished_study" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @dataclass
 class Study:
     """A copy of the project in a folder of its own, on the tiny model and six runs that take a second each."""

@@ -76,6 +76,26 @@ def test_every_key_has_a_description():
             walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
 
 
+def test_the_table_of_keys_is_the_schemas():
+    """config/README.md names every key with what it takes, and no other."""
+    text = (ROOT / "config/README.md").read_text("utf-8")
+
+    def keys(properties, prefix):
+        for key, item in properties.items():
+            if item.get("properties") and key != "config":
+                yield from keys(item["properties"], f"{prefix}{key}.")
+            elif key != "source":
+                yield f"| `{prefix}{key}` | {item['description']} |"
+
+    expected = set(keys({k: v for k, v in config.SCHEMA["properties"].items() if k not in ("model", "data")}, ""))
+    for section in ("model", "data"):
+        for schema in config.SCHEMA["$defs"][section].values():
+            expected |= set(keys(schema["properties"], f"{section}."))
+    expected |= set(keys(config.SCHEMA["$defs"]["any_data"], "data."))
+    found = {line[: line.rindex(" |", 0, -2) + 2] for line in text.splitlines() if line.startswith("| `")}
+    assert found == expected
+
+
 def test_numbers_that_yaml_reads_as_text():
     assert config.resolve(SHIPPED | {"learning_rate": "2e-4"})["learning_rate"] == 2e-4
     assert config.runs(config.resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"
@@ -107,6 +127,7 @@ CODE = dict.fromkeys(
         "evaluate_base",
         "train_adapter",
         "evaluate_adapter",
+        "measure_accuracy",
     ),
     "code",
 )
@@ -125,14 +146,14 @@ def identity(study: dict, code=CODE) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("section", "change", "moved"),
     [
-        (None, {"learning_rate": 1.0}, "training evaluation"),
-        ("lora", {"dropout": 0.5}, "training evaluation"),
+        (None, {"learning_rate": 1.0}, "training evaluation accuracy"),
+        ("lora", {"dropout": 0.5}, "training evaluation accuracy"),
         ("evaluation", {"batch_size": 1}, "baseline evaluation"),
-        ("data", {"template": "{question}"}, "tokens baseline training evaluation"),
-        ("data", {"train_examples": 9}, "data tokens baseline training evaluation"),
-        ("model", {"version": "9"}, "model tokens base baseline training evaluation"),
+        ("data", {"template": "{question}"}, "tokens baseline training evaluation accuracy"),
+        ("data", {"train_examples": 9}, "data tokens baseline training evaluation accuracy"),
+        ("model", {"version": "9"}, "model tokens base baseline training evaluation accuracy"),
         (None, {"ranks": [1, 2]}, ""),
-        (None, {"cpu_threads": 1}, "baseline training evaluation"),
+        (None, {"cpu_threads": 1}, "baseline training evaluation accuracy"),
     ],
 )
 def test_identity_moves_with_what_it_depends_on(section, change, moved):
@@ -146,7 +167,13 @@ def test_identity_moves_with_what_it_depends_on(section, change, moved):
 def test_identity_moves_with_code():
     study = config.resolve(SHIPPED)
     before, after = identity(study), identity(study, CODE | {"tokenize_data": "other"})
-    assert {name for name in before if before[name] != after[name]} == {"tokens", "baseline", "training", "evaluation"}
+    assert {name for name in before if before[name] != after[name]} == {
+        "tokens",
+        "baseline",
+        "training",
+        "evaluation",
+        "accuracy",
+    }
 
 
 def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):

@@ -22,8 +22,15 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
+        yield
+
+
 @pytest.fixture(scope="module")
-def material(tmp_path_factory, tiny_model):
+def material(tmp_path_factory, tiny_model, cache):
     """The tiny model's bases and tokens, made by the workflow's own jobs."""
     folder = tmp_path_factory.mktemp("material")
     files = {
@@ -54,7 +61,7 @@ def material(tmp_path_factory, tiny_model):
     return study, paths
 
 
-def train(material, folder, run="fp32-r4-s0", **changes):
+def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
     """Train one run; its record, its history and its adapter's folder."""
     study, paths = material
     study = copy.deepcopy(study)
@@ -63,7 +70,8 @@ def train(material, folder, run="fp32-r4-s0", **changes):
     request = config.training_request(study, run)
     outputs = {name: str(folder / file) for name, file in FILES.items()}
     inputs = {"base": paths[request["precision"]], "tokens": paths["train"]}
-    training.run({"digest": "", "request": request, "input": inputs, "output": outputs})
+    inputs |= {"model": paths["model"], "material": paths["model"]}
+    training.run({"digest": "", "request": request, "input": inputs, "output": outputs, "limits": limits or {}})
     return records.read_json(outputs["training"]), pd.read_csv(outputs["history"]), folder / "adapter"
 
 
@@ -166,7 +174,7 @@ def test_clock_and_counts_are_the_steps_alone(material, tmp_path):
     tokens = sum(len(example["input_ids"]) for example in data.load_tokens(material[1]["train"]))
     assert outcome["train_tokens"] == 2 * tokens
     assert outcome["steps"] == 10 == history["step"].iloc[-1]
-    assert 0 < outcome["train_seconds"] <= outcome["phases"]["train"]["seconds"]
+    assert 0 < outcome["train_seconds"] <= sum(outcome["phases"][name]["seconds"] for name in ("warm_up", "steady"))
     assert outcome["train_seconds"] == pytest.approx(history["seconds"].iloc[-1])
     assert outcome["memory_metric"] == "host_rss"
     assert outcome["peak_allocated_gib"] is None

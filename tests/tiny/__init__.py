@@ -17,13 +17,13 @@ CONFIG = {
 }
 
 
-def write_model(folder: Path) -> Path:
-    """A Llama of 30 thousand parameters in float32 and a byte-level tokenizer, as a folder of transformers files."""
+def write_model(folder: Path, **changes) -> Path:
+    """A Llama of 30 thousand parameters (`changes` make others) and a byte-level tokenizer, as transformers' files."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-    options = dict(CONFIG)
+    options = CONFIG | changes
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(options.pop("model_type"), **options))
     with torch.no_grad():

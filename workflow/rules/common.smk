@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from frontier import config as settings, preflight
 from frontier.digest import SCRIPTS, code_digest
 from frontier.errors import UserError
-from frontier.records import digest
+from frontier.records import digest, read_json
 
 try:
     STUDY = settings.resolve(config)
@@ -26,6 +26,15 @@ wildcard_constraints:
     precision=settings.PRECISION_PATTERN,
 
 
-def job(identity, **request):
+def budget_in_force(record):
+    """The budget that a job is tracked by: a raised one makes again what did not end well under it, and that alone."""
+    if Path(record).exists():
+        known = read_json(record)
+        if known["outcome"]["status"] == "ok":
+            return known.get("tracked")
+    return STUDY["budget"]
+
+
+def job(identity, tracked=None, **request):
     """A job's one parameter: Snakemake tracks a dict whole, two scalars that swap their values not at all."""
-    return {"digest": identity, "request": request}
+    return {"digest": identity, "tracked": tracked, "request": request}

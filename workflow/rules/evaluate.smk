@@ -11,8 +11,11 @@ rule evaluate_adapter:
         losses="results/runs/{run}/nll.parquet",
     params:
         job=lambda wc: job(
-            IDENTITY["evaluation"](wc.run), **settings.evaluation_request(STUDY, wc.run)
+            IDENTITY["evaluation"](wc.run),
+            budget_in_force(f"results/runs/{wc.run}/evaluation.json"),
+            **settings.evaluation_request(STUDY, wc.run),
         ),
+        limits=lambda wc, input: settings.limits(STUDY),
     resources:
         gpu=1,
     log:
@@ -34,8 +37,10 @@ rule evaluate_base:
     params:
         job=lambda wc: job(
             IDENTITY["baseline"](wc.precision),
+            budget_in_force(f"results/baselines/{wc.precision}/evaluation.json"),
             **settings.evaluation_request(STUDY, wc.precision),
         ),
+        limits=lambda wc, input: settings.limits(STUDY),
     resources:
         gpu=1,
     log:

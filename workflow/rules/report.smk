@@ -1,4 +1,5 @@
 # From records to a table and figures.
+PAGE = Path(workflow.basedir) / "workflow" / "report"
 EXPECTED = {
     "trainings": [IDENTITY["training"](run) for run in RUNS],
     "evaluations": [IDENTITY["evaluation"](run) for run in RUNS],
@@ -6,28 +7,21 @@ EXPECTED = {
 }
 
 
-rule record_study:
-    # Named by its content: when Snakemake's own memory is lost, an edit still brings the summary to judge its rows.
-    output:
-        study=f"results/study/{digest(EXPECTED)[:16]}.json",
-    params:
-        job=job(digest(EXPECTED), config=STUDY),
-    log:
-        "results/logs/record_study.log",
-    conda:
-        "../../envs/workflow.yaml"
-    script:
-        "../scripts/record_study.py"
-
-
 rule summarize_runs:
     input:
         trainings=expand("results/runs/{run}/training.json", run=RUNS),
         evaluations=expand("results/runs/{run}/evaluation.json", run=RUNS),
+        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
         baselines=expand(
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
-        study=rules.record_study.output.study,
+        # With .snakemake lost, its date alone tells of an edit: the summary is made again, and judges its rows.
+        config="config/config.yaml",
+        accuracy=(
+            rules.gather_accuracy.output.accuracy
+            if STUDY["accuracy"]["measure"]
+            else []
+        ),
     output:
         summary=report(
             "results/summary.csv",
@@ -35,7 +29,9 @@ rule summarize_runs:
             category="Results",
         ),
     params:
-        job=job(CODE["summarize_runs"], expected=EXPECTED),
+        job=job(
+            CODE["summarize_runs"], expected=EXPECTED, budget=STUDY["budget"]
+        ),
     log:
         "results/logs/summarize_runs.log",
     conda:
@@ -44,24 +40,88 @@ rule summarize_runs:
         "../scripts/summarize_runs.py"
 
 
+rule state_findings:
+    input:
+        summary=rules.summarize_runs.output.summary,
+        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
+        baselines=expand(
+            "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
+        ),
+    output:
+        findings="results/findings.json",
+        page=report(
+            "results/findings.md",
+            caption="../report/findings.rst",
+            category="Results",
+        ),
+    params:
+        job=job(
+            CODE["state_findings"],
+            runs=RUNS,
+            precisions=PRECISIONS,
+            budget=STUDY["budget"],
+            recommend=STUDY["recommend"],
+        ),
+    log:
+        "results/logs/state_findings.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/state_findings.py"
+
+
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
+        histories=expand("results/runs/{run}/history.csv", run=RUNS),
     output:
         report(
             expand(
                 "results/figures/{name}.{kind}",
-                name=["memory_time", "perplexity_time", "perplexity_rank"],
+                name=[
+                    "memory_time",
+                    "perplexity_time",
+                    "perplexity_rank",
+                    "training_curves",
+                ],
                 kind=["png", "svg"],
             ),
             caption="../report/figures.rst",
             category="Figures",
         ),
     params:
-        job=job(CODE["draw_figures"]),
+        job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
     log:
         "results/logs/draw_figures.log",
     conda:
         "../../envs/workflow.yaml"
     script:
         "../scripts/draw_figures.py"
+
+
+rule write_report:
+    input:
+        summary=rules.summarize_runs.output.summary,
+        findings=rules.state_findings.output.findings,
+        histories=expand("results/runs/{run}/history.csv", run=RUNS),
+        trainings=expand("results/runs/{run}/training.json", run=RUNS),
+        tokens=rules.tokenize_data.output.tokens,
+    output:
+        report=report(
+            "results/report.html",
+            caption="../report/report.rst",
+            category="Results",
+        ),
+    params:
+        job=job(
+            digest(
+                [CODE["write_report"], *(p.read_text() for p in sorted(PAGE.glob("report.*")))]
+            ),
+            study=STUDY,
+        ),
+    log:
+        "results/logs/write_report.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/write_report.py"

@@ -3,14 +3,20 @@ rule train_adapter:
     input:
         base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
         tokens=rules.tokenize_data.output.train,
+        model=rules.fetch_model.output.model,
+        material=rules.tokenize_data.output.tokens,
     output:
         training="results/runs/{run}/training.json",
         history="results/runs/{run}/history.csv",
         adapter=directory("results/runs/{run}/adapter"),
     params:
         job=lambda wc: job(
-            IDENTITY["training"](wc.run), **settings.training_request(STUDY, wc.run)
+            IDENTITY["training"](wc.run),
+            budget_in_force(f"results/runs/{wc.run}/training.json"),
+            **settings.training_request(STUDY, wc.run),
         ),
+        # Named with `input`, a parameter is not tracked: limits do not change what is learned.
+        limits=lambda wc, input: settings.limits(STUDY),
     resources:
         gpu=1,
     log:

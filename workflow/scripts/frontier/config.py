@@ -17,6 +17,7 @@ from frontier.records import digest
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "schemas" / "config.schema.yaml").read_text("utf-8"))
 PRECISION_PATTERN = "fp32|bf16|fp16|nf4|fp4|int8"
 RUN_PATTERN = rf"(?:{PRECISION_PATTERN})-r[1-9]\d*-s\d+"
+RUN_NAME = re.compile(RUN_PATTERN)
 # The model of config/config.yaml, whose tokenizer serves models that have weights at random and none of their own.
 EMBEDDED_MODEL = {
     "source": "package",
@@ -37,9 +38,11 @@ _Validator = jsonschema.validators.extend(
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRAINING = (
     "learning_rate schedule warmup_steps steps epochs batch_size micro_batch_size weight_decay max_grad_norm optimizer "
-    "gradient_checkpointing fused_kernels cuda_graphs logging_steps"
+    "gradient_checkpointing fused_kernels cuda_graphs offload_embeddings logging_steps"
 ).split()
 _TOKENS = ("template", "max_length")
+# Only accuracy is measured on it: naming a test split retrains nothing.
+_TEST = ("test_file", "test_split")
 
 
 def resolve(config: dict) -> dict:
@@ -52,7 +55,8 @@ def resolve(config: dict) -> dict:
     if errors:
         raise UserError(_explain(errors[0], schema))
     _check_together(resolved)
-    return resolved
+    # A list's order means nothing, so it must not look like a change.
+    return resolved | {key: sorted(resolved[key]) for key in ("precisions", "ranks", "seeds", "extra_runs")}
 
 
 def run_name(precision: str, rank: int, seed: int) -> str:
@@ -61,7 +65,7 @@ def run_name(precision: str, rank: int, seed: int) -> str:
 
 def parse_run(name: str) -> tuple[str, int, int]:
     """A run's precision, rank and seed; raises UserError for a name that is none."""
-    if not re.fullmatch(RUN_PATTERN, name):
+    if not RUN_NAME.fullmatch(name):
         raise UserError(f"run: got {name}, takes PRECISION-rRANK-sSEED, say nf4-r16-s0")
     precision, rank, seed = name.split("-")
     return precision, int(rank[1:]), int(seed[1:])
@@ -83,7 +87,7 @@ def data_files(config: dict) -> list[str]:
 
 
 def data_request(config: dict) -> dict:
-    return {"data": {key: value for key, value in config["data"].items() if key not in _TOKENS}}
+    return {"data": {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}}
 
 
 def tokens_request(config: dict) -> dict:
@@ -92,6 +96,11 @@ def tokens_request(config: dict) -> dict:
 
 def device_request(config: dict) -> dict:
     return {"device": config["device"], "cpu_threads": config["cpu_threads"]}
+
+
+def limits(config: dict) -> dict:
+    """What bounds a job without changing its result."""
+    return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
 def training_request(config: dict, run: str) -> dict:
@@ -114,11 +123,30 @@ def evaluation_request(config: dict, name: str) -> dict:
     return device_request(config) | {"name": name} | config["evaluation"]
 
 
+def test_split(config: dict) -> str | None:
+    """The file or split of test problems that the configuration names; None where it names none."""
+    return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
+
+
+def accuracy_request(config: dict, name: str) -> dict:
+    """All that an accuracy depends on beside the model, the adapter, the problems and the code."""
+    settings = {key: value for key, value in config["accuracy"].items() if key != "measure"}
+    precision, rank, seed = parse_run(name) if "-" in name else (name, None, None)
+    return (
+        {"name": name, "precision": precision, "rank": rank, "seed": seed}
+        | {"split": "test" if test_split(config) else "validation"}
+        | device_request(config)
+        | tokens_request(config)
+        | settings
+    )
+
+
 def identities(config: dict, code: dict[str, str]) -> dict:
     """A digest for each thing that jobs make, over all that it depends on, code included.
 
     `code` has a digest for each script. The result has `model`, `data` and `tokens`; `base` and `baseline`, functions
-    of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it.
+    of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it; and `accuracy`, a
+    function of either.
     """
     model = digest([config["model"], code["fetch_model"]])
     data = digest([data_request(config), code["fetch_data"]])
@@ -137,7 +165,13 @@ def identities(config: dict, code: dict[str, str]) -> dict:
     def evaluation(run: str) -> str:
         return digest([training(run), evaluation_request(config, run), code["evaluate_adapter"]])
 
+    def accuracy(name: str) -> str:
+        judged = training(name) if "-" in name else digest([tokens, base(name)])
+        request = [accuracy_request(config, name), test_split(config)]
+        return digest([judged, *request, code["measure_accuracy"]])
+
     return {
+        "accuracy": accuracy,
         "model": model,
         "data": data,
         "tokens": tokens,
@@ -158,7 +192,7 @@ def _section_schema(section: str, value) -> dict:
     if not isinstance(value, dict):
         raise UserError(f"config: {section}: got {_show(value)}, takes {SCHEMA['properties'][section]['description']}")
     source = value.get("source")
-    if source not in sources:
+    if not isinstance(source, str) or source not in sources:
         raise UserError(f"config: {section}.source: got {_show(source)}, takes one of {', '.join(sources)}")
     schema = copy.deepcopy(sources[source])
     if section == "data":
@@ -170,7 +204,7 @@ def _numbers(value, schema: dict):
     """YAML reads 2e-4 as text and 8.0 as no whole number: read each as the number the schema takes."""
     if isinstance(value, dict):
         properties = schema.get("properties", {})
-        return {key: _numbers(item, properties.get(key, {})) for key, item in value.items()}
+        return {str(key): _numbers(item, properties.get(key, {})) for key, item in value.items()}
     if isinstance(value, list):
         return [_numbers(item, schema.get("items", {})) for item in value]
     kinds = schema.get("type", [])

@@ -37,6 +37,13 @@ def read_examples(data: dict) -> tuple[dict[str, list[dict]], dict]:
     return result, {"duplicates_left_out": counts["duplicates"], "answers_without_final": without}
 
 
+def read_test(data: dict) -> list[dict]:
+    """The rows of the test split that a config's `data` section names, in file order."""
+    if data["source"] == "hub":
+        return _hub_split(data, data["test_split"])
+    return read_lines(data["test_file"], data["question_column"], data["answer_column"])
+
+
 def tokenize(rows: list[dict], tokenizer, template: str, max_length: int, vocabulary: int) -> tuple[list[dict], dict]:
     """Each row as `input_ids` and `labels` (-100 on the prompt), the end of sequence included; and what was cut off.
 
@@ -130,23 +137,24 @@ def _read_jsonl(data: dict) -> dict[str, list[dict]]:
 
 
 def _read_hub(data: dict) -> dict[str, list[dict]]:
-    from datasets import load_dataset
-
-    def split(name: str) -> list[dict]:
-        try:
-            table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"data: the hub does not give {data['id']}, split {name} ({type(error).__name__}); "
-                "use data.source jsonl with a file you have, or reasoning-gym"
-            ) from error
-        columns = data["question_column"], data["answer_column"]
-        return [_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(table, start=1)]
-
-    train = split(data["train_split"])
+    train = _hub_split(data, data["train_split"])
     if not data.get("validation_split"):
         return _hold_out(train, data)
-    return {"train": train, "validation": split(data["validation_split"])}
+    return {"train": train, "validation": _hub_split(data, data["validation_split"])}
+
+
+def _hub_split(data: dict, name: str) -> list[dict]:
+    from datasets import load_dataset
+
+    try:
+        table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"data: the hub does not give {data['id']}, split {name} ({type(error).__name__}); "
+            "use data.source jsonl with a file you have, or reasoning-gym"
+        ) from error
+    columns = data["question_column"], data["answer_column"]
+    return [_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(table, start=1)]
 
 
 def _read_reasoning_gym(data: dict) -> dict[str, list[dict]]:

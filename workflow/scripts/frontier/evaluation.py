@@ -11,8 +11,12 @@ import pandas as pd
 import torch
 from peft import PeftModel
 
-from frontier import data, layers, measure, models, packing, records
+from frontier import data, layers, measure, models, outcomes, packing, records
+from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
+from frontier.progress import event, say
+
+_UNMEASURED = {"perplexity": None, "eval_loss": None}
 
 
 @torch.no_grad()
@@ -45,41 +49,65 @@ def quality(losses: pd.DataFrame) -> dict:
 
 
 def run(job: dict) -> None:
-    """Evaluate a base model or, where the job has an adapter, that adapter on it; write the record and the losses."""
+    """Evaluate a base model or, where the job has an adapter, that adapter on it; write the record and the losses.
+
+    A run whose training did not end with an adapter has its outcome stand for the evaluation too.
+    """
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device = measure.open_device(request["device"], request["cpu_threads"])
     phases = measure.Phases(device)
-    outcome = {"status": "ok", "perplexity": None, "eval_loss": None}
-    losses = pd.DataFrame({"nll": [], "tokens": []})
-    if not records.read_json(inputs["model"])["architecture_only"]:
-        # TF32 would round the float32 products to ten bits.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        examples = data.load_tokens(inputs["tokens"])
-        with phases("load"):
-            model = models.load(records.read_json(inputs["base"]), device)
-            if "adapter" in inputs:
-                model = PeftModel.from_pretrained(model, inputs["adapter"])
-            layers.compute_in(model, models.DTYPES[request["compute_dtype"]]).eval()
-        with phases("evaluate"):
-            losses = example_losses(model, examples, request["batch_size"], device, _progress(request, len(examples)))
-        outcome = quality(losses)
-    losses.to_parquet(outputs["losses"])
-    record = {
-        "digest": job["digest"],
-        "request": request,
-        "outcome": outcome | {"phases": phases.records},
-        "environment": measure.environment(device, phases.started_at),
-    }
+    environment = measure.environment(device, phases.started_at)
+    event(environment=environment)
+    if "training" in inputs:
+        trained = records.read_json(inputs["training"])["outcome"]
+        if trained["status"] not in ("ok", "spilled"):
+            reason = {key: trained.get(key) for key in ("status", "phase", "reason")}
+            outcomes.write(job, _UNMEASURED | reason, environment)
+            return
+    try:
+        outcome = evaluate(job, device, phases)
+    except (RuntimeError, MemoryError, outcomes.Stop) as error:
+        lift_memory_limit()
+        outcome = outcomes.from_error(error)
+        if outcome is None:
+            raise
+        outcome = _UNMEASURED | {"phase": outcomes.phase_of(phases.current)} | outcome
+        outcomes.write_no_losses(outputs["losses"])
+    environment["ended_at"] = measure.utc_now()
+    record = {key: job.get(key) for key in ("digest", "request", "tracked", "limits")}
+    record |= {"outcome": outcome | {"phases": phases.end()}, "environment": environment}
     records.write_json(outputs["evaluation"], record)
+
+
+def evaluate(job: dict, device: torch.device, phases: measure.Phases) -> dict:
+    """The outcome of an evaluation that came to its end; the examples' losses are written."""
+    request, inputs, outputs = job["request"], job["input"], job["output"]
+    if records.read_json(inputs["model"])["architecture_only"]:
+        outcomes.write_no_losses(outputs["losses"])
+        return {"status": "ok"} | _UNMEASURED
+    set_memory_limit((job.get("limits") or {}).get("memory_gib"), device)
+    # TF32 would round the float32 products to ten bits.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    examples = data.load_tokens(inputs["tokens"])
+    phases.enter("load")
+    model = models.load(records.read_json(inputs["base"]), device)
+    if "adapter" in inputs:
+        model = PeftModel.from_pretrained(model, inputs["adapter"])
+    layers.compute_in(model, models.DTYPES[request["compute_dtype"]]).eval()
+    phases.enter("evaluate")
+    losses = example_losses(model, examples, request["batch_size"], device, _progress(request, len(examples)))
+    phases.enter("save")
+    losses.to_parquet(outputs["losses"])
+    return quality(losses)
 
 
 def _progress(request: dict, total: int):
     last = time.monotonic()
 
-    def say(done: int) -> None:
+    def tell(done: int) -> None:
         nonlocal last
         if done == total or time.monotonic() - last > 5:
             last = time.monotonic()
-            print(f"{request['name']}  evaluated {done}/{total} examples", flush=True)
+            say(f"{request['name']}  evaluated {done}/{total} examples")
 
-    return say
+    return tell

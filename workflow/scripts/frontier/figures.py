@@ -1,195 +1,212 @@
-"""The trade-off drawn: memory against time, perplexity against time, perplexity against rank."""
+"""The trade-off drawn: memory against time, perplexity against time and rank, and how the loss fell."""
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("agg")
-
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.lines import Line2D
 
-# Okabe and Ito's palette, told apart with every common kind of colour blindness.
-COLOURS = {
-    "fp32": "#000000",
-    "bf16": "#56B4E9",
-    "fp16": "#0072B2",
-    "nf4": "#D55E00",
-    "fp4": "#CC79A7",
-    "int8": "#009E73",
-}
-MARKERS = {"fp32": "s", "bf16": "^", "fp16": "o", "nf4": "D", "fp4": "v", "int8": "P"}
-METRICS = {"cuda_allocated": "Peak GPU memory allocated (GiB)", "host_rss": "Peak resident memory (GiB)"}
-_STYLE = {
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "svg.hashsalt": "lora-frontier",
-    "svg.fonttype": "path",
-}
+from frontier import curves
+from frontier.canvas import (
+    COLOURS,
+    INK,
+    MARKERS,
+    METRICS,
+    MUTED,
+    STYLE,
+    SURFACE,
+    WIDE,
+    Results,
+    canvas,
+    draw_limit,
+    in_order,
+    label_ends,
+    label_points,
+    legend,
+    log_if_wide,
+    note,
+    nothing,
+    time_unit,
+)
 
-
-def time_unit(seconds: pd.Series) -> tuple[float, str]:
-    """The divisor and name of the unit in which the longest of the times is easy to read."""
-    longest = seconds.max()
-    for divisor, name in ((3600, "hours"), (60, "minutes")):
-        if longest >= 2 * divisor:
-            return divisor, name
-    return 1, "seconds"
+_LOWER_IS_BETTER = "Validation perplexity (lower is better)"
 
 
-def memory_time(table: pd.DataFrame) -> plt.Figure:
-    measured = table.dropna(subset=["train_seconds", "peak_memory_gib"])
-    figure, axes = _canvas("What a run costs: memory against time")
-    _scatter(axes, measured, "peak_memory_gib")
-    metrics = measured["memory_metric"].unique()
-    axes.set_ylabel(METRICS[metrics[0]] if len(metrics) == 1 else "Peak memory (GiB)")
-    return figure
+def memory_time(results: Results, size=WIDE) -> plt.Figure:
+    """What a run costs: its peak memory over its training time."""
+    metrics = results.table["memory_metric"].dropna().unique()
+    label = METRICS[metrics[0]] if len(metrics) == 1 else "Peak memory (GiB)"
+    return _scatter(results, "peak_memory_gib", label, size, results.budget.get("memory_gib"))
 
 
-def perplexity_time(table: pd.DataFrame) -> plt.Figure:
-    measured = table.dropna(subset=["train_seconds", "perplexity"])
-    figure, axes = _canvas("What time buys: perplexity against time")
-    _scatter(axes, measured, "perplexity")
-    axes.set_ylabel("Validation perplexity (lower is better)")
-    return figure
+def perplexity_time(results: Results, size=WIDE) -> plt.Figure:
+    """What time buys: perplexity, with its 95% interval, over training time."""
+    return _scatter(results, "perplexity", _LOWER_IS_BETTER, size)
 
 
-def perplexity_rank(table: pd.DataFrame) -> plt.Figure:
+def perplexity_rank(results: Results, size=WIDE) -> plt.Figure:
+    """What rank buys: perplexity, with its 95% interval, over rank, and each base's before any training."""
+    figure, axes = canvas(size)
+    table = results.table
     measured = table.dropna(subset=["perplexity"])
-    figure, axes = _canvas("What rank buys: perplexity against rank")
-    ranks = sorted(measured["rank"].unique())
-    if not ranks:
-        return _nothing(figure, axes)
+    if measured.empty:
+        nothing(axes, _none_has("perplexity", table))
+        return figure
+    ranks = sorted(table["rank"].unique())
+    # Side by side, so that no interval or cross hides another.
+    names = [name for name, _ in in_order(table)]
+    shifts = {name: 1.035 ** (position - (len(names) - 1) / 2) for position, name in enumerate(names)}
+    table = table.assign(place=table["rank"] * table["precision"].map(shifts))
     ends = []
-    for precision, rows in measured.groupby("precision"):
-        colour = COLOURS[precision]
-        mean = rows.groupby("rank")["perplexity"].mean()
-        axes.plot(mean.index, mean, color=colour, lw=1.8)
-        axes.scatter(rows["rank"], rows["perplexity"], color=colour, marker=MARKERS[precision], s=45, zorder=3)
-        ends.append((mean.iloc[-1], precision, colour))
-    for precision, base in measured.groupby("precision")["base_perplexity"].first().dropna().items():
-        axes.axhline(base, color=COLOURS[precision], ls=(0, (4, 3)), lw=1.2)
-        ends.append((base, f"{precision} base, untrained", COLOURS[precision]))
-    if len(ranks) > 1:
-        axes.set_xscale("log", base=2)
+    for precision, rows in in_order(table.loc[measured.index]):
+        mean = rows.groupby("place")["perplexity"].mean()
+        axes.plot(mean.index, mean, color=COLOURS[precision], lw=1.8)
+        _points(axes, rows, "place", "perplexity", precision)
+        ends.append((mean.iloc[-1], precision, INK))
+    axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(rank) for rank in ranks])
     axes.minorticks_off()
-    axes.set_xlabel("LoRA rank")
-    axes.set_ylabel("Validation perplexity (lower is better)")
-    values = pd.concat([measured["perplexity"], measured["base_perplexity"].dropna()])
-    _log_if_wide(axes.yaxis, values)
-    _label_ends(axes, ends)
+    axes.set_xlim(ranks[0] / 1.25, ranks[-1] * 1.25)
+    axes.set(xlabel="LoRA rank", ylabel=_LOWER_IS_BETTER)
+    axes.margins(y=0.1)
+    _warn_of_unlike(axes, table)
+    ends += _draw_bases(axes, measured.groupby("precision")["base_perplexity"].first().dropna())
+    label_points(axes, _mark_unfinished(axes, table, "place", "perplexity", "{status}"))
+    label_ends(axes, ends)
+    legend(figure, _keys(table), 4 if size[0] > 5 else 2)
     return figure
 
 
-FIGURES = {"memory_time": memory_time, "perplexity_time": perplexity_time, "perplexity_rank": perplexity_rank}
+FIGURES = {
+    "memory_time": memory_time,
+    "perplexity_time": perplexity_time,
+    "perplexity_rank": perplexity_rank,
+    "training_curves": curves.training_curves,
+}
+TITLES = {
+    "memory_time": "What a run costs",
+    "perplexity_time": "What time buys",
+    "perplexity_rank": "What rank buys",
+    "training_curves": "How the loss fell",
+}
+
+
+def read_results(inputs: dict, budget: dict) -> Results:
+    """The summary and the runs' histories, in the order of `inputs["histories"]`, as figures take them."""
+    histories = {Path(path).parent.name: pd.read_csv(path) for path in inputs["histories"]}
+    return Results(pd.read_csv(inputs["summary"]), histories, budget)
 
 
 def run(job: dict) -> None:
     """Draw every figure of the summary, as PNG and as SVG."""
-    table = pd.read_csv(job["input"]["summary"])
-    with plt.rc_context(_STYLE):
+    results = read_results(job["input"], job["request"]["budget"])
+    with plt.rc_context(STYLE):
         for path in map(Path, job["output"].values()):
-            figure = FIGURES[path.stem](table)
+            figure = FIGURES[path.stem](results)
+            figure.suptitle(TITLES[path.stem], x=0.01, ha="left", weight="bold", fontsize=12)
             metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(path, dpi=160, metadata=metadata)
+            figure.savefig(path, dpi=200, metadata=metadata)
             plt.close(figure)
 
 
-def _canvas(title: str):
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-    axes.set_title(title)
-    return figure, axes
+def _warn_of_unlike(axes, table: pd.DataFrame) -> None:
+    """Say on the chart itself that its runs were not made alike."""
+    if "notes" in table and table["notes"].notna().any():
+        count = table["notes"].notna().sum()
+        note(axes, f"{count} of {len(table)} runs on another machine or other versions (notes)", COLOURS["nf4"])
 
 
-def _nothing(figure, axes):
-    axes.text(0.5, 0.5, "no run has measured this", ha="center", transform=axes.transAxes)
-    axes.set_axis_off()
+def _scatter(results: Results, column: str, label: str, size, memory_budget: float | None = None) -> plt.Figure:
+    """Each run as a point over its training time, named by its rank, with the budget's lines."""
+    table = results.table
+    measured = table.dropna(subset=["train_seconds", column])
+    figure, axes = canvas(size)
+    if measured.empty:
+        nothing(axes, _none_has(f"{label.split(' (')[0].lower()} and a training time", table))
+        return figure
+    divisor, unit = time_unit(measured["train_seconds"])
+    table = table.assign(time=table["train_seconds"] / divisor)
+    measured = table.loc[measured.index]
+    axes.margins(x=0.14, y=0.14)
+    axes.plot(measured["time"], measured[column], ls="none", color=INK)
+    finished = measured[measured["status"] == "ok"]
+    for precision, rows in in_order(finished):
+        _points(axes, rows, "time", column, precision)
+    axes.set(xlabel=f"Training time ({unit}, optimiser steps alone)", ylabel=label)
+    _warn_of_unlike(axes, table)
+    log_if_wide(axes.xaxis, measured["time"])
+    log_if_wide(axes.yaxis, measured[column])
+    hours = results.budget.get("hours")
+    draw_limit(axes.yaxis, memory_budget, f"memory budget {memory_budget} GiB")
+    draw_limit(axes.xaxis, hours and hours * 3600 / divisor, f"time budget {hours} h")
+    labels = _mark_unfinished(axes, table, "time", column, "r{rank} {status}")
+    for (_, rank), rows in finished.groupby(["precision", "rank"]):
+        # One label for a configuration's seeds, at the seed nearest to their middle.
+        middle = rows.loc[(rows[column] - rows[column].median()).abs().idxmin()]
+        labels.append((middle["time"], middle[column], f"r{rank}"))
+    label_points(axes, labels)
+    legend(figure, _keys(table), 4 if size[0] > 5 else 2)
     return figure
 
 
-def _scatter(axes, measured: pd.DataFrame, column: str) -> None:
-    """Each run as a point named by precision and rank, x its training time."""
-    if measured.empty:
-        _nothing(axes.figure, axes)
-        return
-    divisor, unit = time_unit(measured["train_seconds"])
-    for precision, rows in measured.groupby("precision"):
-        axes.scatter(
-            rows["train_seconds"] / divisor, rows[column], color=COLOURS[precision], marker=MARKERS[precision], s=60
-        )
-    several = measured["seed"].nunique() > 1
-    labels = [
-        (row.train_seconds / divisor, getattr(row, column), f"{row.precision} r{row.rank}" + f" s{row.seed}" * several)
-        for row in measured.itertuples()
+def _draw_bases(axes, bases: pd.Series) -> list[tuple]:
+    """Each base's own perplexity as a dashed line; a note instead where the lines would flatten what rank does."""
+    low, high = axes.get_ylim()
+    if bases.empty:
+        return []
+    if max(high, bases.max()) - min(low, bases.min()) > 2.5 * (high - low):
+        listed = ", ".join(f"{precision} {base:.2f}" for precision, base in bases.items())
+        note(axes, f"before training: {listed}")
+        return []
+    for precision, base in bases.items():
+        axes.axhline(base, color=COLOURS[precision], ls=(0, (4, 3)), lw=1.2)
+    return [(base, f"{precision} untrained", MUTED) for precision, base in bases.items()]
+
+
+def _points(axes, rows: pd.DataFrame, x: str, y: str, precision: str) -> None:
+    """Markers of one precision, intervals behind them, and a ring around those on the frontier."""
+    colour = COLOURS[precision]
+    if y == "perplexity" and {"perplexity_low", "perplexity_high"} <= set(rows):
+        known = rows.dropna(subset=["perplexity_low", "perplexity_high"])
+        axes.vlines(known[x], known["perplexity_low"], known["perplexity_high"], color=colour, lw=1.3, alpha=0.65)
+    axes.scatter(rows[x], rows[y], color=colour, marker=MARKERS[precision], s=42, ec=SURFACE, lw=0.8, zorder=3)
+    if "pareto" in rows:
+        best = rows[rows["pareto"].eq(True)]
+        axes.scatter(best[x], best[y], fc="none", ec=INK, marker="o", s=130, lw=1.1, zorder=2)
+
+
+def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> list[tuple]:
+    """A cross for each run that did not end ok, at its values, or at the axis's far end for one it never had.
+
+    Returns the crosses' labels, one for each place and text.
+    """
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    far = {x: axes.get_xlim()[1], y: axes.get_ylim()[1]}
+    labels = []
+    for row in table[table["status"] != "ok"].to_dict("records"):
+        place = [far[name] if pd.isna(row[name]) else row[name] for name in (x, y)]
+        look = {"color": COLOURS[row["precision"]], "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
+        axes.plot(*place, marker="X", ms=8, **look)
+        label = text.format(rank=row["rank"], status=row["status"].replace("_", " "))
+        if label not in [one[2] for one in labels]:
+            labels.append((*place, label))
+    return labels
+
+
+def _keys(table: pd.DataFrame) -> list[Line2D]:
+    """What the legend explains: each precision's marker, the ring and the cross where there are any."""
+    look = {"ls": "none", "mec": SURFACE, "mew": 0.8}
+    keys = [
+        Line2D([], [], marker=MARKERS[name], color=COLOURS[name], ms=7, label=name, **look)
+        for name, _ in in_order(table)
     ]
-    axes.set_xlabel(f"Training time ({unit}, optimiser steps alone)")
-    _log_if_wide(axes.xaxis, measured["train_seconds"])
-    _log_if_wide(axes.yaxis, measured[column])
-    axes.margins(x=0.16, y=0.14)
-    _label_points(axes, labels, [COLOURS[precision] for precision in measured["precision"]])
+    if "pareto" in table and table["pareto"].eq(True).any():
+        keys.append(Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=10, label="on the frontier"))
+    if (table["status"] != "ok").any():
+        keys.append(Line2D([], [], marker="X", color=MUTED, ms=8, label="did not end ok", **look))
+    return keys
 
 
-def _log_if_wide(axis, values: pd.Series) -> None:
-    if values.min() > 0 and values.max() / values.min() > 10:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_formatter(NullFormatter())
-
-
-def _label_points(axes, labels: list[tuple], colours: list[str]) -> None:
-    """Put each label beside its point, at the first of eight places where it covers no point and no other label."""
-    figure = axes.figure
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    points = [axes.transData.transform((x, y)) for x, y, _ in labels]
-    reach = figure.dpi / 72 * 5
-    taken = [matplotlib.transforms.Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in points]
-    places = [(8, 0), (-8, 0), (0, 9), (0, -9), (7, 7), (7, -7), (-7, 7), (-7, -7)]
-    places += [(dx * 2.4, dy * 2.4) for dx, dy in places]
-    for (x, y, text), colour in zip(labels, colours, strict=True):
-        for dx, dy in places:
-            note = axes.annotate(
-                text,
-                (x, y),
-                (dx, dy),
-                textcoords="offset points",
-                color=colour,
-                fontsize=10,
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="bottom" if dy > 0 else "top" if dy < 0 else "center",
-            )
-            box = note.get_window_extent(renderer)
-            if not any(box.overlaps(other) for other in taken) or (dx, dy) == places[-1]:
-                taken.append(box)
-                break
-            note.remove()
-
-
-def _label_ends(axes, ends: list[tuple]) -> None:
-    """Label lines at their right end, pushed apart where they would overlap."""
-    axes.figure.canvas.draw()
-    scale = axes.transData
-    height = axes.figure.dpi / 72 * 14
-    right = axes.get_xlim()[1]
-    placed = -float("inf")
-    for value, text, colour in sorted(ends):
-        y = scale.transform((right, value))[1]
-        placed = max(y, placed + height)
-        offset = (placed - y) / axes.figure.dpi * 72
-        axes.annotate(
-            text,
-            (1, value),
-            (6, offset),
-            xycoords=("axes fraction", "data"),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            annotation_clip=False,
-        )
+def _none_has(what: str, table: pd.DataFrame) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    return f"No run has a {what}\n({counts or 'no runs'})"

@@ -5,6 +5,7 @@ before the next is launched. Fused kernels make them fewer; a CUDA graph launche
 """
 
 import importlib.util
+import random
 from itertools import accumulate
 
 import torch
@@ -16,7 +17,7 @@ from frontier.data import IGNORED
 # Dense decoders whose forward pass neither waits for the device nor depends on its values, as a CUDA graph needs.
 _RECORDABLE = ("llama", "mistral", "qwen2", "qwen3")
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")
-_LEAST_STEP = 16
+_MULTIPLE = 32
 
 
 def fuse(model) -> bool:
@@ -47,54 +48,91 @@ def is_recordable(model, dtype: torch.dtype, dropout: float, device: torch.devic
     )
 
 
-def padded_length(tokens: int) -> int:
-    """The next of the lengths that rows are padded to: eight to a doubling, so that padding stays near 4%."""
-    step = max(_LEAST_STEP, 2 ** (tokens.bit_length() - 4))
-    return -(-tokens // step) * step
+def offload_embeddings(model) -> bool:
+    """Keep the input embeddings in the host's memory and send over the rows a batch needs; False where they are tied.
+
+    A tied matrix is the head's too, which every step reads whole.
+    """
+    embeddings = model.get_input_embeddings()
+    if embeddings.weight is getattr(model.get_output_embeddings(), "weight", None):
+        return False
+    device, weight = embeddings.weight.device, embeddings.weight.data.cpu()
+
+    def look_up(ids):
+        rows = torch.empty((ids.numel(), weight.shape[1]), dtype=weight.dtype, pin_memory=True)
+        torch.index_select(weight, 0, ids.flatten().cpu(), out=rows)
+        return rows.to(device, non_blocking=True).view(*ids.shape, -1)
+
+    embeddings.weight = torch.nn.Parameter(weight.new_empty(0, device=device), requires_grad=False)
+    embeddings.forward = look_up
+    return True
+
+
+def row_lengths(lengths: list[int], examples: int, count: int = 6) -> list[int]:
+    """At most `count` lengths, ascending, to pad rows of so many `examples` to, so that most rows are padded little.
+
+    `lengths` are the data set's examples' in tokens. Rows are drawn at random; about one in 500 is longer than all.
+    """
+    draw = random.Random(0)
+    totals = sorted(sum(draw.sample(lengths, min(examples, len(lengths)))) for _ in range(1000))
+    shares = [*(share / (count - 1) for share in range(1, count - 1)), 0.95, 0.998][-count:]
+    return sorted({-(-totals[int(share * (len(totals) - 1))] // _MULTIPLE) * _MULTIPLE for share in shares})
 
 
 class RecordedStep:
-    """The forward and backward pass of a micro-batch: run once for each padded length, then recorded and replayed.
+    """The forward and backward pass of a micro-batch, recorded once for each of a few padded lengths and replayed.
 
-    Gradients are added to the parameters' `grad`, as `backward` would. `longest` is the longest example's length in
-    tokens, `examples` the most there are in a micro-batch. All recordings share one pool of memory.
+    Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are the examples' in tokens,
+    `examples` the most there are in a micro-batch; one too long for every recording is taken in two parts. All
+    recordings share one pool of memory, and nothing else is ever computed outside of it.
     """
 
-    def __init__(self, model, longest: int, examples: int):
-        self.model, self.longest, self.examples = model, longest, examples
-        self.device = next(model.parameters()).device
+    def __init__(self, model, lengths: list[int], examples: int):
+        self.model, self.examples = model, examples
+        self.lengths = row_lengths(lengths, examples)
+        self.lengths[-1] = max(self.lengths[-1], -(-max(lengths) // _MULTIPLE) * _MULTIPLE)
+        packing.check_window(getattr(loss.causal_model(model).config, "sliding_window", None), lengths)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.device = self.gradients[0].device
         self.stream = torch.cuda.Stream(self.device)
         self.pool = torch.cuda.graph_pool_handle()
-        self.rows: dict[int, dict] = {}
-        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
+        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, dict, torch.Tensor]] = {}
 
     def __call__(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
         """Add the gradients of `factor` x summed loss of what `packing.collate` made; return the summed loss."""
-        tokens = batch["input_ids"].shape[1]
-        length = padded_length(tokens)
         self._keep_gradients()
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
-            known = length in self.rows
-            if not known:
-                self.rows[length] = self._empty_row(length)
-            row = self.rows[length]
-            self._fill(row, batch, tokens, length, factor)
-            if not known:
-                summed = self._pass(row, length)
-            else:
-                if length not in self.recorded:
-                    graph = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                        result = self._pass(row, length)
-                    self.recorded[length] = graph, result
-                graph, result = self.recorded[length]
-                graph.replay()
-                summed = result.clone()
+            if not self.recorded:
+                self._warm_up()
+            summed = self._replay(batch, factor)
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
         return summed
+
+    def _replay(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
+        tokens = batch["input_ids"].shape[1]
+        if tokens > self.lengths[-1]:
+            return sum(self._replay(part, factor) for part in packing.halves(batch))
+        length = next(length for length in self.lengths if length >= tokens)
+        if length not in self.recorded:
+            self._record(length)
+        graph, row, result = self.recorded[length]
+        self._fill(row, batch, length - tokens, factor)
+        graph.replay()
+        return result.clone()
+
+    def _warm_up(self) -> None:
+        """Load every kernel that a recording may meet, on a row without targets, and size the pool by the longest."""
+        length = self.lengths[-1]
+        self._pass(self._empty_row(length), length)
+        self._record(length)
+
+    def _record(self, length: int) -> None:
+        graph, row = torch.cuda.CUDAGraph(), self._empty_row(length)
+        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
+            result = self._pass(row, length)
+        self.recorded[length] = graph, row, result
 
     def _keep_gradients(self) -> None:
         """Recordings write to fixed addresses: put the same gradients back where the Trainer has dropped them."""
@@ -105,26 +143,31 @@ class RecordedStep:
 
     def _empty_row(self, length: int) -> dict:
         whole = {"dtype": torch.long, "device": self.device}
-        return {
-            "ids": torch.zeros(1, length, **whole),
+        embeddings = loss.causal_model(self.model).get_input_embeddings()
+        row = {
+            "embedded": torch.zeros_like(embeddings(torch.zeros(1, length, **whole))),
             "positions": torch.zeros(1, length, **whole),
             "targets": torch.full((1, length), IGNORED, **whole),
-            "borders": torch.zeros(self.examples + 2, dtype=torch.int32, device=self.device),
+            "borders": torch.full((self.examples + 2,), length, dtype=torch.int32, device=self.device),
             "factor": torch.zeros((), device=self.device),
         }
+        row["borders"][0] = 0
+        return row
 
-    def _fill(self, row: dict, batch: dict, tokens: int, length: int, factor: torch.Tensor) -> None:
-        padding = (0, length - tokens)
-        row["ids"].copy_(F.pad(batch["input_ids"], padding))
-        row["positions"].copy_(F.pad(batch["position_ids"], padding))
-        row["targets"].copy_(F.pad(batch["labels"][:, 1:], (0, length - tokens + 1), value=IGNORED))
+    def _fill(self, row: dict, batch: dict, padding: int, factor: torch.Tensor) -> None:
+        length = row["positions"].shape[1]
+        ids = F.pad(batch["input_ids"], (0, padding))
+        row["embedded"].copy_(loss.causal_model(self.model).get_input_embeddings()(ids))
+        row["positions"].copy_(F.pad(batch["position_ids"], (0, padding)))
+        row["targets"].copy_(F.pad(batch["labels"][:, 1:], (0, padding + 1), value=IGNORED))
         ends = [0, *accumulate(batch["lengths"])]
         ends += [length] * (self.examples + 2 - len(ends))
         row["borders"].copy_(torch.tensor(ends, dtype=torch.int32))
         row["factor"].copy_(factor)
 
     def _pass(self, row: dict, length: int) -> torch.Tensor:
-        longest = max(self.longest, length // 8, _LEAST_STEP)
-        summed = loss.summed_loss(self.model, row["ids"], row["positions"], row["targets"], row["borders"], longest)
+        # The padding is an example too, the last one, and may be longer than all others.
+        shape = {"borders": row["borders"], "longest": length}
+        summed = loss.summed_loss(self.model, row["embedded"], row["positions"], row["targets"], **shape)
         (summed * row["factor"]).backward()
         return summed.detach()

@@ -62,14 +62,14 @@ def token_losses(model, batch: dict) -> torch.Tensor:
     return F.cross_entropy(logits.float(), labels[kept], reduction="none")
 
 
-def summed_loss(model, ids, positions, targets, borders, longest: int) -> torch.Tensor:
+def summed_loss(model, embedded, positions, targets, borders, longest: int) -> torch.Tensor:
     """Summed loss in nats of one packed row whose shapes are all fixed, so that a CUDA graph can hold it.
 
-    ids, positions, targets: (1, tokens), the targets shifted and IGNORED where there is none; `borders` as
-    `packing.borders` makes them. Every position reaches the vocabulary projection, those without target for nothing.
+    embedded: (1, tokens, width); positions, targets: (1, tokens), the targets shifted and IGNORED where there is none;
+    `borders` as `packing.borders` makes them. Every position reaches the vocabulary projection, with a target or not.
     """
     causal = causal_model(model)
-    inputs = {"input_ids": ids, "position_ids": positions, "borders": borders, "longest": longest}
+    inputs = {"inputs_embeds": embedded, "position_ids": positions, "borders": borders, "longest": longest}
     hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
     losses = _TokenLoss.apply(hidden[0], causal.get_output_embeddings(), targets[0].clamp(min=0))
     return torch.where(targets[0] != IGNORED, losses, 0.0).sum()

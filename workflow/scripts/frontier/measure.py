@@ -13,8 +13,22 @@ from pathlib import Path
 import psutil
 import torch
 
+from frontier.progress import event
+
 GIB = 2**30
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
+PACKAGES = (
+    "snakemake",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "pandas",
+    "matplotlib",
+    "gguf",
+    "reasoning-gym",
+)
 
 
 def physical_cores() -> int:
@@ -61,20 +75,52 @@ def read_peaks(device: torch.device) -> dict:
 
 
 class Phases:
-    """Seconds and peaks of each phase of a process, from its first instruction on."""
+    """Where a process's wall-clock went: from its first instruction on, every second belongs to one phase.
+
+    Peaks are kept for each phase apart, but for `between_steps`, whose peaks count with the steps around it.
+    """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.started_at = utc_now()
-        self.records = {"import": {"seconds": time.time() - psutil.Process().create_time()} | read_peaks(device)}
+        self.current = self._measured = "import"
+        self.records: dict[str, dict] = {}
+        self._since = time.perf_counter() - (time.time() - psutil.Process().create_time())
+
+    def enter(self, name: str) -> None:
+        """End the current phase and begin `name`; a phase entered again goes on counting."""
+        synchronize(self.device)
+        self._count()
+        self.current = name
+        if name not in ("between_steps", self._measured):
+            self._fold_peaks()
+            reset_peaks(self.device)
+            self._measured = name
+        event(phase=name)
+
+    def end(self) -> dict:
+        """The phases so far, the current one included."""
+        self._count()
+        self._fold_peaks()
+        return self.records
 
     @contextmanager
     def __call__(self, name: str):
-        reset_peaks(self.device)
-        start = time.perf_counter()
+        self.enter(name)
         yield
-        synchronize(self.device)
-        self.records[name] = {"seconds": time.perf_counter() - start} | read_peaks(self.device)
+        self.enter("rest")
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        record = self.records.setdefault(self.current, {"seconds": 0.0})
+        record["seconds"] += now - self._since
+        self._since = now
+
+    def _fold_peaks(self) -> None:
+        record = self.records.setdefault(self._measured, {"seconds": 0.0})
+        for name, value in read_peaks(self.device).items():
+            before = record.get(name)
+            record[name] = value if before is None else max(value, before)
 
 
 def environment(device: torch.device, started_at: str) -> dict:
@@ -86,10 +132,11 @@ def environment(device: torch.device, started_at: str) -> dict:
         "cpu_threads": torch.get_num_threads(),
         "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
     }
     if device.type == "cuda":
         record["cuda"] = torch.version.cuda
+        record["driver"] = _driver()
         record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
         record["allocator"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
     return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
@@ -108,6 +155,18 @@ def _resident_peak() -> int:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    version = Path("/sys/module/nvidia/version")
+    return version.read_text().strip() if version.exists() else None
 
 
 def _cpu_name() -> str:

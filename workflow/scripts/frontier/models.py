@@ -1,5 +1,6 @@
 """Base models: fetched once, converted once, kept in a cache that every study shares, and loaded at a precision."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
@@ -92,6 +94,20 @@ def load_tokenizer(record: dict):
 
 def vocabulary_size(record: dict) -> int:
     return AutoConfig.from_pretrained(CACHE / record["folder"]).get_text_config().vocab_size
+
+
+def weights_gib(base: dict) -> float:
+    """What the base's weights take in memory at its precision, read from the headers of its files alone."""
+    total = 0
+    for path in (CACHE / base["folder"]).glob("*.safetensors"):
+        if base["precision"] in QUANTIZED:
+            total += path.stat().st_size
+        else:
+            with safe_open(path, "pt") as file:
+                names = file.keys()
+                count = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            total += count * STORED[base["precision"]].itemsize
+    return total / 2**30
 
 
 def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:

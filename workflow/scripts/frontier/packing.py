@@ -36,6 +36,18 @@ def collate(examples: list[dict]) -> dict:
     }
 
 
+def halves(batch: dict) -> list[dict]:
+    """A packed row as two, each of half the examples."""
+    lengths = batch["lengths"]
+    middle = len(lengths) // 2
+    tokens = sum(lengths[:middle])
+    parts = [(slice(None, tokens), lengths[:middle]), (slice(tokens, None), lengths[middle:])]
+    return [
+        {key: batch[key][:, part] for key in ("input_ids", "labels", "position_ids")} | {"lengths": counts}
+        for part, counts in parts
+    ]
+
+
 def borders(lengths: list[int], device: torch.device) -> torch.Tensor | None:
     """Where each example of a packed row begins and the last one ends: (examples + 1,) int32 on `device`.
 
@@ -75,9 +87,9 @@ def packed_attention(
     known = borders is not None and longest is not None if lengths is None else sum(lengths) == tokens
     if not known or attention_mask is not None or key.shape[2] != tokens:
         raise ValueError("packed attention takes the examples' lengths, no mask and no cache")
-    longest = longest or max(lengths)
-    if sliding_window is not None and longest > sliding_window:
-        raise UserError(f"data.max_length: takes at most the model's attention window, {sliding_window} tokens")
+    if lengths is not None:
+        check_window(sliding_window, lengths)
+        longest = max(lengths)
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise UserError("model: its attention has soft-capping or sinks, which packed attention does not compute")
     if borders is not None and query.dtype in _HALF and not dropout and query.shape[-1] % 8 == 0:
@@ -90,6 +102,11 @@ def packed_attention(
         for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def check_window(window: int | None, lengths: list[int]) -> None:
+    if window is not None and max(lengths) > window:
+        raise UserError(f"data.max_length: takes at most the model's attention window, {window} tokens")
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

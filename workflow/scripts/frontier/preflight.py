@@ -9,7 +9,7 @@ from frontier.errors import UserError
 
 def check_machine(config: dict, root: Path = Path("/")) -> None:
     """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing."""
-    for section, key in (("data", "train_file"), ("data", "validation_file")):
+    for section, key in (("data", "train_file"), ("data", "validation_file"), ("data", "test_file")):
         path = config[section].get(key)
         if path and not Path(path).is_file():
             raise UserError(f"config: {section}.{key}: got {path}, takes a file that exists")

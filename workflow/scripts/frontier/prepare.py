@@ -1,22 +1,25 @@
 """The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
 
 from frontier import data, measure, models, records
+from frontier.progress import say
 
 
 def fetch_model(job: dict) -> None:
     request = job["request"]
     record = models.fetch(request["model"], request["tokenizer_model"])
     for warning in record["warnings"]:
-        print(f"warning: {warning}", flush=True)
+        say(f"warning: {warning}")
     records.write_json(job["output"]["model"], record)
 
 
 def prepare_base(job: dict) -> None:
     request = job["request"]
     device = measure.open_device(request["device"], request["cpu_threads"])
+    phases = measure.Phases(device)
     record = records.read_json(job["input"]["model"])
-    base = models.prepare_base(record, request["precision"], device)
-    records.write_json(job["output"]["base"], base)
+    with phases("quantise"):
+        base = models.prepare_base(record, request["precision"], device)
+    records.write_json(job["output"]["base"], base | {"phases": phases.end()})
 
 
 def fetch_data(job: dict) -> None:
@@ -38,9 +41,8 @@ def tokenize_data(job: dict) -> None:
         examples, counts = data.tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
         data.write_tokens(examples, outputs[name])
         record[name] = counts
-        print(
+        say(
             f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
-            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out",
-            flush=True,
+            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
         )
     records.write_json(outputs["tokens"], record)

@@ -1,35 +1,35 @@
 """One row a run: what it cost and what it bought."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from frontier import records
+from frontier import frontiers, records
 from frontier.errors import UserError
 
 COLUMNS = (
-    "run precision rank seed status perplexity eval_loss base_perplexity train_seconds load_seconds tokens_per_second "
-    "peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib peak_host_gib "
-    "trainable_parameters train_tokens steps final_train_loss device notes"
+    "run precision rank seed status phase reason perplexity eval_loss base_perplexity train_seconds load_seconds "
+    "tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib "
+    "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes device notes"
 ).split()
 _FROM_TRAINING = (
     "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
-    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss"
+    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
 ).split()
-_COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps")
+_SURROUNDINGS = ("device", "host", "python")
+_COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
 
 
 def row(training: dict, evaluation: dict, baseline: dict) -> dict:
     """A run's row from its records; what was not measured is None."""
     request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
+    ended = cost if cost["status"] != "ok" else quality
     return {
         **{key: request[key] for key in ("run", "precision", "rank", "seed")},
-        "status": cost["status"] if cost["status"] != "ok" else quality["status"],
+        **{key: ended.get(key) for key in ("status", "phase", "reason")},
         "perplexity": quality["perplexity"],
         "eval_loss": quality["eval_loss"],
         "base_perplexity": baseline["outcome"]["perplexity"],
         **{key: cost.get(key) for key in _FROM_TRAINING},
-        "device": training["environment"]["device"],
+        "device": (training["environment"] or {}).get("device"),
     }
 
 
@@ -45,20 +45,26 @@ def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict])
     return frame.sort_values(["precision", "rank", "seed"], ignore_index=True)
 
 
-def notes(environments: list[dict]) -> list[str | None]:
+def notes(environments: list[dict | None]) -> list[str | None]:
     """For each row, what of its surroundings is not what the most rows have; None where nothing is."""
-    facts = [
-        {"device": one["device"], "host": one["host"], "python": one["python"]} | one["packages"]
-        for one in environments
-    ]
+    facts = [{} if one is None else {key: one[key] for key in _SURROUNDINGS} | one["packages"] for one in environments]
     unlike: list[list[str]] = [[] for _ in facts]
-    for name in facts[0]:
-        values = [fact[name] for fact in facts]
+    for name in dict.fromkeys(name for fact in facts for name in fact):
+        values = [fact[name] for fact in facts if name in fact]
         usual = max(values, key=values.count)
-        for remarks, value in zip(unlike, values, strict=True):
-            if value != usual:
-                remarks.append(f"{name} {value}, not {usual}")
+        for remarks, fact in zip(unlike, facts, strict=True):
+            if name in fact and fact[name] != usual:
+                remarks.append(f"{name} {fact[name]}, not {usual}")
     return ["; ".join(remarks) or None for remarks in unlike]
+
+
+def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The summary with each run's accuracy, its split and size, and that of its base; `accuracy` has a row for each."""
+    measured = accuracy.set_index("run")
+    names = ("strict", "strict_se", "flexible", "flexible_se", "split", "examples")
+    columns = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
+    bases = {f"base_accuracy_{name}": frame["precision"].map(measured[name]) for name in ("strict", "flexible")}
+    return frame.assign(**columns, **bases)
 
 
 def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
@@ -72,14 +78,6 @@ def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> Non
         )
 
 
-def record_study(job: dict) -> None:
-    """Write the configuration that the results are made under; the one before it goes."""
-    path = Path(job["output"]["study"])
-    for other in path.parent.glob("*.json"):
-        other.unlink()
-    records.write_json(path, job["request"]["config"])
-
-
 def run(job: dict) -> None:
     """Write results/summary.csv from the records of the job's runs and baselines."""
     inputs, expected = job["input"], job["request"]["expected"]
@@ -88,6 +86,11 @@ def run(job: dict) -> None:
     for kind in kinds:
         refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
     frame = table(*(loaded[kind] for kind in kinds))
+    runs = [record["request"]["run"] for record in loaded["trainings"]]
+    losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
+    frame = frontiers.judge_rows(frame, losses, job["request"]["budget"])
+    if inputs.get("accuracy"):
+        frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
     shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
     print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)

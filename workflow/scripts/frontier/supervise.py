@@ -1,58 +1,177 @@
-"""Run a job in a process of its own, its output in a log, its progress on the terminal."""
+"""Run a job in a process of its own: its output in a log, its progress on the terminal, its death not in silence."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+
+import psutil
+
+from frontier import outcomes, progress
+
+STALL_SECONDS = 180
+_WATCH_SECONDS = 0.5
 
 
 def run(function: str, snakemake) -> None:
     """Run `frontier.<function>(job)`, named MODULE.FUNCTION, in a new process; where it fails, end with one line.
 
-    `snakemake` is what Snakemake gives a script. The job is plain data: `digest`, `request`, `input`, `output`. What
-    the process prints goes to the terminal and the log; what it writes to standard error goes to the log alone.
+    `snakemake` is what Snakemake gives a script. The job is plain data: its params, `input` and `output`. What the
+    process prints goes to the terminal and the log; what it writes to standard error goes to the log alone. A process
+    that the kernel ends for want of memory, or that hangs under a memory budget, leaves its record all the same.
     """
-    job = snakemake.params.job | {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
-    log = snakemake.log[0]
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    job = snakemake.params.job | {"limits": snakemake.params.get("limits")}
+    job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    kills = kernel_kills()
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "frontier.worker", function],
+        child = Child(function, job, file)
+        try:
+            hung = child.watch()
+        finally:
+            child.kill()
+    outcome = None
+    if hung and job["limits"] and job["limits"]["memory_gib"]:
+        reason = f"no sign of life for {STALL_SECONDS} s under a budget of {job['limits']['memory_gib']:g} GiB"
+        outcome = {"status": "oom", "phase": outcomes.phase_of(child.phase), "reason": reason}
+    elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
+        outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
+    if outcome and ("training" in job["output"] or "evaluation" in job["output"]):
+        outcomes.write(job, outcome, child.environment)
+        print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
+    elif child.status == 2:
+        sys.exit(1)
+    elif child.status:
+        how = "hung and was ended" if hung else _death(child.status)
+        sys.exit(f"error: {function} {how}{child.last_error(log)}; see {log}")
+
+
+class Child:
+    """A job's process, and what it has told so far."""
+
+    def __init__(self, function: str, job: dict, log):
+        reading, writing = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "frontier.worker", function, str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=file,
+            stderr=log,
             text=True,
-            env=environment(job["request"]),
+            env=environment(job["request"]) | {progress.EVENTS: str(writing)},
+            pass_fds=[writing],
+            start_new_session=True,
         )
-        process.stdin.write(json.dumps(job))
-        process.stdin.close()
-        last = ""
-        for line in process.stdout:
-            last = line.strip()
-            file.write(line)
-            file.flush()
-            print(last, file=sys.stderr, flush=True)
-        status = process.wait()
-    if status == 2:
-        sys.exit(1)
-    if status:
-        sys.exit(f"error: {function} ended with status {status}; see {log}")
+        os.close(writing)
+        self.phase, self.environment, self.last_gib = "import", None, None
+        self._readers = [
+            threading.Thread(target=self._read_lines, args=[log], daemon=True),
+            threading.Thread(target=self._read_events, args=[os.fdopen(reading)], daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+        self.process.stdin.write(json.dumps(job))
+        self.process.stdin.close()
+
+    @property
+    def status(self) -> int | None:
+        return self.process.returncode
+
+    def watch(self) -> bool:
+        """Wait for the end; True where the process showed no sign of life and was ended. Ends with Snakemake."""
+        snakemake = _snakemake_ancestor()
+        alive_at, signs = time.monotonic(), None
+        while self.process.poll() is None:
+            if snakemake is not None and not snakemake.is_running():
+                sys.exit("error: Snakemake is gone; ending its job")
+            try:
+                process = psutil.Process(self.process.pid)
+                with process.oneshot():
+                    self.last_gib = process.memory_info().rss / outcomes.GIB
+                    now = process.cpu_times()[:2], process.io_counters()[:4] if hasattr(process, "io_counters") else ()
+            except psutil.Error:
+                continue
+            if now != signs:
+                alive_at, signs = time.monotonic(), now
+            elif time.monotonic() - alive_at > STALL_SECONDS:
+                self.kill()
+                return True
+            time.sleep(_WATCH_SECONDS)
+        for reader in self._readers:
+            reader.join()
+        return False
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def last_error(self, log: Path) -> str:
+        """The last line of a traceback in the log, to say in one line what its many say."""
+        lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        return f": {lines[-1]}" if self.status == 1 and lines else ""
+
+    def _read_lines(self, log) -> None:
+        for line in self.process.stdout:
+            log.write(line)
+            log.flush()
+            print(line.rstrip(), file=sys.stderr, flush=True)
+
+    def _read_events(self, pipe) -> None:
+        for line in pipe:
+            facts = json.loads(line)
+            self.phase = facts.get("phase", self.phase)
+            self.environment = facts.get("environment", self.environment)
+
+
+def environment(request: dict) -> dict:
+    """The process's environment: one GPU at most, no telemetry, threads left to torch."""
+    variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    variables["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
+    )
+    variables["TOKENIZERS_PARALLELISM"] = "false"
+    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+    variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    index = int(request.get("device", "").partition(":")[2] or 0)
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    variables["CUDA_VISIBLE_DEVICES"] = str(index) if visible is None else visible.split(",")[index]
+    return variables
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel has ended for want of memory, by its own counters: this cgroup's and all."""
+    total = 0
+    files = [Path("/proc/vmstat")]
+    cgroup = Path("/proc/self/cgroup")
+    if cgroup.exists():
+        for line in cgroup.read_text("utf-8").splitlines():
+            files.append(Path("/sys/fs/cgroup") / line.split(":", 2)[2].lstrip("/") / "memory.events")
+    for file in files:
+        if file.exists():
+            total += sum(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith("oom_kill "))
+    return total
+
+
+def _snakemake_ancestor() -> psutil.Process | None:
+    """The Snakemake that this job runs under: its death does not reach us through the shells between."""
+    for process in psutil.Process().parents():
+        if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
+            return process
+    return None
+
+
+def _death(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else "failed"
 
 
 def _paths(files) -> dict:
     """Snakemake's named files as a dict of paths and lists of paths; those without a name by their position."""
     named = {name: value if isinstance(value, str) else list(value) for name, value in files.items()}
     return named or dict(enumerate(files))
-
-
-def environment(request: dict) -> dict:
-    """The process's environment: one GPU at most, no telemetry, threads left to torch."""
-    variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    variables["PYTHONPATH"] = str(Path(__file__).parent.parent)
-    variables["TOKENIZERS_PARALLELISM"] = "false"
-    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    visible = variables.get("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7").split(",")
-    _, _, index = request.get("device", "").partition(":")
-    variables["CUDA_VISIBLE_DEVICES"] = visible[int(index or 0)] if visible != [""] else ""
-    return variables

@@ -2,71 +2,34 @@
 
 import csv
 import io
-import time
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from frontier import data, kernels, layers, measure, models, packing, records
+from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, packing, records
+from frontier.clock import Clock, Guard
+from frontier.errors import UserError
+from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
+from frontier.progress import event, say
+from frontier.spill import Sampler
 
-_HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
-
-
-class Clock(TrainerCallback):
-    """Wall-clock of the optimiser steps alone, each with its tokens and its loss; data loading stays outside."""
-
-    def __init__(self, run: str, device: torch.device):
-        self.run, self.device = run, device
-        self.history: list[dict] = []
-        self.seconds = 0.0
-        self.tokens = 0
-        self.losses: list[torch.Tensor] = []
-        self._since_log: list[float] = []
-        self._last_line = 0.0
-
-    def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):
-        self._learning_rate = lr_scheduler.get_last_lr()[0]
-        measure.synchronize(self.device)
-        self._start = time.perf_counter()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        measure.synchronize(self.device)
-        self.seconds += time.perf_counter() - self._start
-        self._since_log.append(float(sum(self.losses)))
-        self.losses.clear()
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if not self._since_log:
-            return
-        loss = sum(self._since_log) / len(self._since_log)
-        self._since_log.clear()
-        values = (state.global_step, loss, self._learning_rate, logs.get("grad_norm"), self.tokens, self.seconds)
-        self.history.append(dict(zip(_HISTORY, values, strict=True)))
-        self._say(state, loss)
-
-    def _say(self, state, loss: float) -> None:
-        done = state.global_step == state.max_steps
-        if time.monotonic() - self._last_line < 5 and not done:
-            return
-        self._last_line = time.monotonic()
-        left = self.seconds / state.global_step * (state.max_steps - state.global_step)
-        print(
-            f"{self.run}  step {state.global_step}/{state.max_steps}  loss {loss:.3f}  "
-            f"{self.tokens / self.seconds:.0f} tokens/s  {left:.0f} s left",
-            flush=True,
-        )
+_LOCK_SECONDS = 60
 
 
 class AnswerTrainer(Trainer):
     """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
 
-    def __init__(self, *args, clock: Clock, recorded: kernels.RecordedStep | None = None, **kwargs):
-        super().__init__(*args, callbacks=[clock], data_collator=packing.collate, **kwargs)
+    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, **kwargs):
+        super().__init__(*args, callbacks=[*filter(None, [clock, guard])], data_collator=packing.collate, **kwargs)
+        if guard and self.accelerator.scaler:
+            guard.loss_scale = self.accelerator.scaler.get_scale
         self.clock, self.recorded = clock, recorded
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
@@ -119,18 +82,34 @@ def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
         # Without dropout nothing is drawn that a second forward pass would have to draw again.
         options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    offloaded = settings["offload_embeddings"] and device.type == "cuda" and kernels.offload_embeddings(model)
+    if device.type == "cuda":
+        # Else what loading has freed is cut up for tensors that stay, and lost to the recorded steps' own pool.
+        torch.cuda.empty_cache()
     graphs = settings["cuda_graphs"] and kernels.is_recordable(model, dtype, dropout, device)
-    return model, {"fused_kernels": fused, "cuda_graphs": graphs}
+    return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}
 
 
-def fit(request: dict, model, examples: list[dict], clock: Clock, dtype: torch.dtype, graphs: bool, folder: Path):
-    """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost."""
+def fit(
+    request: dict, model, examples: list[dict], clock: Clock, dtype: torch.dtype, graphs: bool, folder: Path, guard=None
+) -> None:
+    """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
+
+    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are.
+    """
     arguments = trainer_arguments(request, clock.device, dtype, folder)
     recorded = None
     if graphs:
-        longest = max(len(example["input_ids"]) for example in examples)
-        recorded = kernels.RecordedStep(model, longest, arguments.per_device_train_batch_size)
-    AnswerTrainer(model=model, args=arguments, train_dataset=examples, clock=clock, recorded=recorded).train()
+        lengths = [len(example["input_ids"]) for example in examples]
+        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
+    trainer = AnswerTrainer(
+        model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded
+    )
+    checkpoint = checkpoints.newest(folder, guard.identity) if guard else None
+    if checkpoint:
+        clock.restore(checkpoints.clock_of(checkpoint))
+        say(f"{clock.run}  going on from step {clock.steps}")
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
 def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, folder: Path) -> TrainingArguments:
@@ -163,55 +142,118 @@ def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, f
 
 
 def run(job: dict) -> None:
-    """Train the configuration of `job["request"]`; write its record, history and adapter."""
-    request, inputs, outputs = job["request"], job["input"], job["output"]
+    """Train the configuration of `job["request"]`; write its record, history and adapter, however it ends."""
+    request, inputs = job["request"], job["input"]
+    limits = job.get("limits") or {}
     device = measure.open_device(request["device"], request["cpu_threads"])
     phases = measure.Phases(device)
+    clock = Clock(request["run"], device, phases)
+    environment = measure.environment(device, phases.started_at)
+    environment["material"] = material(inputs)
+    event(environment=environment)
+    folder = Path(job["output"]["training"]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
+            try:
+                outcome = train(job, limits, phases, clock)
+            except (RuntimeError, MemoryError, outcomes.Stop) as error:
+                lift_memory_limit()
+                outcome = outcomes.from_error(error)
+                if outcome is None:
+                    raise
+                outcome = unfinished(outcome, phases, clock, inputs)
+                write_history(clock.history, job["output"]["history"])
+            environment["ended_at"] = measure.utc_now()
+            outcomes.write(job, outcome, environment)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    except Timeout:
+        raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
+
+
+def train(job: dict, limits: dict, phases: measure.Phases, clock: Clock) -> dict:
+    """The outcome of a training that came to its end; its adapter and history are written."""
+    request, inputs, outputs = job["request"], job["input"], job["output"]
+    device = clock.device
+    limit = set_memory_limit(limits.get("memory_gib"), device)
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
     examples = data.load_tokens(inputs["tokens"])
-    print(f"{request['run']}  training on {len(examples)} examples, {device.type}, {dtype} products", flush=True)
-    with phases("load"):
-        model, levers = build(request, records.read_json(inputs["base"]), dtype, device)
-    clock = Clock(request["run"], device)
-    with phases("train"):
-        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], Path(outputs["adapter"]).parent)
-    with phases("save"):
-        model.save_pretrained(outputs["adapter"])
-        write_history(clock.history, outputs["history"])
-    record = {
-        "digest": job["digest"],
-        "request": request,
-        "outcome": outcome(clock, phases, model) | {"levers": levers},
-        "environment": measure.environment(device, phases.started_at),
+    say(f"{request['run']}  training on {len(examples)} examples, {device.type}, {dtype} products")
+    phases.enter("load")
+    model, levers = build(request, records.read_json(inputs["base"]), dtype, device)
+    phases.enter("between_steps")
+    folder = Path(outputs["training"]).parent / "checkpoints"
+    guard = Guard(clock, limits, job["digest"])
+    with Sampler(device) as sampler:
+        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard)
+    phases.enter("save")
+    model.save_pretrained(outputs["adapter"])
+    write_history(clock.history, outputs["history"])
+    spilled = {"status": "spilled", "phase": "train", "reason": "device memory spilled to the host"}
+    return (
+        {"status": "ok"}
+        | cost(clock, phases)
+        | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
+        | {"levers": levers | limit}
+        | ({"peak_device_gib": sampler.peak_device_gib} if sampler.samples else {})
+        | (spilled if sampler.spilled else {})
+    )
+
+
+def cost(clock: Clock, phases: measure.Phases) -> dict:
+    """What the training has cost so far; None for what was not measured."""
+    seconds = phases.end()
+    steps = [seconds[name] for name in ("warm_up", "steady") if name in seconds]
+    peaks = {
+        name: max((one[name] for one in steps if one.get(name) is not None), default=None)
+        for name in ("allocated_gib", "reserved_gib", "device_gib", "host_gib")
     }
-    records.write_json(outputs["training"], record)
-
-
-def outcome(clock: Clock, phases: measure.Phases, model) -> dict:
-    peaks = phases.records["train"]
-    on_card = peaks["allocated_gib"] is not None
+    on_card = clock.device.type == "cuda"
     return {
-        "status": "ok",
-        "steps": clock.history[-1]["step"],
-        "train_seconds": clock.seconds,
-        "load_seconds": phases.records["load"]["seconds"],
+        "steps": clock.steps,
+        "train_seconds": clock.seconds or None,
+        "load_seconds": seconds.get("load", {}).get("seconds"),
         "train_tokens": clock.tokens,
-        "tokens_per_second": clock.tokens / clock.seconds,
-        "final_train_loss": clock.history[-1]["loss"],
-        "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "tokens_per_second": clock.tokens / clock.seconds if clock.seconds else None,
+        "final_train_loss": clock.history[-1]["loss"] if clock.history else None,
         "memory_metric": "cuda_allocated" if on_card else "host_rss",
         "peak_memory_gib": peaks["allocated_gib"] if on_card else peaks["host_gib"],
-        "peak_allocated_gib": peaks["allocated_gib"],
-        "peak_reserved_gib": peaks["reserved_gib"],
-        "peak_device_gib": peaks["device_gib"],
-        "peak_host_gib": peaks["host_gib"],
-        "phases": phases.records,
+        **{f"peak_{name}": value for name, value in peaks.items()},
+        "resumes": clock.resumes,
+        "phases": seconds,
+        "wall_seconds": sum(one["seconds"] for one in seconds.values()),
+    }
+
+
+def unfinished(outcome: dict, phases: measure.Phases, clock: Clock, inputs: dict) -> dict:
+    """An outcome that is not ok, with its phase and what was known by then; a clock cut short is no training time."""
+    phase = outcomes.phase_of(phases.current)
+    known = cost(clock, phases)
+    host, allocated = (
+        max((one[name] for one in known["phases"].values() if one.get(name) is not None), default=None)
+        for name in ("host_gib", "allocated_gib")
+    )
+    so_far = {"peak_host_gib": host, "peak_allocated_gib": allocated}
+    not_measured = dict.fromkeys(("train_seconds", "tokens_per_second", "peak_memory_gib", "final_train_loss"))
+    if outcome["status"] == "oom" and phase == "load":
+        needed = models.weights_gib(records.read_json(inputs["base"]))
+        outcome = outcome | {"needs_gib": needed}
+        outcome["reason"] += f"; the weights alone need {needed:.1f} GiB"
+    return known | not_measured | so_far | {"phase": phase} | outcome
+
+
+def material(inputs: dict) -> dict:
+    """Where a run's model and data come from, by content."""
+    model = records.read_json(inputs["model"])
+    return {
+        "model": {key: model[key] for key in ("source", "digest", "files", "architecture_only", "warnings")},
+        "data": records.read_json(inputs["material"]),
     }
 
 
 def write_history(history: list[dict], path: str) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _HISTORY)
+    writer = csv.DictWriter(text, outcomes.HISTORY)
     writer.writeheader()
     writer.writerows(history)
     records.write_text(path, text.getvalue())

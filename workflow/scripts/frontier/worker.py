@@ -1,23 +1,38 @@
-"""The process in which a job runs: `python -m frontier.worker MODULE.FUNCTION`, the job as JSON on standard input.
+"""The process in which a job runs: `python -m frontier.worker MODULE.FUNCTION PARENT`, the job on standard input.
 
 Standard output is for people to watch, standard error for the log. Exit status 2 is a UserError, told in one line.
 """
 
+import ctypes
 import importlib
 import json
+import os
+import signal
 import sys
 
 from frontier.errors import UserError
+from frontier.progress import say
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    die_with(int(sys.argv[2]))
     job = json.load(sys.stdin)
+    module, function = sys.argv[1].split(".")
     try:
-        module, function = sys.argv[1].split(".")
         getattr(importlib.import_module(f"frontier.{module}"), function)(job)
     except UserError as error:
-        print(f"error: {error}", flush=True)
+        say(f"error: {error}")
         sys.exit(2)
+
+
+def die_with(parent: int) -> None:
+    """On Linux, have the kernel end this process when its supervisor dies, however that dies."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""How often the 95% intervals hold the truth, on made-up losses whose truth is known.
+
+`python benchmarks/measure_coverage.py` prints the tables of docs/uncertainty.md. Losses are lognormal, token counts
+unequal and related to the loss; one run's loss, or the difference of two runs' whose examples are the same.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+
+from frontier import uncertainty
+
+# Token counts at the quantiles of a lognormal distribution, each as likely as the others: the truth is a plain mean.
+LENGTHS = np.round(np.exp(4.5 + 0.5 * stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))
+SIGMA = 0.5
+SLOPE = -0.3
+KINDS = ("one run", "difference")
+
+
+def draw_losses(
+    random, kind: str, shape: tuple, seeds: int, share: float, sigma: float = SIGMA
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """NLL (studies x seeds x examples), token counts (studies x examples), and the true loss in nats a token.
+
+    `share` is how much of the variance of the mean over seeds comes from the seeds' effect on the run.
+    """
+    tokens = random.choice(LENGTHS, shape)
+    level = (LENGTHS / 90) ** SLOPE
+    truth = float((level * LENGTHS).mean() / LENGTHS.mean())
+    rate = random.lognormal(-(sigma**2) / 2, sigma, shape) * (tokens / 90) ** SLOPE
+    own = random.standard_normal((shape[0], seeds, shape[1]))
+    if kind == "difference":
+        truth *= 0.02
+        shared = 0.02 * rate + 0.05 * rate * random.standard_normal(shape)
+        per_token = shared[:, None] + 0.07 * rate[:, None] * own
+    else:
+        per_token = rate[:, None] * (1 + 0.1 * own)
+    residual = ((per_token.mean(axis=1) - truth) * tokens / LENGTHS.mean()).var()
+    effect = np.sqrt(seeds * share / (1 - share) * residual / shape[1]) if seeds > 1 else 0
+    per_token = per_token + effect * random.standard_normal((shape[0], seeds, 1))
+    return per_token * tokens[:, None], tokens, truth
+
+
+def measure(
+    kind: str, seeds: int, examples: int, share: float, studies: int, draws: int, seed: int = 0, sigma: float = SIGMA
+) -> float:
+    """The share of studies whose interval holds the truth."""
+    nll, tokens, truth = draw_losses(np.random.default_rng(seed), kind, (studies, examples), seeds, share, sigma)
+    if seeds > 1:
+        interval = uncertainty.over_seeds(nll, tokens)
+    else:
+        # The same resamples serve all studies, which are independent of them.
+        resampled = uncertainty.resample_losses(nll[:, 0].T, tokens.T, draws, seed + 1)
+        interval = uncertainty.over_examples(nll[:, 0].sum(axis=1) / tokens.sum(axis=1), resampled)
+    return float(((interval.low <= truth) & (truth <= interval.high)).mean())
+
+
+def measure_crossed(kind: str, seeds: int, examples: int, share: float, studies: int, draws: int) -> float:
+    """The same for a bootstrap that resamples seeds and examples both, as a comparison."""
+    random = np.random.default_rng(0)
+    nll, tokens, truth = draw_losses(random, kind, (studies, examples), seeds, share)
+    chosen = random.multinomial(examples, np.full(examples, 1 / examples), size=draws).astype(float)
+    picked = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    summed = sum(picked[:, [one]] * (chosen @ nll[:, one].T) for one in range(seeds))
+    low, high = np.quantile(summed / (chosen @ tokens.T), [0.025, 0.975], axis=0)
+    return float(((low <= truth) & (truth <= high)).mean())
+
+
+def measure_satterthwaite(kind: str, seeds: int, examples: int, share: float, studies: int) -> float:
+    """The same with Student's t of Satterthwaite's degrees of freedom on the same standard error, as a comparison."""
+    nll, tokens, truth = draw_losses(np.random.default_rng(0), kind, (studies, examples), seeds, share)
+    interval = uncertainty.over_seeds(nll, tokens)
+    by_seed = (nll.sum(axis=2) / tokens.sum(axis=1)[:, None]).var(axis=1, ddof=1) / seeds
+    whole = interval.standard_error**2
+    freedom = whole**2 / (by_seed**2 / (seeds - 1) + (whole - by_seed) ** 2 / (examples - 1))
+    return float((abs(interval.estimate - truth) <= stats.t.ppf(0.975, freedom) * interval.standard_error).mean())
+
+
+def main(studies: int = 10_000) -> None:
+    print("| seeds | examples | sigma | one run | difference |\n|--:|--:|--:|--:|--:|")
+    for sigma in (SIGMA, 1.0):
+        for examples in (48, 100, 1319):
+            held = [measure(kind, 1, examples, 0, studies, 2_000, sigma=sigma) for kind in KINDS]
+            print(f"| 1 | {examples:,} | {sigma} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
+    print("\n| seeds | examples | seeds' share | one run | difference | Satterthwaite | crossed bootstrap |")
+    print("|--:|--:|--:|--:|--:|--:|--:|")
+    for seeds in (2, 3, 5):
+        for share in (0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99):
+            held = [measure(kind, seeds, 400, share, studies, 0) for kind in KINDS]
+            held.append(measure_satterthwaite(KINDS[0], seeds, 400, share, studies))
+            held.append(measure_crossed(KINDS[0], seeds, 400, share, 2_000, 1_000))
+            print(f"| {seeds} | 400 | {share:.0%} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

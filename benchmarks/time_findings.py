@@ -1,0 +1,37 @@
+"""Seconds that the uncertainty of a whole grid takes: `python benchmarks/time_findings.py`.
+
+Six ranks under three precisions, one seed and five, the 1,319 problems of GSM8K's test split, 10,000 draws.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import pandas as pd
+from frontier import comparisons, findings, frontiers
+from frontier.claims import Results
+from tables import NO_LIMITS, curve, run_losses
+
+RANKS = {4: 4.2, 8: 4.0, 16: 3.6, 32: 3.4, 64: 3.3, 128: 3.29}
+
+
+def main() -> None:
+    for seeds in ((0,), range(5)):
+        rows = [one for precision in ("fp16", "int8", "nf4") for one in curve(precision, RANKS, seeds=seeds)]
+        summary = pd.DataFrame(rows)
+        runs = {one["run"]: run_losses(one["perplexity"], 0.1, key, 1319) for key, one in enumerate(rows)}
+        bases = {precision: run_losses(5.0, 0.1, 1000, 1319) for precision in ("fp16", "nf4")}
+        start = time.perf_counter()
+        frontiers.judge_rows(summary, runs, NO_LIMITS)
+        middle = time.perf_counter()
+        losses = comparisons.gather(summary, runs, bases)
+        findings.state(Results(summary, losses, NO_LIMITS, NO_LIMITS | {"max_perplexity": None}))
+        end = time.perf_counter()
+        print(f"{len(rows)} runs: summary's columns {middle - start:.1f} s, findings {end - middle:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

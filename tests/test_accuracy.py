@@ -1,0 +1,109 @@
+"""Answers: the same alone and in a batch, greedy, cut where they end, and counted by the workflow."""
+
+import json
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from frontier import accuracy, layers, models, summary
+from frontier.errors import UserError
+
+CPU = torch.device("cpu")
+QUESTIONS = [
+    "1 plus 2?",
+    "Anna has 31 apples and gives 7 of them to Ben. How many has she?",
+    "9?",
+    "40 minus 2 minus 1?",
+]
+
+
+@pytest.fixture(scope="module", params=["fp32", "nf4"])
+def answering(request, tiny_model, tmp_path_factory):
+    """The tiny model in a precision, ready to answer, and its tokenizer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
+        record = models.fetch({"source": "path", "path": str(tiny_model)}, {})
+        model = models.load(models.prepare_base(record, request.param, CPU), CPU)
+    model.set_attn_implementation("sdpa")
+    # A head of its own: tied to the embedding, so small a model says its last token for ever.
+    torch.manual_seed(1)
+    model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight, dtype=torch.float32))
+    return layers.compute_in(model, torch.float32).eval(), models.load_tokenizer(record)
+
+
+def test_a_batch_changes_no_answer(answering):
+    model, tokenizer = answering
+    prompts = [tokenizer(f"Question: {question}\nAnswer: ")["input_ids"] for question in QUESTIONS]
+    assert len(set(map(len, prompts))) == len(prompts)
+    together = accuracy.generate(model, tokenizer, prompts, 24, "", CPU)
+    alone = [accuracy.generate(model, tokenizer, [prompt], 24, "", CPU)[0] for prompt in prompts]
+    assert together == alone
+    assert len({text for text, _ in together}) == len(prompts)
+
+
+@torch.no_grad()
+def test_answers_are_greedy_without_the_cache(answering):
+    model, tokenizer = answering
+    prompt = tokenizer(f"Question: {QUESTIONS[0]}\nAnswer: ")["input_ids"]
+    ids = list(prompt)
+    for _ in range(12):
+        ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    # Another model's settings, which must not count here.
+    model.generation_config.repetition_penalty = 5.0
+    text, ended = accuracy.generate(model, tokenizer, [prompt], 12, "", CPU)[0]
+    assert tokenizer.eos_token_id not in ids[len(prompt) :]
+    assert (text, ended) == (tokenizer.decode(ids[len(prompt) :]), False)
+
+
+def test_answer_ends_where_the_next_question_begins(answering):
+    model, tokenizer = answering
+    prompt = tokenizer("Question: 1?\nAnswer: ")["input_ids"]
+    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, "", CPU)[0]
+    stop = whole[8:10]
+    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, stop, CPU)[0]
+    assert (text, ended) == (whole[: whole.index(stop)], True)
+
+
+def test_problems_without_a_final_number_are_not_asked(answering):
+    _, tokenizer = answering
+    rows = [{"question": "a", "answer": "x\n#### 8.0"}, {"question": "b", "answer": "no end"}]
+    asked = accuracy.problems(rows, tokenizer, "Question: {question}\nAnswer: ", 64, None)
+    assert [(one["question"], one["truth"]) for one in asked] == [("a", 8)]
+    with pytest.raises(UserError, match="no problem's answer ends in ####"):
+        accuracy.problems(rows[1:], tokenizer, "{question}", 64, None)
+
+
+def test_marks_both_extractions():
+    row = accuracy.mark({"question": "q", "truth": 12}, "3+9=12 so 12", True)
+    assert (row["strict_correct"], row["flexible_correct"]) == (False, True)
+
+
+def test_summary_takes_each_runs_accuracy_and_its_bases():
+    frame = pd.DataFrame({"run": ["nf4-r2-s0", "nf4-r4-s0"], "precision": ["nf4", "nf4"]})
+    columns = ("run", "strict", "strict_se", "flexible", "flexible_se", "split", "examples")
+    rows = [("nf4", 0.1, 0.01, 0.2, 0.02, "test", 50), ("nf4-r4-s0", 0.4, 0.05, 0.5, 0.06, "test", 50)]
+    joined = summary.join_accuracy(frame, pd.DataFrame(rows, columns=columns)).set_index("run")
+    assert joined.loc["nf4-r4-s0", "accuracy_strict"] == 0.4
+    assert joined.loc["nf4-r4-s0", "base_accuracy_flexible"] == 0.2
+    assert pd.isna(joined.loc["nf4-r2-s0", "accuracy_strict"])
+
+
+def test_workflow_measures_accuracy_on_the_test_split(new_study):
+    study = new_study(precisions=["nf4"], ranks=[2], accuracy={"batch_size": 4, "max_new_tokens": 8})
+    tiny.write_sums(study.folder / "test.jsonl", count=6, seed=5)
+    study.configure(data={"test_file": "test.jsonl"})
+    study.run("results/accuracy.csv")
+    table = pd.read_csv(study.folder / "results/accuracy.csv")
+    assert list(table["run"]) == ["nf4", "nf4-r2-s0"]
+    assert set(table["split"]) == {"test"}
+    assert set(table["examples"]) == {6}
+    answers = pd.read_parquet(study.folder / "results/runs/nf4-r2-s0/answers.parquet")
+    asked = [json.loads(line)["question"] for line in (study.folder / "test.jsonl").read_text().splitlines()]
+    assert list(answers["question"]) == asked
+    study.configure(accuracy={"examples": 3})
+    assert "gather_accuracy" not in study.plan("results/summary.csv")
+    study.configure(accuracy={"measure": True})
+    planned = study.plan("results/summary.csv")
+    assert "train_adapter" not in planned
+    assert {"measure_accuracy", "measure_base_accuracy", "gather_accuracy"} <= set(planned)

@@ -1,0 +1,110 @@
+"""What the figures show: every run where it belongs, the budget, the frontier, the intervals."""
+
+import re
+from xml.etree import ElementTree
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pages
+import pytest
+from frontier import curves, figures, svg
+from frontier.canvas import NARROW, WIDE, Results
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    table = pages.summary()
+    histories = {row.run: pages.history(0 if row.status == "oom" else 300, 0.8) for row in table.itertuples()}
+    return Results(table, histories, {"memory_gib": 6, "hours": 24})
+
+
+def texts(figure) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    found += [axes.get_title(loc="right") for axes in figure.axes]
+    return found + [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figure_says_which_runs_did_not_end_ok(results, name, size):
+    figure = figures.FIGURES[name](results, size)
+    assert "did not end ok" in texts(figure)
+    crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "X"]
+    assert len(crosses) == (8 if name == "training_curves" else 6)
+    if name != "training_curves":
+        assert [label for label in texts(figure) if label.endswith("over time")]
+    plt.close(figure)
+
+
+def test_budget_is_a_line_or_a_note(results):
+    figure = figures.memory_time(results)
+    assert {"memory budget 6 GiB", "time budget 24 h"} <= set(texts(figure))
+    levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+    assert 6 in levels
+    plt.close(figure)
+    far = figures.memory_time(Results(results.table, {}, {"memory_gib": 800, "hours": None}))
+    assert "memory budget 800 GiB: above this chart" in texts(far)
+    assert far.axes[0].get_ylim()[1] < 100
+    plt.close(far)
+
+
+def test_intervals_are_drawn_at_their_ends(results):
+    figure = figures.perplexity_rank(results)
+    ends = {tuple(segment[:, 1].round(6)) for part in figure.axes[0].collections for segment in _segments(part)}
+    table = results.table.dropna(subset=["perplexity_low"])
+    expected = {tuple(pair) for pair in table[["perplexity_low", "perplexity_high"]].to_numpy().round(6)}
+    assert ends == expected
+    plt.close(figure)
+
+
+def _segments(collection) -> list[np.ndarray]:
+    return collection.get_segments() if hasattr(collection, "get_segments") else []
+
+
+@pytest.mark.parametrize("name", ["memory_time", "perplexity_rank"])
+def test_runs_of_unlike_machines_are_warned_of(results, name):
+    alike = results.table.assign(notes=None)
+    unlike = alike.assign(notes=["device another card, not card", *[None] * (len(alike) - 1)])
+    warning = f"1 of {len(alike)} runs on another machine or other versions (notes)"
+    assert warning not in texts(figures.FIGURES[name](Results(alike)))
+    assert any(warning in text for text in texts(figures.FIGURES[name](Results(unlike))))
+
+
+def test_run_without_a_time_stands_at_the_far_end(results):
+    figure = figures.memory_time(results)
+    axes = figure.axes[0]
+    crosses = [line for line in axes.lines if line.get_marker() == "X"]
+    memory = set(results.table.loc[results.table["status"] == "oom", "peak_memory_gib"])
+    at_the_end = {line.get_ydata()[0] for line in crosses if line.get_xdata()[0] == axes.get_xlim()[1]}
+    assert at_the_end == memory
+    plt.close(figure)
+
+
+def test_summary_without_intervals_frontier_or_histories_is_drawn():
+    table = pages.summary().drop(columns=["perplexity_low", "perplexity_high", "pareto", "fits"])
+    for draw in figures.FIGURES.values():
+        figure = draw(Results(table))
+        assert "on the frontier" not in texts(figure)
+        plt.close(figure)
+
+
+def test_long_history_keeps_its_mean_and_its_end():
+    history = pages.history(600, 0.8)
+    thinned = curves.thin(history)
+    assert len(thinned) == 60
+    assert thinned["loss"].mean() == pytest.approx(history["loss"].mean())
+    assert thinned["step"].iloc[-1] == 600
+    short = pages.history(12, 0.8)
+    assert curves.thin(short) is short
+
+
+def test_inline_svg_is_xml_with_text_and_the_pages_colours(results):
+    drawings = [svg.inline(figures.memory_time, results, WIDE, prefix, "A label") for prefix in ("one", "two")]
+    identifiers = [set(re.findall(r'\bid="([^"]+)"', drawing)) for drawing in drawings]
+    assert identifiers[0]
+    assert not identifiers[0] & identifiers[1]
+    used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", drawings[0]))
+    assert used <= identifiers[0]
+    root = ElementTree.fromstring(drawings[0].replace("xlink:href", "href"))
+    assert "memory budget 6 GiB" in [text.text for text in root.iter() if text.tag.endswith("text")]
+    assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r"(?:url\(|href=\")#\S+", "", drawings[0]))

@@ -1,0 +1,183 @@
+"""The report in a real browser, where there is one: quiet, offline, readable at every width, in light and dark."""
+
+import shutil
+from pathlib import Path
+
+import pages
+import pytest
+from frontier import columns, report
+from frontier.summary import COLUMNS
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync"
+).split()
+needs_chromium = pytest.mark.skipif(not shutil.which(CHROMIUM), reason="no /usr/bin/chromium to open the report in")
+VIEWS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark")]
+
+
+@pytest.fixture(scope="module")
+def report_path(tmp_path_factory) -> Path:
+    job = pages.write(tmp_path_factory.mktemp("report"))
+    report.run(job)
+    return Path(job["output"]["report"])
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]}-{view[1]}")
+def page(request, browser, report_path):
+    """The report as opened at a width and in a colour scheme; what it said and asked for is in `page.heard`."""
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    page = context.new_page()
+    page.heard = []
+    page.on("console", lambda message: page.heard.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: page.heard.append(f"error: {error}"))
+    page.on("request", lambda sent: page.heard.append(f"request: {sent.url}"))
+    page.goto(report_path.as_uri())
+    page.wait_for_selector(".dt-container")
+    yield page
+    context.close()
+
+
+@needs_chromium
+def test_page_is_quiet_and_fetches_nothing(page, report_path):
+    page.wait_for_load_state("networkidle")
+    beyond = [line for line in page.heard if line != f"request: {report_path.as_uri()}"]
+    # The library is a script in the page itself, started through a blob: address.
+    assert [line for line in beyond if not line.startswith("request: blob:")] == []
+    assert page.title() == "LoRA and QLoRA, measured"
+
+
+@needs_chromium
+def test_nothing_overflows(page):
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    width = page.viewport_size["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    outside = page.evaluate(
+        """width => [...document.querySelectorAll('body *')]
+        .filter(one => !one.closest('.scroll, pre, svg') && one.getBoundingClientRect().right > width + 0.5)
+        .map(one => one.outerHTML.slice(0, 80))""",
+        width,
+    )
+    assert outside == []
+
+
+@needs_chromium
+def test_every_figure_is_seen(page):
+    figures = page.locator("figure")
+    assert figures.count() == 4
+    for index in range(4):
+        drawn = figures.nth(index).locator("svg:visible")
+        assert drawn.count() == 1
+        box = drawn.bounding_box()
+        assert box["width"] > 300
+        assert box["height"] > 200
+        # Text is text, at a size that can be read.
+        sizes = drawn.locator("text").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+        assert len(sizes) > 10
+        assert min(sizes) > 7
+
+
+@needs_chromium
+def test_table_sorts_by_value(page):
+    heading = page.locator("#runs-table th", has_text="Trainable parameters")
+    assert heading.count() == 0, "hidden until asked for"
+    page.locator("#runs-table th", has_text="Peak memory").click()
+    page.wait_for_selector("#runs-table th[aria-sort=ascending]")
+    position = [text.split("\n")[0] for text in page.locator("#runs-table th").all_inner_texts()].index("Peak memory")
+    cells = page.locator(f"#runs-table tbody td:nth-child({position + 1})")
+    ascending = [float(text) for text in cells.all_inner_texts()]
+    assert len(ascending) == 16
+    assert ascending == sorted(ascending)
+    page.locator("#runs-table th", has_text="Peak memory").click()
+    page.wait_for_selector("#runs-table th[aria-sort=descending]")
+    assert [float(text) for text in cells.all_inner_texts()] == ascending[::-1]
+
+
+@needs_chromium
+def test_hidden_columns_can_be_shown(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.get_by_role("button", name="Columns").click()
+    page.get_by_role("button", name="Trainable parameters").click()
+    assert page.locator("#runs-table th", has_text="Trainable parameters").is_visible()
+    # Contrast alone: DataTables gives its menu no name for a screen reader.
+    page.wait_for_function("getComputedStyle(document.querySelector('.dt-button-collection')).opacity === '1'")
+    found = axe.Axe().run(page, options={"runOnly": ["color-contrast"]}).response
+    assert [one["id"] for one in found["violations"]] == []
+    assert [one["id"] for one in found["passes"]] == ["color-contrast"]
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".dt-button-collection", state="detached")
+
+
+@needs_chromium
+def test_axe_finds_nothing(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    found = axe.Axe().run(page).response
+    assert [f"{one['id']}: {[node['html'][:90] for node in one['nodes'][:3]]}" for one in found["violations"]] == []
+    assert "color-contrast" in [one["id"] for one in found["passes"]]
+
+
+def test_page_leads_with_the_recommendation(report_path):
+    text = report_path.read_text("utf-8")
+    sections = ["recommendation", "figures", "findings", "runs", "unfinished", "environment", "reproduce"]
+    places = [text.index(f'<section id="{name}"') for name in sections]
+    assert places == sorted(places)
+    assert '<p class="choice">nf4-r16-s0</p>' in text
+    for status in ("oom", "over_time", "diverged"):
+        assert f'<td data-order="{status}">{status}</td>' in text[places[4] : places[5]]
+
+
+def test_what_a_run_says_is_escaped(report_path):
+    text = report_path.read_text("utf-8")
+    assert pages.HOSTILE not in text
+    assert "&lt;b&gt;out of memory&lt;/b&gt;" in text
+
+
+def test_page_without_a_run_that_ended_ok(tmp_path):
+    table = pages.summary()
+    table = table[table["status"] == "oom"]
+    claims = [one for one in pages.findings() if one["id"] == "knee"]
+    claims.append({"id": "recommendation", "verdict": "not_measured", "sentence": "No run ended ok."})
+    claims[-1] |= {"evidence": {"runs": [], "values": {}, "interval": None}, "published": None}
+    job = pages.write(tmp_path, table, claims)
+    report.run(job)
+    text = Path(job["output"]["report"]).read_text("utf-8")
+    assert "No run can be recommended" in text
+    assert "No run has a" in text
+
+
+def test_every_column_of_the_summary_is_explained():
+    assert [name for name in COLUMNS if name not in columns.COLUMNS] == []
+    assert [name for name, column in columns.COLUMNS.items() if not column.help] == []
+
+
+def test_cells_say_what_was_not_measured():
+    table = pages.summary()
+    shown = {one["name"]: one for one in columns.cells(table)}
+    assert shown["perplexity"]["values"][-1] == ("–", "")
+    assert shown["fits"]["values"][0] == ("no", "False")
+    assert shown["trainable_parameters"]["values"][0] == ("2,442,240", "2442240")
+
+
+def test_workflow_leaves_a_report(finished_study):
+    text = (finished_study.folder / "results/report.html").read_text("utf-8")
+    assert all(f">{run}-s0</td>" in text for run in ("fp16-r2", "fp16-r8", "nf4-r4"))
+    assert not (finished_study.folder / "results/accuracy.csv").exists(), "accuracy is measured where it is asked for"
+
+
+def test_snakemake_makes_its_own_report(finished_study):
+    done = finished_study.snakemake("--report", "snakemake-report.html")
+    assert done.returncode == 0, done.stderr
+    text = (finished_study.folder / "snakemake-report.html").read_text("utf-8")
+    assert "the frontier, dashed lines" in " ".join(text.replace("\\n", " ").split())

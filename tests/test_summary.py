@@ -1,0 +1,66 @@
+"""The table: rows from records, what is flagged, what is refused."""
+
+import copy
+
+import pytest
+from frontier import summary
+from frontier.errors import UserError
+
+ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "packages": {"torch": "2.13.0", "peft": "0.21.2"}}
+
+
+def training(run: str, status: str = "ok", **outcome) -> dict:
+    precision, rank, seed = run.split("-")
+    request = {"run": run, "precision": precision, "rank": int(rank[1:]), "seed": int(seed[1:])}
+    return {
+        "request": request,
+        "outcome": {"status": status, "train_seconds": 2.0, "steps": 5} | outcome,
+        "environment": copy.deepcopy(ENVIRONMENT),
+    }
+
+
+def evaluation(name: str, perplexity=3.0, status="ok") -> dict:
+    return {"request": {"name": name}, "outcome": {"status": status, "perplexity": perplexity, "eval_loss": 1.1}}
+
+
+def test_rows_are_sorted_and_what_was_not_measured_is_empty():
+    runs = ["nf4-r16-s0", "nf4-r8-s0", "fp16-r8-s1", "fp16-r8-s0"]
+    frame = summary.table([*map(training, runs)], [*map(evaluation, runs)], [evaluation("nf4"), evaluation("fp16")])
+    assert list(frame["run"]) == ["fp16-r8-s0", "fp16-r8-s1", "nf4-r8-s0", "nf4-r16-s0"]
+    assert list(frame.columns) == list(summary.COLUMNS)
+    assert frame[["peak_allocated_gib", "phase", "reason", "trainable_parameters"]].isna().all(axis=None)
+    assert frame["notes"].isna().all()
+
+
+def test_a_run_that_did_not_end_well_keeps_its_row_and_its_reason():
+    oom = training("fp16-r8-s0", "oom", phase="load", reason="out of memory", train_seconds=None)
+    frame = summary.table([oom], [evaluation("fp16-r8-s0", None, "oom")], [evaluation("fp16", None, "oom")])
+    (row,) = frame.to_dict("records")
+    assert (row["status"], row["phase"], row["reason"]) == ("oom", "load", "out of memory")
+    assert frame[["perplexity", "train_seconds", "base_perplexity"]].isna().all(axis=None)
+
+
+def test_unlike_machines_and_versions_are_flagged():
+    runs = ["fp16-r8-s0", "fp16-r16-s0", "fp16-r32-s0"]
+    trainings = [*map(training, runs)]
+    trainings[1]["environment"]["packages"]["torch"] = "2.11.0"
+    trainings[2]["environment"]["device"] = "another card"
+    frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16")])
+    assert list(frame["notes"].fillna("")) == ["", "torch 2.11.0, not 2.13.0", "device another card, not card"]
+
+
+def test_a_process_that_left_no_environment_is_no_obstacle():
+    runs = ["fp16-r8-s0", "fp16-r16-s0"]
+    trainings = [*map(training, runs)]
+    trainings[0]["environment"] = None
+    frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16")])
+    assert frame["notes"].isna().all()
+
+
+def test_stale_records_are_refused_by_name():
+    names = [f"results/runs/nf4-r{rank}-s0/training.json" for rank in (1, 2, 3, 4, 5)]
+    summary.refuse_stale(names, ["a"] * 5, ["a"] * 5)
+    with pytest.raises(UserError, match=r"nf4-r2-s0/training\.json: recorded under another .* refused"):
+        summary.refuse_stale(names, ["a"] * 5, ["a", "b", "a", "a", "a"])
+    with pytest.raises(UserError, match="and 2 more"):
+        summary.refuse_stale(names, ["a"] * 5, ["b"] * 5)

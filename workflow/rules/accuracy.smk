@@ -1,0 +1,94 @@
+# Greedy answers to the problems of the test split, or of the validation split where no test split is named.
+rule fetch_test:
+    input:
+        [STUDY["data"]["test_file"]] if STUDY["data"].get("test_file") else [],
+        train=rules.fetch_data.output.train,
+    output:
+        test="resources/examples/test.jsonl",
+    params:
+        job=job(
+            digest([settings.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
+            data=STUDY["data"],
+        ),
+    log:
+        "results/logs/fetch_test.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/fetch_test.py"
+
+
+PROBLEMS = (
+    rules.fetch_test.output.test
+    if settings.test_split(STUDY)
+    else rules.fetch_data.output.validation
+)
+
+
+rule measure_accuracy:
+    input:
+        training=rules.train_adapter.output.training,
+        adapter=rules.train_adapter.output.adapter,
+        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        model=rules.fetch_model.output.model,
+        problems=PROBLEMS,
+    output:
+        accuracy="results/runs/{run}/accuracy.json",
+        answers="results/runs/{run}/answers.parquet",
+    params:
+        job=lambda wc: job(
+            IDENTITY["accuracy"](wc.run), **settings.accuracy_request(STUDY, wc.run)
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/runs/{run}/accuracy.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/measure_accuracy.py"
+
+
+rule measure_base_accuracy:
+    input:
+        base=rules.prepare_base.output.base,
+        model=rules.fetch_model.output.model,
+        problems=PROBLEMS,
+    output:
+        accuracy="results/baselines/{precision}/accuracy.json",
+        answers="results/baselines/{precision}/answers.parquet",
+    params:
+        job=lambda wc: job(
+            IDENTITY["accuracy"](wc.precision),
+            **settings.accuracy_request(STUDY, wc.precision),
+        ),
+    resources:
+        gpu=1,
+    log:
+        "results/baselines/{precision}/accuracy.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/measure_base_accuracy.py"
+
+
+rule gather_accuracy:
+    input:
+        runs=expand("results/runs/{run}/accuracy.json", run=RUNS),
+        bases=expand(
+            "results/baselines/{precision}/accuracy.json", precision=PRECISIONS
+        ),
+    output:
+        accuracy=report(
+            "results/accuracy.csv",
+            caption="../report/accuracy.rst",
+            category="Results",
+        ),
+    params:
+        job=job(CODE["gather_accuracy"]),
+    log:
+        "results/logs/gather_accuracy.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/gather_accuracy.py"

@@ -1,0 +1,57 @@
+"""Checkpoints that no kill can spoil: sealed by checksums, two kept, gone once the run has its result."""
+
+import os
+import shutil
+from pathlib import Path
+
+from frontier import records
+
+MANIFEST, CLOCK = "manifest.json", "clock.json"
+KEPT = 2
+
+
+def seal(checkpoint: Path, identity: str, clock: dict) -> None:
+    """Add the clock's state to what the Trainer wrote and, last and atomically, a manifest of every file's SHA-256."""
+    records.write_json(checkpoint / CLOCK, clock)
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+    digests = {path.relative_to(checkpoint).as_posix(): records.file_digest(path) for path in files}
+    records.write_json(checkpoint / MANIFEST, {"identity": identity, "files": digests})
+    for old in _by_step(checkpoint.parent)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def newest(folder: Path, identity: str) -> Path | None:
+    """The newest checkpoint that is whole and of this configuration and code; those that are not are removed."""
+    found = None
+    for checkpoint in _by_step(folder):
+        if is_sound(checkpoint, identity):
+            found = found or checkpoint
+        else:
+            shutil.rmtree(checkpoint)
+    return found
+
+
+def is_sound(checkpoint: Path, identity: str) -> bool:
+    manifest = checkpoint / MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        sealed = records.read_json(manifest)
+    except ValueError:
+        return False
+    return sealed["identity"] == identity and all(
+        (checkpoint / name).is_file() and records.file_digest(checkpoint / name) == digest
+        for name, digest in sealed["files"].items()
+    )
+
+
+def clock_of(checkpoint: Path) -> dict:
+    return records.read_json(checkpoint / CLOCK)
+
+
+def _by_step(folder: Path) -> list[Path]:
+    """The folder's checkpoints, the newest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)

@@ -1,0 +1,134 @@
+"""What a training costs while it runs, and when to end it: clock, history, checkpoints, budget, divergence."""
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+
+from frontier import checkpoints, measure
+from frontier.outcomes import HISTORY, Stop
+from frontier.progress import event, say
+
+WARM_UP_STEPS = 3
+DIVERGED_STEPS = 3
+
+
+class Clock(TrainerCallback):
+    """Wall-clock of the optimiser steps alone, each with its tokens and its loss; data loading stays outside."""
+
+    def __init__(self, run: str, device: torch.device, phases: measure.Phases | None = None):
+        self.run, self.device, self.phases = run, device, phases
+        self.history: list[dict] = []
+        self.seconds = self.warm_up_seconds = 0.0
+        self.tokens = self.steps = self.resumes = 0
+        self.losses: list[torch.Tensor] = []
+        self._since_log: list[float] = []
+        self._last_line = 0.0
+
+    def state(self) -> dict:
+        """What a checkpoint must keep for the clock to count every attempt's useful work once."""
+        kept = ("history", "seconds", "warm_up_seconds", "tokens", "steps", "resumes", "_since_log")
+        return {name: getattr(self, name) for name in kept}
+
+    def restore(self, state: dict) -> None:
+        vars(self).update(state)
+        self.resumes += 1
+
+    def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):
+        self._enter("warm_up" if self.steps < WARM_UP_STEPS else "steady")
+        self._learning_rate = lr_scheduler.get_last_lr()[0]
+        measure.synchronize(self.device)
+        self._start = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        measure.synchronize(self.device)
+        seconds = time.perf_counter() - self._start
+        self.seconds += seconds
+        self.warm_up_seconds += seconds * (self.steps < WARM_UP_STEPS)
+        self.steps = state.global_step
+        self._since_log.append(float(sum(self.losses)))
+        self.losses.clear()
+        self._enter("between_steps")
+        event(step=self.steps)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if not self._since_log:
+            return
+        loss = sum(self._since_log) / len(self._since_log)
+        self._since_log.clear()
+        values = (state.global_step, loss, self._learning_rate, logs.get("grad_norm"), self.tokens, self.seconds)
+        self.history.append(dict(zip(HISTORY, map(_finite, values), strict=True)))
+        self._say(state, loss)
+
+    def projected_seconds(self, total_steps: int) -> float | None:
+        """The whole training's seconds as its steps after the warm-up foretell them; None before there are any."""
+        if self.steps <= WARM_UP_STEPS:
+            return None
+        steady = (self.seconds - self.warm_up_seconds) / (self.steps - WARM_UP_STEPS)
+        return self.seconds + steady * (total_steps - self.steps)
+
+    def _enter(self, phase: str) -> None:
+        if self.phases:
+            self.phases.enter(phase)
+
+    def _say(self, state, loss: float) -> None:
+        done = state.global_step == state.max_steps
+        if time.monotonic() - self._last_line < 5 and not done:
+            return
+        self._last_line = time.monotonic()
+        left = self.seconds / state.global_step * (state.max_steps - state.global_step)
+        say(
+            f"{self.run}  step {state.global_step}/{state.max_steps}  loss {loss:.3f}  "
+            f"{self.tokens / self.seconds:.0f} tokens/s  {left:.0f} s left"
+        )
+
+
+class Guard(TrainerCallback):
+    """Ends a training that its budget or its numbers give no reason to go on with; asks for checkpoints in time."""
+
+    def __init__(self, clock: Clock, limits: dict, identity: str, loss_scale=lambda: None):
+        self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
+        self._not_finite = self._collapsed = 0
+        self._saved_at = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        hours = self.limits.get("hours")
+        projected = self.clock.projected_seconds(state.max_steps)
+        if hours and projected and projected > hours * 3600 and not self.limits.get("continue_over_time"):
+            reason = f"projected to take {projected / 3600:.3g} h, over the budget of {hours:g} h"
+            raise Stop("over_time", reason, projected_hours=projected / 3600)
+        if self._checkpoint_is_due(state) and state.global_step < state.max_steps:
+            control.should_save = True
+            if self.clock.phases:
+                self.clock.phases.enter("checkpoints")
+
+    def on_log(self, args, state, control, **kwargs):
+        if not self.clock.history:
+            return
+        finite = self.clock.history[-1]["loss"] is not None
+        self._not_finite = 0 if finite else self._not_finite + 1
+        scale = self.loss_scale()
+        self._collapsed = self._collapsed + 1 if scale is not None and scale < 1 else 0
+        if self._not_finite >= DIVERGED_STEPS:
+            raise Stop("diverged", f"loss not finite for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+        if self._collapsed >= DIVERGED_STEPS:
+            raise Stop("diverged", f"loss scale below 1 for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+
+    def on_save(self, args, state, control, **kwargs):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        checkpoints.seal(folder, self.identity, self.clock.state())
+        self._saved_at = time.monotonic()
+        if self.clock.phases:
+            self.clock.phases.enter("between_steps")
+
+    def _checkpoint_is_due(self, state) -> bool:
+        minutes, steps = self.limits.get("checkpoint_minutes"), self.limits.get("checkpoint_steps")
+        by_time = minutes is not None and time.monotonic() - self._saved_at >= minutes * 60
+        return by_time or bool(steps and state.global_step % steps == 0)
+
+
+def _finite(value):
+    """A number as JSON can hold it: None for one that is not finite."""
+    return None if value is None or not math.isfinite(value) else value

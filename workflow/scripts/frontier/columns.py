@@ -1,0 +1,90 @@
+"""What each column of the summary is: its name in print, its unit, one line of help, and how its values read."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+
+class Column(NamedTuple):
+    """How a page shows a column. `form` is a format specification; `shown` is whether it stands in view at first."""
+
+    title: str
+    unit: str
+    help: str
+    form: str = ""
+    shown: bool = False
+
+
+COLUMNS = {
+    "run": Column("Run", "", "Precision of the base, LoRA rank and seed.", shown=True),
+    "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains."),
+    "rank": Column("Rank", "", "LoRA rank: the width of the adapter's matrices.", ".0f", True),
+    "seed": Column("Seed", "", "Draws the adapter's first weights and the order of the examples.", ".0f"),
+    "status": Column("Status", "", "How the run ended: ok, or what stopped it.", shown=True),
+    "phase": Column("Phase", "", "The part of the run in which it stopped."),
+    "reason": Column("Reason", "", "What stopped it, in words."),
+    "resumes": Column("Resumes", "", "How often the run went on after an interruption.", ".0f"),
+    "perplexity": Column("Perplexity", "", "Over the answers of the validation split; lower is better.", ".3f", True),
+    "perplexity_low": Column("Perplexity, low", "95%", "Lower end of its interval over other examples.", ".3f", True),
+    "perplexity_high": Column("Perplexity, high", "95%", "Upper end of its interval over other examples.", ".3f", True),
+    "eval_loss": Column("Validation loss", "nats/token", "Mean loss of an answer token; perplexity is its exp.", ".4f"),
+    "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f"),
+    "accuracy_strict": Column("Accuracy, strict", "%", "Answers with the right number after ####.", ".1%", True),
+    "accuracy_strict_se": Column("Strict, std. error", "%", "Standard error of the strict accuracy.", ".1%"),
+    "accuracy_flexible": Column("Accuracy, flexible", "%", "Answers whose last number is right.", ".1%", True),
+    "accuracy_flexible_se": Column("Flexible, std. error", "%", "Standard error of the flexible accuracy.", ".1%"),
+    "accuracy_split": Column("Accuracy split", "", "The split whose problems were answered."),
+    "accuracy_examples": Column("Accuracy examples", "", "How many problems were answered.", ".0f"),
+    "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
+    "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
+    "train_seconds": Column("Training time", "s", "Wall clock of the optimiser steps alone.", ",.1f", True),
+    "load_seconds": Column("Loading time", "s", "Loading the base and adding the adapter.", ",.1f"),
+    "tokens_per_second": Column("Speed", "tokens/s", "Training tokens over training time.", ",.0f", True),
+    "peak_memory_gib": Column("Peak memory", "GiB", "During training, by the memory metric.", ".2f", True),
+    "memory_metric": Column("Memory metric", "", "cuda_allocated: tensors on the GPU; host_rss: resident set."),
+    "peak_allocated_gib": Column("Peak allocated", "GiB", "Tensors on the GPU at their peak.", ".2f"),
+    "peak_reserved_gib": Column("Peak reserved", "GiB", "What the allocator held of the GPU at its peak.", ".2f"),
+    "peak_device_gib": Column("Device in use", "GiB", "All that was in use on the GPU, by any process.", ".2f"),
+    "peak_host_gib": Column("Peak host memory", "GiB", "The process's resident set at its peak.", ".2f"),
+    "trainable_parameters": Column("Trainable parameters", "", "Weights of the adapter.", ",.0f"),
+    "train_tokens": Column("Training tokens", "", "All tokens that training went through.", ",.0f"),
+    "steps": Column("Steps", "", "Optimiser steps.", ",.0f"),
+    "final_train_loss": Column("Last training loss", "nats/token", "Of the last step that was logged.", ".3f"),
+    "pareto": Column("On the frontier", "", "No run is better in memory, time or perplexity without cost.", shown=True),
+    "fits": Column("Fits the budget", "", "Inside every limit of the budget that is set.", shown=True),
+    "device": Column("Device", "", "What the run trained on."),
+    "notes": Column("Notes", "", "What of its surroundings is not what the most runs have."),
+}
+
+
+def describe(name: str) -> Column:
+    """The column's entry; one that has none shows under its own name."""
+    return COLUMNS.get(name, Column(name.replace("_", " ").capitalize(), "", ""))
+
+
+def cells(table: pd.DataFrame) -> list[dict]:
+    """Each column of the table as `name`, its entry, whether it is a number, and its (text, sort key) for each row.
+
+    A column without any value is left out.
+    """
+    shown = []
+    for name in [name for name in table if table[name].notna().any()]:
+        entry = describe(name)
+        shown.append(
+            {
+                "name": name,
+                "column": entry,
+                "number": bool(entry.form),
+                "values": [(show(value, entry), "" if pd.isna(value) else str(value)) for value in table[name]],
+            }
+        )
+    return shown
+
+
+def show(value, entry: Column) -> str:
+    """A value as it reads: a dash for what was not measured, yes and no, digits as the column asks."""
+    if pd.isna(value):
+        return "–"
+    if isinstance(value, bool) or str(value) in ("True", "False"):
+        return "yes" if str(value) == "True" else "no"
+    return format(value, entry.form) if entry.form else str(value)

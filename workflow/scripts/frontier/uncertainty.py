@@ -1,0 +1,79 @@
+"""How far a loss, or a difference between losses, may be from what other examples and other seeds would have given.
+
+The loss is a ratio: summed NLL over summed answer tokens, both of them sums over examples of unequal length. With one
+seed the examples alone are resampled. With several, the runs' means vary with the seed while all of them share the
+examples, so that three mean squares are told apart: of seeds, of examples, and of what the two do together.
+docs/uncertainty.md has the formulas, their sources and the coverage that was measured.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+DRAWS = 10_000
+_DRAWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate in nats a token with its confidence interval; `basis` says what it allows for."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    basis: str
+
+
+def resample_losses(nll: np.ndarray, tokens: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """The losses of all runs over resampled examples, the same resamples for every run, so that differences pair.
+
+    `nll` is examples x runs, summed nats; `tokens` is examples, or examples x runs. Returns draws x runs, nats a token.
+    """
+    count = len(nll)
+    random = np.random.default_rng(seed)
+    losses = np.empty((draws, nll.shape[1]))
+    for start in range(0, draws, _DRAWS_AT_ONCE):
+        size = min(_DRAWS_AT_ONCE, draws - start)
+        chosen = random.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=size * count).reshape(size, count).astype(float)
+        summed = times @ tokens
+        losses[start : start + size] = (times @ nll) / (summed if tokens.ndim == 2 else summed[:, None])
+    return losses
+
+
+def over_examples(estimate: float, resampled: np.ndarray, alpha: float = 0.05) -> Interval:
+    """The percentile interval of a bootstrap over examples, good for the one seed that was run.
+
+    `resampled` has its draws along the first axis. Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+    chapter 13.
+    """
+    low, high = np.quantile(resampled, [alpha / 2, 1 - alpha / 2], axis=0)
+    return Interval(estimate, low, high, resampled.std(axis=0, ddof=1), "this seed only")
+
+
+def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
+    """The interval of the mean over seeds, good for other seeds and other examples.
+
+    `nll` is ... x seeds x examples, at least two of each; `tokens` is ... x examples. The variance is of a crossed
+    layout without replication: seeds' mean square plus what the examples' mean square has beyond the interaction's.
+    The quantile is Cochran and Cox's: Student's t of each part's own degrees of freedom, weighted by the part's
+    variance (Cochran, Biometrics 20, 1964, pp. 191-195). Satterthwaite's degrees of freedom cover too little here.
+    """
+    seeds, count = nll.shape[-2:]
+    mean_tokens = tokens.mean(axis=-1)[..., None, None]
+    loss = nll.sum(axis=-1) / tokens.sum(axis=-1)[..., None]
+    residual = (nll - loss[..., None] * tokens[..., None, :]) / mean_tokens
+    shared = residual.mean(axis=-2)
+    seed_square = count * loss.var(axis=-1, ddof=1)
+    example_square = seeds * (shared**2).sum(axis=-1) / (count - 1)
+    together = ((residual - shared[..., None, :]) ** 2).sum(axis=(-2, -1)) / ((count - 1) * (seeds - 1))
+    seed_variance = seed_square / (seeds * count)
+    example_variance = np.maximum(example_square - together, 0) / (seeds * count)
+    variance = seed_variance + example_variance
+    by_seed, by_example = stats.t.ppf(1 - alpha / 2, [seeds - 1, count - 1])
+    weighted = by_seed * seed_variance + by_example * example_variance
+    quantile = weighted / np.where(variance > 0, variance, 1)
+    estimate, error = loss.mean(axis=-1), np.sqrt(variance)
+    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, f"{seeds} seeds")

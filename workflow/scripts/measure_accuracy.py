@@ -1,0 +1,5 @@
+"""Answer the problems with one run's adapter."""
+
+from frontier import supervise
+
+supervise.run("accuracy.run", snakemake)

@@ -1,0 +1,5 @@
+"""Answer the problems with a base model without adapter."""
+
+from frontier import supervise
+
+supervise.run("accuracy.run", snakemake)

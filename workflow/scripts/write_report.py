@@ -1,0 +1,5 @@
+"""Write the report."""
+
+from frontier import supervise
+
+supervise.run("report.run", snakemake)
