@@ -28,6 +28,7 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
     """
     live: dict[int, _Block] = {}
     pools: dict[bool, list] = {True: [], False: []}
+    tails: dict[bool, _Block] = {}
     allocated = reserved = count = 0
 
     def take(size: int) -> _Block:
@@ -39,9 +40,26 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
             block = pool.pop(place)[2]
         else:
             segment = _segment(size)
+            last = tails.get(small)
+            if expandable and last is not None:
+                # The segment grows, and what lies free at its end is the beginning of the new block.
+                page = _SMALL_SEGMENT if small else _MEDIUM_SEGMENT
+                have = last.size if last.free else 0
+                segment = -(-(size - have) // page) * page
+                if last.free:
+                    pool.pop(bisect.bisect_left(pool, (last.size, last.number)))
+                    last.size += segment
+                    block = last
+                else:
+                    count += 1
+                    block = _Block(segment, small, count)
+                    block.previous, last.following = last, block
+                    tails[small] = block
+            else:
+                count += 1
+                block = _Block(segment, small, count)
+                tails[small] = block
             reserved += segment
-            count += 1
-            block = _Block(segment, small, count)
         rest = block.size - size
         if rest >= _ROUND and (small or expandable or rest > _SMALL):
             count += 1
@@ -50,6 +68,8 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
             if other.following:
                 other.following.previous = other
             block.following, block.size = other, size
+            if tails.get(small) is block:
+                tails[small] = other
             bisect.insort(pool, (rest, other.number, other))
         block.free = False
         return block
@@ -61,6 +81,8 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
             if other is not None and other.free:
                 pool.pop(bisect.bisect_left(pool, (other.size, other.number)))
                 block.size += other.size
+                if tails.get(block.small) is other:
+                    tails[block.small] = block
                 if other is block.previous:
                     block.previous = other.previous
                     if block.previous:
@@ -72,12 +94,21 @@ def replay(events: Iterable[tuple[int, int]], expandable: bool = False) -> Itera
         bisect.insort(pool, (block.size, block.number, block))
 
     def empty() -> int:
-        """Give whole segments back to the driver, as torch.cuda.empty_cache does."""
+        """Give what is free back to the driver, as torch.cuda.empty_cache does: whole segments, or any pages."""
         freed = 0
-        for pool in pools.values():
-            whole = [entry for entry in pool if entry[2].previous is None and entry[2].following is None]
-            freed += sum(entry[0] for entry in whole)
-            pool[:] = [entry for entry in pool if entry not in whole]
+        for small, pool in pools.items():
+            going = [
+                entry for entry in pool if expandable or (entry[2].previous is None and entry[2].following is None)
+            ]
+            pool[:] = [entry for entry in pool if entry not in going]
+            for size, _, block in going:
+                freed += size
+                if tails.get(small) is block:
+                    tails[small] = block.previous
+                if block.previous is not None:
+                    block.previous.following = None
+                if block.following is not None:
+                    block.following.previous = None
         return freed
 
     for key, size in events:

@@ -156,5 +156,3 @@ def _plain_settings() -> dict:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-

@@ -27,7 +27,9 @@ def peak(config, request: dict, rows: list[dict], lengths: list[int], device: tr
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
         return worst(regions(tracing.trace(config, request, rows, lengths, device), device.cuda))
-    few = [regions(tracing.trace(shortened(config, count), request, rows, lengths, device), device.cuda) for count in FEW]
+    few = [
+        regions(tracing.trace(shortened(config, count), request, rows, lengths, device), device.cuda) for count in FEW
+    ]
     return worst(drawn_out(*few, layers))
 
 
@@ -97,9 +99,12 @@ def shortened(config, layers: int):
 
 
 def _replayed(events: list, recorded: bool, cuda: bool) -> list[tuple[int, int]]:
-    """Allocated and reserved bytes after each event, of those alone that a CUDA graph owns, or of all others."""
+    """Allocated and reserved bytes after each event, of those alone that a CUDA graph owns, or of all others.
+
+    Segments are expandable, as `supervise.environment` asks for them.
+    """
     own = [(event.key, event.size) for event in events if event.recorded == recorded]
-    states = allocator.replay(own) if cuda else _plain(own)
+    states = allocator.replay(own, expandable=True) if cuda else _plain(own)
     result, state = [], (0, 0)
     for event in events:
         if event.recorded == recorded:

@@ -70,6 +70,17 @@ def fuse(model) -> bool:
     return True
 
 
+def offload_embeddings(model) -> bool:
+    """Stand in for `kernels.offload_embeddings`: rows that come from the host."""
+    embeddings = model.get_input_embeddings()
+    if embeddings.weight is getattr(model.get_output_embeddings(), "weight", None):
+        return False
+    dtype, width = embeddings.weight.dtype, embeddings.weight.shape[1]
+    embeddings.weight = nn.Parameter(embeddings.weight.new_empty(0), requires_grad=False)
+    embeddings.forward = lambda ids: torch.empty(*ids.shape, width, dtype=dtype, device=ids.device)
+    return True
+
+
 def _with_rotary(forward, modeling):
     """An attention layer's forward pass with the fused rotary embedding in the place of its module's own."""
 

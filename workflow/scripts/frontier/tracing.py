@@ -34,7 +34,7 @@ aten = torch.ops.aten
 
 @dataclass
 class Operation:
-    """One kernel of the step: which, the bytes it reads and writes, and the shapes of its tensors."""
+    """One kernel of the step: which, the bytes it reads and writes, its tensors' shapes, whether a graph launches it."""
 
     name: str
     phase: str
@@ -42,6 +42,7 @@ class Operation:
     read: int
     written: int
     shapes: list[tuple[int, ...]]
+    recorded: bool = False
 
 
 @dataclass
@@ -126,6 +127,7 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
                 parameter.grad = torch.zeros_like(parameter)
             _update(recorder, optimizer, trainable, request, device)
         else:
+            recorder.phase = "forward"
             # A recorded step meets its first rows, the longest, before there is any state.
             step(recorder.on_device(_longest(rows)))
             _update(recorder, optimizer, trainable, request, device)
@@ -143,7 +145,7 @@ def _step(model, request: dict, lengths: list[int], levers: dict):
     if levers["cuda_graphs"]:
         settings = request["training"]
         micro = settings["micro_batch_size"] or settings["batch_size"]
-        recorded = kernels.RecordedStep(model, max(lengths), micro)
+        recorded = kernels.RecordedStep(model, lengths, micro)
         factor = torch.ones(())
         return lambda row: recorded(row, factor)
 
@@ -174,6 +176,7 @@ class _Recorder(TorchDispatchMode):
     def __init__(self, vocabulary: int):
         super().__init__()
         self.trace = Trace()
+        self.operations = self.trace.operations
         self.phase, self.recorded = "load", False
         self.vocabulary = vocabulary
         self._ids = WeakIdKeyDictionary()
@@ -227,7 +230,7 @@ class _Recorder(TorchDispatchMode):
             elif id(storage) in before and name.split(".")[1].endswith("_"):
                 fresh = True
         if fresh and self.phase != "load":
-            self.trace.operations.append(
+            self.operations.append(
                 Operation(
                     name=name,
                     phase=self.phase,
@@ -235,6 +238,7 @@ class _Recorder(TorchDispatchMode):
                     read=sum(tensor.numel() * tensor.itemsize for tensor in inputs),
                     written=sum(tensor.numel() * tensor.itemsize for tensor in outputs),
                     shapes=[tuple(tensor.shape) for tensor in inputs],
+                    recorded=self.recorded,
                 )
             )
 
@@ -247,9 +251,7 @@ class _Recorder(TorchDispatchMode):
             category = "logits"
         birth = Event(key, size, category, self.phase, self.recorded)
         events.append(birth)
-        weakref.finalize(
-            storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded))
-        )
+        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded)))
 
     def keep(self, sizes: list[int]) -> None:
         """What libraries allocate once and keep, with the activations."""
@@ -359,9 +361,12 @@ def _quiet():
 def _card(device: Device):
     """Let the code find the card that the plan is for, and run what needs its drivers by stand-ins."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.capability >= (8, 0)))
+        stack.enter_context(
+            mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.capability >= (8, 0))
+        )
         if device.cuda:
             stack.enter_context(mock.patch.object(kernels, "fuse", standins.fuse))
+            stack.enter_context(mock.patch.object(kernels, "offload_embeddings", standins.offload_embeddings))
             stack.enter_context(
                 mock.patch("torch.nn.functional.scaled_dot_product_attention", standins.flash_attention)
             )
@@ -378,17 +383,27 @@ def _passes(recorder: _Recorder):
         backward(*args, **kwargs)
         recorder.phase = "forward"
 
-    @contextlib.contextmanager
-    def graph(*_, **__):
-        recorder.trace.events.append(Event(0, 0, "activations", recorder.phase, False))  # it empties the cache
-        recorder.recorded = True
-        yield
-        recorder.recorded = False
+    class Graph:
+        """A CUDA graph: what is done while it is recorded is done again by each replay."""
 
-    names = ("Stream", "CUDAGraph", "graph_pool_handle", "current_stream")
+        def __init__(self):
+            self.operations = []
+
+        def replay(self):
+            recorder.trace.operations += self.operations
+
+    @contextlib.contextmanager
+    def record(graph, **_):
+        recorder.trace.events.append(Event(0, 0, "activations", recorder.phase, False))  # it empties the cache
+        recorder.recorded, recorder.operations = True, graph.operations
+        yield
+        recorder.recorded, recorder.operations = False, recorder.trace.operations
+
+    names = ("Stream", "graph_pool_handle", "current_stream", "empty_cache")
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch.Tensor, "backward", marked))
-        stack.enter_context(mock.patch.object(torch.cuda, "graph", graph))
+        stack.enter_context(mock.patch.object(torch.cuda, "graph", record))
+        stack.enter_context(mock.patch.object(torch.cuda, "CUDAGraph", Graph))
         stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
         for name in names:
             stack.enter_context(mock.patch.object(torch.cuda, name, mock.MagicMock()))
