@@ -150,6 +150,7 @@ def _plain_settings() -> dict:
         "gradient_checkpointing": False,
         "fused_kernels": False,
         "cuda_graphs": False,
+        "offload_embeddings": False,
         "logging_steps": 1,
     }
 
