@@ -28,7 +28,8 @@ def measure_device(device: torch.device) -> dict:
     tokens, width = (2048, 4096) if cuda else (512, 1024)
     half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
     dtypes = [*half, torch.float32] if cuda else [torch.float32]
-    kernel = _clock(lambda one=torch.ones(64, device=device): one.mul_(1.0), device)
+    one = torch.ones(64, device=device)
+    kernel = _clock(lambda: one.mul_(1.0), device)
     return {
         "matmul": {_name(dtype): _products(width, dtype, device) for dtype in dtypes},
         "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),

@@ -7,18 +7,21 @@ after layer adds (or frees) the same, so its peak is a straight line over the nu
 
 from dataclasses import dataclass
 
-from frontier import allocator, tracing
+from frontier import tracing
 
+# With one layer, both halves of the backward pass are in the same one.
 FEW = (2, 3)
 GIB = 2**30
+# The allocator's unit; with expandable segments, which `supervise.environment` asks for, no more than that is lost.
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes at the worst moment: all, by category, and what the allocator holds (reserved) by then at the most."""
+    """Bytes at the worst moment: allocated, by category; and held at the most, a CUDA graph's own memory kept."""
 
     allocated: float
-    reserved: float
+    held: float
     parts: dict[str, float]
 
 
@@ -35,22 +38,26 @@ def peak(config, request: dict, rows: list[dict], lengths: list[int], device: tr
 
 def regions(trace: tracing.Trace, cuda: bool) -> dict[str, Peak]:
     """The peak of each part of the step: before the loss, the backward pass's two halves, the update."""
-    events = trace.events
-    pools = [_replayed(events, recorded, cuda) for recorded in (False, True)]
-    backward = sum(event.phase == "backward" for event in events)
+    backward = sum(event.phase == "backward" for event in trace.events)
     parts = dict.fromkeys(tracing.CATEGORIES, 0)
     found: dict[str, Peak] = {}
-    seen, reserved = 0, 0
-    for event, plain, recorded in zip(events, *pools, strict=True):
-        parts[event.category] += event.size
+    seen = plain = recorded = most_recorded = 0
+    for event in trace.events:
+        size = _rounded(event.size) if cuda else event.size
+        parts[event.category] += size
+        if event.recorded:
+            recorded += size
+            most_recorded = max(most_recorded, recorded)
+        else:
+            plain += size
         seen += event.phase == "backward"
         region = event.phase if event.phase != "backward" else f"backward {int(2 * seen > backward)}"
-        allocated = plain[0] + recorded[0]
-        reserved = max(reserved, plain[1] + recorded[1])
-        if region not in found or allocated > found[region].allocated:
-            found[region] = Peak(allocated, reserved, dict(parts))
-        elif reserved > found[region].reserved:
-            found[region] = Peak(found[region].allocated, reserved, found[region].parts)
+        before = found.get(region, Peak(-1, -1, {}))
+        held = max(before.held, plain + most_recorded)
+        if plain + recorded > before.allocated:
+            found[region] = Peak(plain + recorded, held, dict(parts))
+        elif held > before.held:
+            found[region] = Peak(before.allocated, held, before.parts)
     return found
 
 
@@ -63,7 +70,7 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
     return {
         name: Peak(
             line(few[name].allocated, more[name].allocated),
-            line(few[name].reserved, more[name].reserved),
+            line(few[name].held, more[name].held),
             {part: line(few[name].parts[part], more[name].parts[part]) for part in tracing.CATEGORIES},
         )
         for name in few
@@ -71,11 +78,9 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
 
 
 def worst(found: dict[str, Peak]) -> Peak:
-    """The region with the most allocated; what rounding adds to its parts is counted with the activations."""
+    """The region with the most allocated, and the most that any holds."""
     top = max(found.values(), key=lambda one: one.allocated)
-    reserved = max(top.allocated, *(one.reserved for one in found.values()))
-    rounding = top.allocated - sum(top.parts.values())
-    return Peak(top.allocated, reserved, top.parts | {"activations": top.parts["activations"] + rounding})
+    return Peak(top.allocated, max(top.allocated, *(one.held for one in found.values())), top.parts)
 
 
 def are_alike(config) -> bool:
@@ -98,24 +103,5 @@ def shortened(config, layers: int):
     return copy
 
 
-def _replayed(events: list, recorded: bool, cuda: bool) -> list[tuple[int, int]]:
-    """Allocated and reserved bytes after each event, of those alone that a CUDA graph owns, or of all others.
-
-    Segments are expandable, as `supervise.environment` asks for them.
-    """
-    own = [(event.key, event.size) for event in events if event.recorded == recorded]
-    states = allocator.replay(own, expandable=True) if cuda else _plain(own)
-    result, state = [], (0, 0)
-    for event in events:
-        if event.recorded == recorded:
-            state = next(states)
-        result.append(state)
-    return result
-
-
-def _plain(events: list[tuple[int, int]]):
-    """A processor's memory: what is freed goes back at once."""
-    allocated = 0
-    for _, size in events:
-        allocated += size
-        yield allocated, allocated
+def _rounded(size: int) -> int:
+    return -(-abs(size) // _BLOCK) * (_BLOCK if size > 0 else -_BLOCK)

@@ -47,7 +47,7 @@ class Planner:
         """A run's row; what cannot be predicted for want of rates is None."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
-        overhead = self.context_gib + (peak.reserved - peak.allocated) / GIB
+        overhead = self.context_gib + (peak.held - peak.allocated) / GIB
         seconds = self.seconds(request, batches.typical(drawn)) if self.rates else None
         steps = batches.steps(len(self.rows), request["training"])
         need = peak.allocated / GIB + overhead
@@ -75,14 +75,19 @@ class Planner:
 
     def need_gib(self, request: dict, batch: list[dict]) -> float:
         """What a run holds at its worst moment, context and unused blocks included."""
-        return self.peak(request, batch).reserved / GIB + self.context_gib
+        return self.peak(request, batch).held / GIB + self.context_gib
+
+    def static_gib(self, request: dict) -> float:
+        """What a run holds before it computes anything: base, context, adapter and what belongs to it."""
+        parts = self.peak(request, batches.largest(batches.draw(self.rows, request))).parts
+        return self.context_gib + (parts["weights"] + parts["adapter"]) / GIB
 
     def seconds(self, request: dict, batch: list[dict]) -> roofline.Time:
         """The time of an optimiser step of micro-batches like `batch`."""
 
         def predict() -> roofline.Time:
             layers = self.config.get_text_config().num_hidden_layers
-            counts = memory.FEW if layers > memory.FEW[1] and memory.are_alike(self.config) else (layers,)
+            counts = (1, 2) if layers > 2 and memory.are_alike(self.config) else (layers,)
             few = [self._step_time(memory.shortened(self.config, count), request, batch) for count in counts]
             if len(few) == 1:
                 return few[0]
@@ -96,6 +101,9 @@ class Planner:
         if self.limit_gib is None:
             return None
 
+        if self.static_gib(request) > self.limit_gib:
+            return 0
+
         def need(examples: int) -> float:
             return self.need_gib(*self._with_batch(request, examples))
 
@@ -108,6 +116,9 @@ class Planner:
         run, examples = request["run"].rsplit("-s", 1)[0], _micro(request)[0]
         if row["largest_batch_that_fits"]:
             return f"{run} does not fit at batch {examples}; {row['largest_batch_that_fits']} does"
+        if self.static_gib(request) > self.limit_gib:
+            base = f"its base alone takes {row['weights_gib']:.1f} GiB of {self.limit_gib:.1f}"
+            return f"{run} does not fit at any batch, length or rank: {base}"
         longest = max(self._lengths)
         length = search.halved(
             lambda length: self.need_gib(*self._with_batch(request, 1, length)), self.limit_gib, longest, least=32
@@ -123,8 +134,7 @@ class Planner:
         if rank:
             return f"{run} does not fit at any batch; rank {rank} does at batch 1"
         return (
-            f"{run} does not fit at any batch, length or rank: its weights alone take {row['weights_gib']:.1f} GiB of "
-            f"{self.limit_gib:.1f}"
+            f"{run} does not fit at any batch, length or rank: it holds {self.limit_gib:.1f} GiB and more at the least"
         )
 
     @property

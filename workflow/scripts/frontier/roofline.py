@@ -85,8 +85,8 @@ class Time:
         )
 
 
-def time(operations: list[Operation], lengths: list[int], rates: Rates, recorded: bool = False) -> Time:
-    """The time of some operations of a step over examples of these lengths; recorded ones are not launched one by one."""
+def time(operations: list[Operation], lengths: list[int], rates: Rates) -> Time:
+    """The time of a step's operations over examples of these lengths; a CUDA graph's are not launched one by one."""
     compute = bandwidth = 0.0
     for operation in operations:
         arithmetic, traffic = _seconds(operation, lengths, rates)
@@ -94,7 +94,7 @@ def time(operations: list[Operation], lengths: list[int], rates: Rates, recorded
             compute += max(arithmetic, rates.kernel_seconds)
         else:
             bandwidth += max(traffic, rates.kernel_seconds)
-    launch = 0.0 if recorded else len(operations) * rates.launch_seconds
+    launch = sum(not operation.recorded for operation in operations) * rates.launch_seconds
     return Time(compute, bandwidth, launch, rates.asynchronous)
 
 

@@ -34,7 +34,7 @@ aten = torch.ops.aten
 
 @dataclass
 class Operation:
-    """One kernel of the step: which, the bytes it reads and writes, its tensors' shapes, whether a graph launches it."""
+    """One kernel of the step: the bytes it reads and writes, its tensors' shapes, whether a graph launches it."""
 
     name: str
     phase: str
@@ -80,7 +80,7 @@ class Device:
 
 def compute_dtype(request: dict, device: Device) -> torch.dtype:
     """The dtype of a run's products on a card that need not be there."""
-    with mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: device.capability >= (8, 0)):
+    with mock.patch("torch.cuda.is_bf16_supported", return_value=device.capability >= (8, 0)):
         return models.compute_dtype(request["compute_dtype"], request["precision"], device.torch_device)
 
 
@@ -268,7 +268,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _materialize(model) -> None:
-    """Give a meta model tensors that have storage, tied ones once; 4-bit layers get the storage that bitsandbytes gives."""
+    """Give a meta model tensors with storage, tied ones once; 4-bit layers get what bitsandbytes gives them."""
     made: dict[int, torch.Tensor] = {}
 
     def empty(tensor: torch.Tensor) -> torch.Tensor:
@@ -362,7 +362,7 @@ def _card(device: Device):
     """Let the code find the card that the plan is for, and run what needs its drivers by stand-ins."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(
-            mock.patch.object(packing, "has_varlen", lambda _: device.cuda and device.capability >= (8, 0))
+            mock.patch.object(packing, "has_varlen", return_value=device.cuda and device.capability >= (8, 0))
         )
         if device.cuda:
             stack.enter_context(mock.patch.object(kernels, "fuse", standins.fuse))
@@ -394,14 +394,19 @@ def _passes(recorder: _Recorder):
 
     @contextlib.contextmanager
     def record(graph, **_):
-        recorder.trace.events.append(Event(0, 0, "activations", recorder.phase, False))  # it empties the cache
         recorder.recorded, recorder.operations = True, graph.operations
         yield
         recorder.recorded, recorder.operations = False, recorder.trace.operations
 
     names = ("Stream", "graph_pool_handle", "current_stream", "empty_cache")
+
+    def warm_up(step):
+        # The recording that follows allocates the same, in the graphs' own memory.
+        step._record(step.lengths[-1])
+
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch.Tensor, "backward", marked))
+        stack.enter_context(mock.patch.object(kernels.RecordedStep, "_warm_up", warm_up))
         stack.enter_context(mock.patch.object(torch.cuda, "graph", record))
         stack.enter_context(mock.patch.object(torch.cuda, "CUDAGraph", Graph))
         stack.enter_context(mock.patch.object(torch.cuda, "stream", contextlib.nullcontext))
