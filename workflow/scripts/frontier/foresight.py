@@ -2,8 +2,11 @@
 
 import statistics
 
+from frontier.claims import CONTRADICTED, SUPPORTED, Results, claim, not_measured
+
 # How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
 MEMORY_MARGIN, TIME_MARGIN = 1.15, 1.5
+NEAR, NEAR_TIME = {"cuda_allocated": 0.05, "host_rss": 0.15}, 0.25
 
 
 def hopeless(row: dict, budget: dict) -> dict | None:
@@ -55,18 +58,36 @@ def compared(row: dict, measured: dict) -> dict:
     }
 
 
-def accuracy(rows: list[dict]) -> dict | None:
-    """How near the plan came over runs with `compared`'s columns: mean and worst error of either kind, None of none."""
-    result: dict = {}
-    for name in ("peak", "seconds"):
-        errors = [row[f"predicted_{name}_error"] for row in rows if _known(row.get(f"predicted_{name}_error"))]
-        if errors:
-            result |= {
-                f"{name}_runs": len(errors),
-                f"{name}_mean_error": statistics.fmean(map(abs, errors)),
-                f"{name}_worst_error": max(errors, key=abs),
-            }
-    return result or None
+def planner_accuracy(results: Results) -> dict:
+    """Whether the plan came near every run that was measured: the claim of that name.
+
+    Near is within 5% of allocated memory, 15% of resident memory, and 25% of time.
+    """
+    name, summary = "planner_accuracy", results.summary
+    if "predicted_peak_error" not in summary:
+        return not_measured(name, "no plan was made; snakemake results/plan.csv makes one")
+    judged = summary.dropna(subset=["predicted_peak_error"])
+    if judged.empty:
+        return not_measured(name, "no run has both a prediction and a measurement")
+    peaks = dict(zip(judged["run"], judged["predicted_peak_error"], strict=True))
+    times = summary.dropna(subset=["predicted_seconds_error"]).set_index("run")["predicted_seconds_error"].to_dict()
+    near = {run: NEAR[metric] for run, metric in zip(judged["run"], judged["memory_metric"], strict=True)}
+    missed = [run for run, error in peaks.items() if abs(error) > near[run]]
+    missed += [run for run, error in times.items() if abs(error) > NEAR_TIME and run not in missed]
+    values = {"peak_errors": peaks, "seconds_errors": times}
+    sentence = f"The plan's peak memory was off by {_percent(peaks)} on average and by at most {_worst(peaks)}"
+    if times:
+        sentence += f", its time by {_percent(times)} and at most {_worst(times)}"
+    verdict = CONTRADICTED if missed else SUPPORTED
+    return claim(name, verdict, f"{sentence}.", missed or peaks, values)
+
+
+def _percent(errors: dict[str, float]) -> str:
+    return f"{statistics.fmean(map(abs, errors.values())):.0%}"
+
+
+def _worst(errors: dict[str, float]) -> str:
+    return f"{max(errors.values(), key=abs):+.0%}"
 
 
 def _error(predicted: float | None, measured: float | None) -> float | None:

@@ -47,10 +47,10 @@ class Planner:
         """A run's row; what cannot be predicted for want of rates is None."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
-        overhead = self.context_gib + (peak.held - peak.allocated) / GIB
+        overhead = self.context_gib + max(0.0, peak.held - sum(peak.parts.values())) / GIB
         seconds = self.seconds(request, batches.typical(drawn)) if self.rates else None
         steps = batches.steps(len(self.rows), request["training"])
-        need = peak.allocated / GIB + overhead
+        need = peak.held / GIB + self.context_gib
         return {
             "run": request["run"],
             "predicted_peak_gib": peak.allocated / GIB,
