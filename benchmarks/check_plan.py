@@ -9,9 +9,13 @@ table at the end. Under four minutes on an H200.
 
 import argparse
 import gc
+import itertools
 import json
 import os
+import statistics
+import tempfile
 import time
+from pathlib import Path
 from unittest import mock
 
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
@@ -71,7 +75,7 @@ def request(precision: str, rank: int, batch: int, checkpointing: bool, levers: 
         "learning_rate": 1e-4,
         "schedule": "constant",
         "warmup_steps": 0,
-        "steps": 6,
+        "steps": 8,
         "epochs": None,
         "batch_size": batch,
         "micro_batch_size": None,
@@ -149,43 +153,22 @@ def random_base(shape: dict, precision: str, device: torch.device):
 
 
 def measure(model, wanted: dict, rows: list[dict], device: torch.device) -> tuple[float, float]:
-    """Peak allocated GiB and median seconds of a step, of `training.fit` on a fresh adapter over the shared base."""
-
+    """Peak allocated GiB and median seconds of a step, of `training.fit` with a fresh adapter on the shared base."""
     dtype = models.compute_dtype("auto", wanted["precision"], device)
     with mock.patch("frontier.models.load", return_value=model):
         ready, levers = training.build(wanted, {}, dtype, device)
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    seconds: list[float] = []
-
-    class Timer(training.TrainerCallback):
-        def on_step_begin(self, *_, **__):
-            torch.cuda.synchronize()
-            self.start = time.perf_counter()
-
-        def on_step_end(self, *_, **__):
-            torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - self.start)
-
-    arguments = training.trainer_arguments(wanted, device, dtype, "/tmp/check_plan")
-    recorded = None
-    if levers["cuda_graphs"]:
-        lengths = [len(row["input_ids"]) for row in rows]
-        recorded = training.kernels.RecordedStep(ready, lengths, arguments.per_device_train_batch_size)
-    clock = training.Clock(wanted["run"], device, None) if CLOCK_TAKES_PHASES else training.Clock(wanted["run"], device)
-    trainer = training.AnswerTrainer(model=ready, args=arguments, train_dataset=rows, clock=clock, recorded=recorded)
-    trainer.remove_callback(type(clock))
-    trainer.add_callback(Timer())
-    trainer.train()
+    clock = training.Clock(wanted["run"], device)
+    with tempfile.TemporaryDirectory() as folder:
+        training.fit(wanted, ready, rows, clock, dtype, levers["cuda_graphs"], Path(folder))
     peak = torch.cuda.max_memory_allocated() / memory.GIB
-    del trainer, recorded, ready, model
+    ends = [step["seconds"] for step in clock.history]
+    del ready
     gc.collect()
     torch.cuda.empty_cache()
-    return peak, sorted(seconds[2:])[len(seconds[2:]) // 2]
-
-
-CLOCK_TAKES_PHASES = "phases" in training.Clock.__init__.__code__.co_varnames
+    return peak, statistics.median(later - earlier for earlier, later in itertools.pairwise(ends[2:]))
 
 
 def main() -> None:
@@ -254,12 +237,11 @@ def without_adapter(model):
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, module.base_layer)
     for module in model.modules():
-        for name in ("forward", "_forward_hooks"):
-            module.__dict__.pop("forward", None) if name == "forward" else getattr(module, name).clear()
+        module.__dict__.pop("forward", None)
+        module._forward_hooks.clear()
     if getattr(model, "is_gradient_checkpointing", False):
         model.gradient_checkpointing_disable()
-    for attribute in ("peft_config", "_hf_peft_config_loaded"):
-        model.__dict__.pop(attribute, None)
+    model.__dict__.pop("peft_config", None)
     return model.requires_grad_(False)
 
 
