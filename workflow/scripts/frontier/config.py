@@ -268,6 +268,7 @@ def _explain(error: jsonschema.ValidationError, schema: dict) -> str:
 
 def _check_together(config: dict) -> None:
     """What no single key shows to be wrong."""
+    cards.find(config["plan"]["card"])
     names = runs(config)
     twice = next((name for name, following in itertools.pairwise(names) if name == following), None)
     if twice:
