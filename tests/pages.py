@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-TEMPLATE = Path(__file__).parent.parent / "workflow/report/report.html.jinja"
 HOSTILE = "<script>document.title='broken'</script> & <b>out of memory</b>"
 UNFINISHED = {("fp16", 64): "oom", ("fp16", 32): "over_time", ("nf4", 64): "diverged"}
 STUDY = {
@@ -103,7 +102,7 @@ def write(folder: Path, table: pd.DataFrame | None = None, claims: list | None =
     paths |= {name: str(folder / file) for name, file in _FILES.items()}
     return {
         "digest": "",
-        "request": {"study": STUDY, "template": str(TEMPLATE)},
+        "request": {"study": STUDY},
         "input": paths,
         "output": {"report": str(folder / "report.html")},
     }

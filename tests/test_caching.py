@@ -135,16 +135,12 @@ def test_upgraded_pins(study):
 def test_lost_memory_and_an_edit_make_the_summary_refuse(study):
     shutil.rmtree(study.folder / ".snakemake")
     study.configure(learning_rate=2e-2)
-    before = (study.folder / "results/summary.csv").read_bytes()
     done = study.snakemake("--cores", "1", "results/summary.csv")
     assert done.returncode != 0
     refusals = [line for line in (done.stdout + done.stderr).splitlines() if "the row is refused" in line]
     assert len(refusals) == 1
     assert "results/runs/fp16-r2-s0/training.json" in refusals[0]
-    assert (
-        not (study.folder / "results/summary.csv").exists()
-        or (study.folder / "results/summary.csv").read_bytes() == before
-    )
+    assert not (study.folder / "results/summary.csv").exists(), "no table rather than one of another configuration"
 
 
 def test_moved_study_is_still_finished(finished_study, tmp_path):

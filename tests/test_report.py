@@ -1,5 +1,6 @@
 """The report in a real browser, where there is one: quiet, offline, readable at every width, in light and dark."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,16 @@ def test_page_without_a_run_that_ended_ok(tmp_path):
     assert "No run has a" in text
 
 
+@pytest.mark.parametrize("lost", ["one", "all"])
+def test_page_of_runs_that_could_not_say_where_they_were(tmp_path, lost):
+    """A process that is killed early leaves a record without an environment."""
+    job = pages.write(tmp_path)
+    for path in job["input"]["trainings"][: 1 if lost == "one" else None]:
+        Path(path).write_text(json.dumps({"environment": None}))
+    report.run(job)
+    assert ("<dt>peft</dt>" in Path(job["output"]["report"]).read_text("utf-8")) == (lost == "one")
+
+
 def test_every_column_of_the_summary_is_explained():
     assert [name for name in COLUMNS if name not in columns.COLUMNS] == []
     assert [name for name, column in columns.COLUMNS.items() if not column.help] == []
@@ -173,6 +184,9 @@ def test_cells_say_what_was_not_measured():
 def test_workflow_leaves_a_report(finished_study):
     text = (finished_study.folder / "results/report.html").read_text("utf-8")
     assert all(f">{run}-s0</td>" in text for run in ("fp16-r2", "fp16-r8", "nf4-r4"))
+    surroundings = text[text.index('id="environment"') : text.index('id="reproduce"')]
+    assert "transformers" in surroundings
+    assert "{" not in surroundings, "a record is printed raw"
     assert not (finished_study.folder / "results/accuracy.csv").exists(), "accuracy is measured where it is asked for"
 
 

@@ -103,7 +103,7 @@ def run(job: dict) -> None:
     with plt.rc_context(STYLE):
         for path in map(Path, job["output"].values()):
             figure = FIGURES[path.stem](results)
-            figure.suptitle(TITLES[path.stem], x=0.01, ha="left", weight="bold", fontsize=12)
+            figure.axes[0].set_title(TITLES[path.stem], loc="left", weight="bold", fontsize=12)
             metadata = {"Date": None} if path.suffix == ".svg" else {}
             figure.savefig(path, dpi=200, metadata=metadata)
             plt.close(figure)

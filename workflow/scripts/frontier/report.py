@@ -79,10 +79,13 @@ def facts(row: pd.Series) -> list[dict]:
     return found
 
 
-def distinct(environments: list[dict]) -> list[dict]:
-    """Each different environment that runs were made in, times of day aside, with the number of those runs."""
+def distinct(environments: list[dict | None]) -> list[dict]:
+    """Each different environment that runs were made in, times of day aside, with the number of those runs.
+
+    A run whose process was killed before it could tell has none.
+    """
     counted: list[dict] = []
-    for environment in environments:
+    for environment in filter(None, environments):
         facts = {key: value for key, value in environment.items() if not key.endswith("_at")}
         known = next((one for one in counted if one["facts"] == facts), None)
         if known:

@@ -43,7 +43,7 @@ def run(function: str, snakemake) -> None:
     elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
         outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
     if outcome and ("training" in job["output"] or "evaluation" in job["output"]):
-        outcomes.write(job, outcome, child.environment)
+        outcomes.write(job | {"material": child.material}, outcome, child.environment)
         print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
     elif child.status == 2:
         sys.exit(1)
@@ -68,7 +68,8 @@ class Child:
             start_new_session=True,
         )
         os.close(writing)
-        self.phase, self.environment, self.last_gib = "import", None, None
+        self.phase, self.last_gib = "import", None
+        self.environment = self.material = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=[log], daemon=True),
             threading.Thread(target=self._read_events, args=[os.fdopen(reading)], daemon=True),
@@ -127,6 +128,7 @@ class Child:
             facts = json.loads(line)
             self.phase = facts.get("phase", self.phase)
             self.environment = facts.get("environment", self.environment)
+            self.material = facts.get("material", self.material)
 
 
 def environment(request: dict) -> dict:

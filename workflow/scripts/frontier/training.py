@@ -149,8 +149,8 @@ def run(job: dict) -> None:
     phases = measure.Phases(device)
     clock = Clock(request["run"], device, phases)
     environment = measure.environment(device, phases.started_at)
-    environment["material"] = material(inputs)
-    event(environment=environment)
+    job = job | {"material": material(inputs)}
+    event(environment=environment, material=job["material"])
     folder = Path(job["output"]["training"]).parent
     folder.mkdir(parents=True, exist_ok=True)
     try:

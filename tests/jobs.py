@@ -1,0 +1,49 @@
+"""A job without Snakemake: what it would hand to the job's script, in this process or in one of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import ROOT
+from frontier import supervise
+
+
+class Params(dict):
+    """Snakemake's parameters, as far as a script reads them."""
+
+    @property
+    def job(self) -> dict:
+        return self["job"]
+
+
+class Job:
+    """Quacks like the `snakemake` of a script: params, input, output and log, made from a record of the same job."""
+
+    def __init__(self, record: dict, folder, inputs: dict, outputs: dict, **limits):
+        known = {key: record[key] for key in ("digest", "request", "tracked")}
+        self.params = Params(job=known, limits=(record["limits"] or {}) | limits)
+        self.input, self.output = inputs, {name: str(folder / file) for name, file in outputs.items()}
+        self.log = [str(folder / "job.log")]
+
+
+def start(job: Job, function: str = "training.run") -> subprocess.Popen:
+    """A supervisor of the job in a process of its own, as Snakemake starts one."""
+    process = subprocess.Popen(
+        [sys.executable, __file__, function],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))},
+    )
+    process.stdin.write(json.dumps(vars(job)))
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+if __name__ == "__main__":
+    told = Job.__new__(Job)
+    vars(told).update(json.load(sys.stdin))
+    told.params = Params(told.params)
+    supervise.run(sys.argv[1], told)
