@@ -26,8 +26,7 @@ SMALL = {
 
 
 def shape(layers: int, **changes):
-    options = SMALL | changes
-    return AutoConfig.for_model(options["model_type"], **options | {"num_hidden_layers": layers})
+    return AutoConfig.for_model(**SMALL | changes | {"num_hidden_layers": layers})
 
 
 def request(precision="nf4", rank=8, batch=4, **training) -> dict:
