@@ -145,11 +145,11 @@ def examples(one: Combination) -> list[dict]:
 
 def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
     """The plan's row, with the allocator's reserve and what planning took."""
-    from frontier import plan, tracing
+    from frontier import emulation, plan
     from transformers import AutoConfig
 
     start = time.perf_counter()
-    device = tracing.Device(True, capability)
+    device = emulation.Device(True, capability)
     planner = plan.Planner(AutoConfig.for_model(**SHAPES[one.model]), examples(one), device, rates, None, 0.0)
     row = planner.row(training_request(one))
     held = sum(row[part] for part in plan.PARTS) + row["overhead_gib"]

@@ -7,7 +7,7 @@ plain step, without CUDA graphs, fused kernels or checkpointing, which none of t
 the query and value projections alone, as there. Needs no card.
 """
 
-from frontier import memory, tracing
+from frontier import emulation, memory
 from frontier.batches import collate
 from transformers import AutoConfig
 
@@ -81,7 +81,7 @@ def main() -> None:
         config = AutoConfig.for_model("llama", **SHAPES[name])
         examples = [{"input_ids": [1] * length, "labels": [1] * length}] * batch
         wanted = request(precision, rank, batch)
-        peak = memory.peak(config, wanted, [collate(examples)], [length] * batch, tracing.Device(True, (8, 6)))
+        peak = memory.peak(config, wanted, [collate(examples)], [length] * batch, emulation.Device(True, (8, 6)))
         gib = published * 1e9 / memory.GIB
         cells = [name, precision, rank, batch, length, f"{gib:.2f}", f"{peak.allocated / memory.GIB:.2f}"]
         print("|", " | ".join(map(str, [*cells, f"{peak.parts['weights'] / memory.GIB:.2f}", source])), "|", flush=True)

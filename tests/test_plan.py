@@ -6,13 +6,26 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from frontier import batches, cards, foresight, memory, plan, roofline, search, shapes, tracing
+from frontier import (
+    batches,
+    blanks,
+    cards,
+    emulation,
+    foresight,
+    memory,
+    plan,
+    recording,
+    roofline,
+    search,
+    shapes,
+    tracing,
+)
 from frontier import config as settings
 from frontier.errors import UserError
 from transformers import AutoConfig
 
-CARD = tracing.Device(True, (8, 9))
-CPU = tracing.Device(False)
+CARD = emulation.Device(True, (8, 9))
+CPU = emulation.Device(False)
 SMALL = {
     "model_type": "mistral",
     "vocab_size": 1000,
@@ -70,7 +83,7 @@ def test_few_layers_drawn_out_give_what_all_of_them_do(precision, levers):
     drawn = peak(7, wanted)
     assert drawn.allocated == pytest.approx(whole.allocated, rel=0.01)
     assert drawn.held == pytest.approx(whole.held, rel=0.02)
-    for part in tracing.CATEGORIES:
+    for part in recording.CATEGORIES:
         assert drawn.parts[part] == pytest.approx(whole.parts[part], abs=0.01 * whole.allocated)
 
 
@@ -97,7 +110,7 @@ def test_nf4_base_has_the_storage_that_bitsandbytes_gives(monkeypatch):
     with torch.device("meta"):
         blank = bnb.nn.Linear4bit(256, 512, bias=False, compress_statistics=True, quant_type="nf4")
     blank.weight.quant_state = state
-    packed = tracing._packed_weight(blank)
+    packed = blanks.packed_weight(blank)
     stood = packed.quant_state
     found = [packed.data, stood.absmax, stood.code, stood.offset, stood.state2.absmax, stood.state2.code]
     assert [(one.numel(), one.dtype) for one in found] == [(one.numel(), one.dtype) for one in real]
@@ -115,11 +128,10 @@ def test_what_is_traced_is_what_real_tensors_do():
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float16, attn_implementation=packing.ATTENTION)
     model = training.build_adapter(model.requires_grad_(False), wanted["lora"], 8, 0)
     layers.compute_in(model, torch.float32).train()
-    recorder = tracing._Recorder(vocabulary=1000)
-    for tensor in [*model.parameters(), *model.buffers(), row["input_ids"], row["labels"], row["position_ids"]]:
-        recorder._ids[tensor.untyped_storage()] = 0
+    recorder = recording.Recorder(vocabulary=1000)
+    recorder.expect([*model.parameters(), *model.buffers(), row["input_ids"], row["labels"], row["position_ids"]])
     recorder.phase = "forward"
-    with recorder, tracing._passes(recorder):
+    with recorder, emulation.passes(recorder):
         (token_losses(model, row).sum() / 9).backward()
     static = sum(predicted.parts[part] for part in ("weights", "adapter", "optimizer"))
     live = most = 0
@@ -144,7 +156,7 @@ def test_a_product_is_bound_by_arithmetic_when_square_and_by_traffic_when_thin()
     def product(tokens: int) -> roofline.Time:
         size = 2 * (tokens * 4096 + 4096 * 4096)
         shapes_ = [(tokens, 4096), (4096, 4096)]
-        one = tracing.Operation("aten.mm.default", "forward", torch.float16, size, 2 * tokens * 4096, shapes_)
+        one = recording.Operation("aten.mm.default", "forward", torch.float16, size, 2 * tokens * 4096, shapes_)
         return roofline.time([one] * 50, [tokens], rates)
 
     assert product(8192).limited_by == "compute"
@@ -152,7 +164,7 @@ def test_a_product_is_bound_by_arithmetic_when_square_and_by_traffic_when_thin()
     assert product(32).bandwidth > 0 == product(32).compute
     assert (
         roofline.time(
-            [tracing.Operation("aten.add.Tensor", "forward", torch.float16, 8, 8, [(4,)])] * 50, [4], rates
+            [recording.Operation("aten.add.Tensor", "forward", torch.float16, 8, 8, [(4,)])] * 50, [4], rates
         ).limited_by
         == "launches"
     )
@@ -160,7 +172,7 @@ def test_a_product_is_bound_by_arithmetic_when_square_and_by_traffic_when_thin()
 
 def test_attention_counts_each_example_and_not_the_row():
     shapes_ = [(96, 8, 32)]
-    one = tracing.Operation("torch_attn._varlen_attn.default", "forward", torch.float16, 1, 1, shapes_)
+    one = recording.Operation("torch_attn._varlen_attn.default", "forward", torch.float16, 1, 1, shapes_)
     assert roofline.flops(one, [64, 32]) == 4 * (64**2 + 32**2) * 8 * 32
 
 
@@ -272,7 +284,7 @@ def test_a_shape_that_needs_a_download_is_one_line():
 
 def test_int8_and_bfloat16_on_old_cards_are_one_line_each():
     examples = rows(4, 32)
-    old = plan.Planner(shape(2), examples, tracing.Device(True, (7, 5)), None, None, 0.0)
+    old = plan.Planner(shape(2), examples, emulation.Device(True, (7, 5)), None, None, 0.0)
     frame, lines = plan.table(old, [request("fp16"), request("bf16"), request("int8")])
     assert frame["predicted_peak_gib"].notna().tolist() == [True, False, False]
     assert "does not multiply bfloat16" in lines[0]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import layers, measure, packing, records, tracing, training
+from frontier import emulation, layers, measure, packing, records, tracing, training
 from frontier.loss import token_losses
 
 _SECONDS = 0.12
@@ -129,9 +129,9 @@ def _launches(device: torch.device) -> float:
     seconds = _clock(lambda: token_losses(model, placed).sum().backward(), device)
     request = {"precision": "fp16", "rank": 8, "lora": lora, "compute_dtype": str(dtype).removeprefix("torch.")}
     request |= {"run": "launches", "seed": 0, "training": _plain_settings()}
-    device_kind = tracing.Device(device.type == "cuda")
+    device_kind = emulation.Device(device.type == "cuda")
     if device_kind.cuda:
-        device_kind = tracing.Device(True, torch.cuda.get_device_capability(device))
+        device_kind = emulation.Device(True, torch.cuda.get_device_capability(device))
     operations = tracing.trace(config, request, [row], [16], device_kind).operations
     return seconds / sum(operation.phase != "update" for operation in operations)
 

@@ -7,7 +7,7 @@ after layer adds (or frees) the same, so its peak is a straight line over the nu
 
 from dataclasses import dataclass
 
-from frontier import tracing
+from frontier import emulation, recording, tracing
 
 # With one layer, both halves of the backward pass are in the same one.
 FEW = (2, 3)
@@ -25,7 +25,7 @@ class Peak:
     parts: dict[str, float]
 
 
-def peak(config, request: dict, rows: list[dict], lengths: list[int], device: tracing.Device) -> Peak:
+def peak(config, request: dict, rows: list[dict], lengths: list[int], device: emulation.Device) -> Peak:
     """The peak of a run's optimiser step over `rows` (`tracing.trace`), whatever the number of layers."""
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
@@ -36,10 +36,10 @@ def peak(config, request: dict, rows: list[dict], lengths: list[int], device: tr
     return worst(drawn_out(*few, layers))
 
 
-def regions(trace: tracing.Trace, cuda: bool) -> dict[str, Peak]:
+def regions(trace: recording.Trace, cuda: bool) -> dict[str, Peak]:
     """The peak of each part of the step: before the loss, the backward pass's two halves, the update."""
     backward = sum(event.phase == "backward" for event in trace.events)
-    parts = dict.fromkeys(tracing.CATEGORIES, 0)
+    parts = dict.fromkeys(recording.CATEGORIES, 0)
     found: dict[str, Peak] = {}
     seen = plain = recorded = most_recorded = 0
     for event in trace.events:
@@ -71,7 +71,7 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
         name: Peak(
             line(few[name].allocated, more[name].allocated),
             line(few[name].held, more[name].held),
-            {part: line(few[name].parts[part], more[name].parts[part]) for part in tracing.CATEGORIES},
+            {part: line(few[name].parts[part], more[name].parts[part]) for part in recording.CATEGORIES},
         )
         for name in few
     }

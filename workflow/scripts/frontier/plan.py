@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from frontier import batches, cards, memory, records, roofline, search, shapes, tracing
+from frontier import batches, cards, emulation, memory, recording, records, roofline, search, shapes, tracing
 from frontier.errors import UserError
 from frontier.memory import GIB
 from frontier.progress import say
 
-PARTS = tuple(f"{part}_gib" for part in tracing.CATEGORIES)
+PARTS = tuple(f"{part}_gib" for part in recording.CATEGORIES)
 COLUMNS = (
     "run",
     "predicted_peak_gib",
@@ -37,7 +37,7 @@ class Planner:
 
     config: object
     rows: list[dict]
-    device: tracing.Device
+    device: emulation.Device
     rates: roofline.Rates | None
     limit_gib: float | None
     context_gib: float
@@ -54,7 +54,7 @@ class Planner:
         return {
             "run": request["run"],
             "predicted_peak_gib": peak.allocated / GIB,
-            **{f"{part}_gib": peak.parts[part] / GIB for part in tracing.CATEGORIES},
+            **{f"{part}_gib": peak.parts[part] / GIB for part in recording.CATEGORIES},
             "overhead_gib": overhead,
             "fits": None if self.limit_gib is None else need <= self.limit_gib,
             "predicted_seconds_per_step": seconds and seconds.seconds,
@@ -191,7 +191,7 @@ def open_planner(study: dict, card: dict | None, calibration: dict | None, resou
     present = card is None
     card = cards.present() if present else card
     cuda = card["capability"] is not None
-    device = tracing.Device(cuda, tuple(card["capability"] or (8, 0)))
+    device = emulation.Device(cuda, tuple(card["capability"] or (8, 0)))
     if calibration is not None:
         rates, speed = roofline.from_calibration(calibration["rates"]), "as calibrated"
     elif card["half_tflops"] and card["bandwidth_gbs"]:
@@ -227,7 +227,7 @@ def _micro(request: dict) -> tuple[int, int]:
     return micro, settings["batch_size"] // micro
 
 
-def _refusal(request: dict, device: tracing.Device) -> str | None:
+def _refusal(request: dict, device: emulation.Device) -> str | None:
     """Why a run cannot be planned, in one line, or None."""
     run = request["run"]
     if request["precision"] == "int8":

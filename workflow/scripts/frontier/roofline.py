@@ -8,7 +8,7 @@ import bisect
 import math
 from dataclasses import dataclass
 
-from frontier.tracing import Operation
+from frontier.recording import Operation
 
 # Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
 _MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5

@@ -106,6 +106,12 @@ def flash_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=
     return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
 
 
+def cpu_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """The kernel that it takes on a CPU."""
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return attend(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+
+
 def work_space(name: str, inputs: list[torch.Tensor]) -> int:
     """Bytes that a kernel allocates beside its results and frees before it returns.
 
@@ -115,7 +121,7 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
     if name.startswith("aten.logsumexp"):
         return inputs[0].numel() * inputs[0].itemsize
     if "attn_backward" in name or "flash_attention_backward" in name:
-        if inputs[0].device.type == "cpu" and "for_cpu" in name:
+        if "for_cpu" in name:
             return 0
         gradient, query, key = inputs[:3]
         size = gradient.numel() * 4
