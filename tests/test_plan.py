@@ -12,6 +12,7 @@ from frontier import (
     cards,
     emulation,
     foresight,
+    hindsight,
     memory,
     plan,
     recording,
@@ -254,13 +255,13 @@ def test_only_what_is_far_beyond_the_budget_is_hopeless(changes, status, phase):
 def test_errors_compare_like_with_like():
     row = {"predicted_peak_gib": 4.2, "overhead_gib": 0.5, "predicted_seconds_per_step": 2.0}
     card = {"memory_metric": "cuda_allocated", "peak_allocated_gib": 4.0, "steps": 10, "train_seconds": 25.0}
-    found = foresight.compared(row, card)
+    found = hindsight.compared(row, card)
     assert found["predicted_peak_error"] == pytest.approx(0.05)
     assert found["predicted_seconds"] == 20.0
     assert found["predicted_seconds_error"] == pytest.approx(-0.2)
     host = {"memory_metric": "host_rss", "peak_host_gib": 4.7, "steps": None, "train_seconds": None}
-    assert foresight.compared(row, host)["predicted_peak_error"] == pytest.approx(0.0)
-    assert foresight.compared(row, host)["predicted_seconds"] is None
+    assert hindsight.compared(row, host)["predicted_peak_error"] == pytest.approx(0.0)
+    assert hindsight.compared(row, host)["predicted_seconds"] is None
 
 
 def test_cards_are_found_by_any_of_their_names_and_have_all_figures():

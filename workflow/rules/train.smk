@@ -5,6 +5,7 @@ rule train_adapter:
         tokens=rules.tokenize_data.output.train,
         model=rules.fetch_model.output.model,
         material=rules.tokenize_data.output.tokens,
+        plan=lambda wc: plan_of(f"results/runs/{wc.run}/training.json"),
     output:
         training="results/runs/{run}/training.json",
         history="results/runs/{run}/history.csv",

@@ -187,7 +187,8 @@ def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> li
         place = [far[name] if pd.isna(row[name]) else row[name] for name in (x, y)]
         look = {"color": COLOURS[row["precision"]], "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
         axes.plot(*place, marker="X", ms=8, **look)
-        label = text.format(rank=row["rank"], status=row["status"].replace("_", " "))
+        basis = ", predicted" if row.get("basis") == "predicted" else ""
+        label = text.format(rank=row["rank"], status=row["status"].replace("_", " ") + basis)
         if label not in [one[2] for one in labels]:
             labels.append((*place, label))
     return labels
