@@ -4,8 +4,7 @@ from pathlib import Path
 
 from transformers import AutoConfig
 
-from frontier import config as settings
-from frontier import models, records
+from frontier import config, models, records
 from frontier.errors import UserError
 
 # config.json of the embedded model, which its wheel keeps in another form.
@@ -35,7 +34,7 @@ def find(model: dict):
     fetched = models.CACHE / "models" / records.digest(model)[:16]
     if (fetched / "config.json").exists():
         return AutoConfig.from_pretrained(fetched, local_files_only=True)
-    if model == settings.EMBEDDED_MODEL:
+    if model == config.EMBEDDED_MODEL:
         return _from_dict(_EMBEDDED)
     if source == "hub":
         try:
