@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from frontier.canvas import INK, STYLE, canvas, draw_limit, legend, nothing
+from frontier.canvas import BUDGET, INK, STYLE, SURFACE, canvas, legend, note, nothing
 
 # Okabe and Ito's palette again, from what stays to what comes and goes.
 PARTS = {
@@ -15,8 +15,10 @@ PARTS = {
     "gradients_gib": ("gradients", "#F0E442"),
     "activations_gib": ("activations", "#E69F00"),
     "logits_gib": ("logits", "#D55E00"),
-    "overhead_gib": ("context and unused blocks", "#999999"),
+    "overhead_gib": ("context, kept blocks", "#999999"),
 }
+# A limit further off than this many of the longest bar would crush the bars.
+_REACH = 2.5
 
 
 def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
@@ -32,11 +34,19 @@ def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
         handles.append(axes.barh(planned["run"], planned[column], left=left, color=colour, height=0.7, label=name))
         left += planned[column]
     for place, (total, fits) in enumerate(zip(left, planned["fits"], strict=True)):
-        mark = "" if fits in (True, "True") or pd.isna(fits) else " does not fit"
-        axes.annotate(f"{total:.1f}{mark}", (total, place), (4, 0), textcoords="offset points", va="center", color=INK)
-    axes.set_xlim(0, 1.25 * left.max())
+        mark = "" if fits in (True, "True") or pd.isna(fits) else ", does not fit"
+        # Beyond the limit's line where the bar ends just before it, so that the line does not cross the number.
+        near = limit is not None and 0 <= limit - total < 0.2 * left.max()
+        start = (limit if near else total, place)
+        look = {"va": "center", "color": INK, "bbox": {"fc": SURFACE, "ec": "none", "pad": 1}}
+        axes.annotate(f"{total:.1f}{mark}", start, (6, 0), textcoords="offset points", **look)
+    axes.set_xlim(0, 1.3 * left.max())
     axes.set_xlabel("Memory at the worst moment (GiB)")
-    draw_limit(axes.xaxis, limit, text)
+    if limit and limit <= _REACH * left.max():
+        axes.set_xlim(0, 1.3 * max(left.max(), limit))
+        handles.append(axes.axvline(limit, color=BUDGET, lw=1.4, ls=(0, (5, 3)), label=text))
+    elif limit:
+        note(axes, f"{text}: {limit:g} GiB, right of this chart", BUDGET)
     legend(figure, handles, columns=4)
     return figure
 

@@ -79,6 +79,7 @@ def _recorded(model, request: dict, lengths: list[int]) -> kernels.RecordedStep:
 def _record_others(recorded: kernels.RecordedStep) -> list[dict]:
     """Record the second longest row, and return what each of the shorter ones keeps outside of its recording."""
     *shorter, _ = recorded.lengths
+    recorded._keep_gradients()
     for length in shorter[-1:]:
         if length not in recorded.recorded:
             recorded._record(length)
