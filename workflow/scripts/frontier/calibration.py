@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import emulation, layers, measure, packing, records, tracing, training
+from frontier import config, emulation, layers, measure, packing, records, tracing, training
 from frontier.loss import token_losses
 
 _SECONDS = 0.12
@@ -116,44 +116,30 @@ def _dequantize(width: int, device: torch.device) -> list:
 
 def _launches(device: torch.device) -> float:
     """The host's seconds for a kernel of a training step, Python and modules included: a step too small to compute."""
-    options = dict(_SMALL)
-    config = AutoConfig.for_model(options.pop("model_type"), **options)
+    shape = AutoConfig.for_model(**_SMALL)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     lora = {"alpha": 16, "dropout": 0.0, "rslora": False, "targets": "all-linear"}
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=packing.ATTENTION)
+    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
     model = training.build_adapter(model.to(device).requires_grad_(False), lora, rank=8, seed=0)
     layers.compute_in(model, dtype)
     model.train()
     row = packing.collate([{"input_ids": [1] * 16, "labels": [1] * 16}])
     placed = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
     seconds = _clock(lambda: token_losses(model, placed).sum().backward(), device)
-    request = {"precision": "fp16", "rank": 8, "lora": lora, "compute_dtype": str(dtype).removeprefix("torch.")}
-    request |= {"run": "launches", "seed": 0, "training": _plain_settings()}
+    study = config.resolve(
+        {
+            "model": {"source": "architecture", "config": _SMALL},
+            "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
+            "compute_dtype": _name(dtype),
+        }
+        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
+    )
+    request = config.training_request(study, "fp16-r8-s0")
     device_kind = emulation.Device(device.type == "cuda")
     if device_kind.cuda:
         device_kind = emulation.Device(True, torch.cuda.get_device_capability(device))
-    operations = tracing.trace(config, request, [row], [16], device_kind).operations
+    operations = tracing.trace(shape, request, [row], [16], device_kind).operations
     return seconds / sum(operation.phase != "update" for operation in operations)
-
-
-def _plain_settings() -> dict:
-    return {
-        "learning_rate": 1e-3,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "steps": 1,
-        "epochs": None,
-        "batch_size": 1,
-        "micro_batch_size": None,
-        "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "optimizer": "adamw_torch",
-        "gradient_checkpointing": False,
-        "fused_kernels": False,
-        "cuda_graphs": False,
-        "offload_embeddings": False,
-        "logging_steps": 1,
-    }
 
 
 def _name(dtype: torch.dtype) -> str:
