@@ -1,6 +1,7 @@
 """The plan: what a step is predicted to need and take, and what is made of that."""
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from frontier import (
     blanks,
     cards,
     emulation,
+    findings,
     foresight,
     hindsight,
     memory,
@@ -19,6 +21,7 @@ from frontier import (
     roofline,
     search,
     shapes,
+    summary,
     tracing,
 )
 from frontier import config as settings
@@ -312,3 +315,37 @@ def test_an_unknown_card_is_one_line(new_study):
     assert done.returncode != 0
     assert "config: plan.card: got RTX 9999 Imaginary" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_hopeless_run_is_not_started_and_says_so(new_study):
+    run = "results/runs/nf4-r2-s0/training.json"
+    study = new_study(precisions=["nf4"], ranks=[2], plan={"card": "RTX 4050 Laptop"}, skip_hopeless=True)
+    study.configure(budget={"memory_gib": 0.5})
+    study.run(run)
+    record = json.loads((study.folder / run).read_text("utf-8"))
+    outcome = record["outcome"]
+    assert (outcome["status"], outcome["basis"]) == ("oom", "predicted")
+    assert "not started" in outcome["reason"]
+    assert record["environment"] is None
+    assert "train_seconds" not in outcome
+    assert study.plan(run) == {}
+    study.configure(budget={"memory_gib": 4.0})
+    assert "train_adapter" in study.plan(run)
+    study.configure(skip_hopeless=False)
+    assert "train_adapter" in study.plan(run)
+
+
+def test_a_summary_holds_the_plan_against_what_was_measured_on_its_device():
+    measured = {"run": ["nf4-r8-s0"], "device": ["NVIDIA H200"], "memory_metric": ["cuda_allocated"]}
+    frame = pd.DataFrame(measured | {"peak_allocated_gib": [5.0], "steps": [10], "train_seconds": [20.0]})
+    row = {"run": "nf4-r8-s0", "predicted_peak_gib": 5.1, "overhead_gib": 0.6, "predicted_seconds_per_step": 1.8}
+    joined = summary.join_plan(frame, pd.DataFrame([row]), "auto").iloc[0]
+    assert joined["predicted_peak_error"] == pytest.approx(0.02)
+    assert joined["predicted_seconds_error"] == pytest.approx(-0.1)
+    assert summary.join_plan(frame, pd.DataFrame([row]), "H200").iloc[0]["predicted_seconds"] == 18.0
+    assert "predicted_seconds" not in summary.join_plan(frame, pd.DataFrame([row]), "RTX 4090")
+
+
+def test_no_finding_rests_on_a_prediction():
+    table = pd.DataFrame({"run": ["a", "b"], "status": ["oom", "ok"], "basis": ["predicted", "measured"]})
+    assert findings.measured(table)["run"].tolist() == ["b"]

@@ -35,18 +35,6 @@ def budget_in_force(record):
     return STUDY["budget"]
 
 
-def plan_of(record):
-    """The plan that a run is started by, where hopeless ones are skipped; to a run that was measured it is nothing."""
-    if Path(record).exists():
-        known = read_json(record)
-        asked = (known["limits"] or {}).get("skip_hopeless")
-        measured = known["outcome"].get("basis") != "predicted"
-        skip = asked if measured else STUDY["skip_hopeless"]
-    else:
-        skip = STUDY["skip_hopeless"]
-    return ancient("results/plan.csv") if skip else []
-
-
 def job(identity, tracked=None, **request):
     """A job's one parameter: Snakemake tracks a dict whole, two scalars that swap their values not at all."""
     return {"digest": identity, "tracked": tracked, "request": request}

@@ -15,14 +15,12 @@ rule calibrate_device:
 
 
 rule plan_runs:
-    # The plan that decides what is started knows the tokens; one that is only read needs nothing.
     input:
         **(
             {"calibration": rules.calibrate_device.output.calibration}
             if STUDY["plan"]["card"] == "auto"
             else {}
         ),
-        **({"tokens": rules.tokenize_data.output.train} if STUDY["skip_hopeless"] else {}),
     output:
         plan=report(
             "results/plan.csv",

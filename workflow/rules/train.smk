@@ -5,7 +5,6 @@ rule train_adapter:
         tokens=rules.tokenize_data.output.train,
         model=rules.fetch_model.output.model,
         material=rules.tokenize_data.output.tokens,
-        plan=lambda wc: plan_of(f"results/runs/{wc.run}/training.json"),
     output:
         training="results/runs/{run}/training.json",
         history="results/runs/{run}/history.csv",
@@ -18,6 +17,10 @@ rule train_adapter:
         ),
         # Named with `input`, a parameter is not tracked: limits do not change what is learned.
         limits=lambda wc, input: settings.limits(STUDY),
+        # Nor is what gives up hopeless runs.
+        plan=lambda wc, input: (
+            settings.plan_request(STUDY) if STUDY["skip_hopeless"] else None
+        ),
     resources:
         gpu=1,
     log:

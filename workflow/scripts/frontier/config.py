@@ -101,7 +101,7 @@ def device_request(config: dict) -> dict:
 
 def limits(config: dict) -> dict:
     """What bounds a job without changing its result."""
-    return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps", "skip_hopeless")}
+    return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
 def plan_limit(config: dict) -> dict:
@@ -118,8 +118,7 @@ def plan_request(config: dict) -> dict:
         "study": config,
         "card": cards.find(config["plan"]["card"]),
         "runs": [training_request(config, run) for run in runs(config)],
-        # Where the plan decides what is started, the tokens are an input of it.
-        "tokens": note.read_text("utf-8") if note.exists() and not config["skip_hopeless"] else None,
+        "tokens": note.read_text("utf-8") if note.exists() else None,
     }
 
 

@@ -1,19 +1,28 @@
 """Runs that a plan puts so far beyond the budget that they need not be started."""
 
-import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 # How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
 MEMORY_MARGIN, TIME_MARGIN = 1.15, 1.5
 
 
-def given_up(run: str, plan: str | None, budget: dict) -> dict | None:
-    """The outcome of a run that the plan in that file gives up, or None where it should be started."""
-    if not plan:
-        return None
-    with open(plan, encoding="utf-8", newline="") as file:
-        row = next((row for row in csv.DictReader(file) if row["run"] == run), {})
-    numbers = ("predicted_peak_gib", "overhead_gib", "weights_gib", "predicted_hours")
-    return hopeless({name: float(row[name]) for name in numbers if row.get(name)}, budget)
+def given_up(plan: dict, run: str, budget: dict) -> dict | None:
+    """The outcome of a run that is hopeless by its plan, or None where it should be started.
+
+    `plan` is `config.plan_request`. The planner runs in a process of its own, which leaves this one's memory alone,
+    and is no part of what a training depends on: to mend it makes nothing again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        row = Path(folder) / "row.json"
+        job = {"request": plan, "run": run, "output": {"row": str(row)}}
+        command = [sys.executable, "-m", "frontier.worker", "plan.foretell", str(os.getpid())]
+        done = subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr)
+        return hopeless(json.loads(row.read_text("utf-8")), budget) if done.returncode == 0 else None
 
 
 def hopeless(row: dict, budget: dict) -> dict | None:

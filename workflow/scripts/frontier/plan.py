@@ -220,6 +220,20 @@ def run(job: dict) -> None:
         say(text)
 
 
+def foretell(job: dict) -> None:
+    """Write one run's row, for the run itself to read before it starts; UserError where it cannot be planned."""
+    request, run = job["request"], job["run"]
+    calibration = Path("results/calibration.json")
+    known = records.read_json(calibration) if calibration.exists() else None
+    planner, _ = open_planner(request["study"], request["card"], known, Path("resources"))
+    planned = next(one for one in request["runs"] if one["run"] == run)
+    refusal = _refusal(planned, planner.device)
+    if refusal:
+        raise UserError(refusal)
+    planner.limit_gib = None
+    records.write_json(job["output"]["row"], planner.row(planned))
+
+
 def _micro(request: dict) -> tuple[int, int]:
     """Examples at a time, and how many times an optimiser step."""
     settings = request["training"]

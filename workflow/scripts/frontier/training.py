@@ -153,7 +153,7 @@ def run(job: dict) -> None:
     event(environment=environment, material=job["material"])
     folder = Path(job["output"]["training"]).parent
     folder.mkdir(parents=True, exist_ok=True)
-    if given_up := foresight.given_up(request["run"], inputs.get("plan"), limits):
+    if job.get("plan") and (given_up := foresight.given_up(job["plan"], request["run"], limits)):
         say(f"{request['run']}  {given_up['reason']}")
         outcomes.write(job, given_up, None)
         return
