@@ -27,10 +27,10 @@ class Job:
         self.log = [str(folder / "job.log")]
 
 
-def start(job: Job, function: str = "training.run") -> subprocess.Popen:
-    """A supervisor of the job in a process of its own, as Snakemake starts one."""
+def start(job: Job, function: str = "training.run", within=None) -> subprocess.Popen:
+    """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file."""
     process = subprocess.Popen(
-        [sys.executable, __file__, function],
+        ["sh", "-c", 'echo $$ > "$0"; exec "$@"', within or os.devnull, sys.executable, __file__, function],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

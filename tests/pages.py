@@ -69,8 +69,8 @@ def history(steps: int, level: float) -> pd.DataFrame:
 
 
 def findings() -> list[dict]:
-    def claim(name, verdict, sentence, runs=(), published=None):
-        evidence = {"runs": list(runs), "values": {}, "interval": None}
+    def claim(name, verdict, sentence, runs=(), published=None, **values):
+        evidence = {"runs": list(runs), "values": values, "interval": None}
         return {"id": name, "verdict": verdict, "sentence": sentence, "evidence": evidence, "published": published}
 
     return [
@@ -78,7 +78,13 @@ def findings() -> list[dict]:
         claim("nf4_within_budget", "contradicted", "nf4-r64-s0 peaks at 6.70 GiB, over 6 GiB."),
         claim("knee", "inconclusive", "No rank is told from another with two seeds."),
         claim("rank_memory", "not_measured", f"Not measured: {HOSTILE}."),
-        claim("recommendation", "supported", "Run nf4-r16-s0: the best perplexity inside 6 GiB.", ["nf4-r16-s0"]),
+        claim(
+            "recommendation",
+            "supported",
+            "Run nf4-r16-s1: the best perplexity inside 6 GiB.",
+            ["nf4-r16-s0", "nf4-r16-s1"],
+            run="nf4-r16-s1",
+        ),
     ]
 
 

@@ -5,10 +5,11 @@ import math
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import data, kernels, layers, packing
+from frontier import clock, data, kernels, layers, packing
 from frontier.loss import token_losses
+from safetensors.torch import load_file
 from test_packing import gradients, make_model
-from test_training import evaluate, material, train  # noqa: F401
+from test_training import cache, evaluate, material, train  # noqa: F401
 from torch import nn
 from transformers.models.llama import modeling_llama
 
@@ -160,3 +161,38 @@ def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, pre
         for size in (1, 4, 7, 40)
     ]
     assert max(found) / min(found) - 1 < 1e-5
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path, monkeypatch, graphs):  # noqa: F811
+    options = {"device": "cuda", "cuda_graphs": graphs, "steps": 12, "limits": {"checkpoint_steps": 3}}
+    _, undisturbed, adapter = train(material, tmp_path / "undisturbed", "nf4-r4-s0", **options)
+
+    def interrupt(guard, args, state, control, **_):
+        if state.global_step == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(clock.Guard, "on_log", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(material, tmp_path / "resumed", "nf4-r4-s0", **options)
+    record, history, resumed = train(material, tmp_path / "resumed", "nf4-r4-s0", **options)
+    assert record["outcome"]["resumes"] == 1
+    assert record["outcome"]["levers"]["cuda_graphs"] == graphs
+    assert (history["loss"] - undisturbed["loss"]).abs().max() < 1e-2
+    files = [load_file(folder / "adapter_model.safetensors") for folder in (resumed, adapter)]
+    assert distance(*(list(weights.values()) for weights in files)) < 1e-2
+
+
+def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
+    """The context counts too: what it leaves of the budget is all that the allocator gets."""
+    options = {"device": "cuda", "steps": 4, "micro_batch_size": 1}
+    record, _, _ = train(material, tmp_path / "fits", "nf4-r4-s0", limits={"memory_gib": 3}, **options)
+    levers = record["outcome"]["levers"]
+    assert record["outcome"]["status"] == "ok"
+    assert levers["limit_gib"] + levers["context_gib"] == pytest.approx(3, abs=1e-3)
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved()
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(int((levers["limit_gib"] + 0.05) * 2**30) - held, dtype=torch.uint8, device=DEVICE)
+    torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)

@@ -80,6 +80,15 @@ def test_run_without_a_time_stands_at_the_far_end(results):
     plt.close(figure)
 
 
+def test_run_that_was_never_loaded_stands_at_what_it_would_have_needed(results):
+    table = results.table.assign(needs_gib=results.table["peak_memory_gib"].where(results.table["status"] == "oom"))
+    table.loc[table["status"] == "oom", "peak_memory_gib"] = None
+    figure = figures.memory_time(Results(table, {}, {"memory_gib": 6, "hours": None}))
+    levels = {line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "X"}
+    assert set(table["needs_gib"].dropna()) <= levels
+    plt.close(figure)
+
+
 def test_summary_without_intervals_frontier_or_histories_is_drawn():
     table = pages.summary().drop(columns=["perplexity_low", "perplexity_high", "pareto", "fits"])
     for draw in figures.FIGURES.values():

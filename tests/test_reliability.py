@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -208,6 +209,59 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
         assert (tmp_path / "adapter").is_dir()
     else:
         with pytest.raises(SystemExit, match="SIGKILL"):
+            supervise.run("training.run", job)
+        assert not (tmp_path / "training.json").exists()
+
+
+@pytest.fixture
+def small_cgroup():
+    """A control group in which the kernel ends what passes half a GiB, and a way to start a process inside it."""
+    root = Path("/sys/fs/cgroup")
+    version_2 = (root / "cgroup.controllers").exists()
+    folder = (root if version_2 else root / "memory") / f"lora-frontier-{os.getpid()}"
+    try:
+        folder.mkdir()
+        limit = folder / ("memory.max" if version_2 else "memory.limit_in_bytes")
+        limit.write_text(str(2**29))
+    except OSError:
+        pytest.skip("making a control group needs root and a cgroup file system")
+    yield folder / "cgroup.procs"
+    folder.rmdir()
+
+
+def test_the_kernel_ends_a_training_that_takes_too_much(trained, tmp_path, small_cgroup):
+    """The real out-of-memory killer, in a control group of half a GiB."""
+    tokens = pd.DataFrame({"input_ids": [[5] * 8000] * 8, "labels": [[-100] + [5] * 7999] * 8})
+    tokens.to_parquet(tmp_path / "long.parquet")
+    inputs = inputs_of(trained) | {"tokens": str(tmp_path / "long.parquet")}
+    supervisor = start(Job(job_of(trained), tmp_path, inputs, OUTPUTS), within=small_cgroup)
+    _, errors = supervisor.communicate(timeout=120)
+    assert supervisor.returncode == 0, errors
+    outcome = records.read_json(tmp_path / "training.json")["outcome"]
+    assert (outcome["status"], outcome["phase"]) == ("oom", "train")
+    assert outcome["reason"].startswith("killed by the kernel, out of memory; 0.")
+
+
+@pytest.mark.parametrize("budget", [4, None])
+def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, budget):
+    """Stopped for good, it is a row where there is a budget of memory, and a failure where there is none."""
+    monkeypatch.setattr(supervise, "STALL_SECONDS", 2)
+    real = supervise.Child.watch
+
+    def watch(child):
+        while child.environment is None:
+            time.sleep(0.01)
+        os.kill(child.process.pid, signal.SIGSTOP)
+        return real(child)
+
+    monkeypatch.setattr(supervise.Child, "watch", watch)
+    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, memory_gib=budget)
+    if budget:
+        supervise.run("training.run", job)
+        outcome = records.read_json(tmp_path / "training.json")["outcome"]
+        assert (outcome["status"], outcome["reason"]) == ("oom", "no sign of life for 2 s under a budget of 4 GiB")
+    else:
+        with pytest.raises(SystemExit, match="hung and was ended"):
             supervise.run("training.run", job)
         assert not (tmp_path / "training.json").exists()
 

@@ -134,7 +134,7 @@ def test_page_leads_with_the_recommendation(report_path):
     sections = ["recommendation", "figures", "findings", "runs", "unfinished", "environment", "reproduce"]
     places = [text.index(f'<section id="{name}"') for name in sections]
     assert places == sorted(places)
-    assert '<p class="choice">nf4-r16-s0</p>' in text
+    assert '<p class="choice">nf4-r16-s1</p>' in text
     for status in ("oom", "over_time", "diverged"):
         assert f'<td data-order="{status}">{status}</td>' in text[places[4] : places[5]]
 

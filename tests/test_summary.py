@@ -40,6 +40,20 @@ def test_a_run_that_did_not_end_well_keeps_its_row_and_its_reason():
     assert frame[["perplexity", "train_seconds", "base_perplexity"]].isna().all(axis=None)
 
 
+@pytest.mark.parametrize(
+    ("known", "needs"),
+    [
+        ({"needs_gib": 13.5, "peak_allocated_gib": 0.0, "peak_host_gib": 0.9, "refused_gib": 13.4}, 13.5),
+        ({"peak_allocated_gib": 5.25, "peak_host_gib": 0.9, "refused_gib": 0.5}, 5.75),
+        ({"peak_allocated_gib": None, "peak_host_gib": 2.5, "refused_gib": None}, 2.5),
+        ({}, None),
+    ],
+)
+def test_out_of_memory_says_what_it_would_have_needed_at_least(known, needs):
+    assert summary.needs_gib({"status": "oom"} | known) == needs
+    assert summary.needs_gib({"status": "over_time"} | known) is None
+
+
 def test_unlike_machines_and_versions_are_flagged():
     runs = ["fp16-r8-s0", "fp16-r16-s0", "fp16-r32-s0"]
     trainings = [*map(training, runs)]

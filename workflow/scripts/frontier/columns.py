@@ -24,6 +24,7 @@ COLUMNS = {
     "phase": Column("Phase", "", "The part of the run in which it stopped."),
     "reason": Column("Reason", "", "What stopped it, in words."),
     "basis": Column("Basis", "", "measured, or predicted: the plan gave the run up and it was not started."),
+    "needs_gib": Column("Needs at least", "GiB", "What a run that ran out of memory held and was refused.", ".2f"),
     "resumes": Column("Resumes", "", "How often the run went on after an interruption.", ".0f"),
     "perplexity": Column("Perplexity", "", "Over the answers of the validation split; lower is better.", ".3f", True),
     "perplexity_low": Column("Perplexity, low", "95%", "Lower end of its interval over other examples.", ".3f", True),

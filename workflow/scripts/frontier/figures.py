@@ -1,5 +1,6 @@
 """The trade-off drawn: memory against time, perplexity against time and rank, and how the loss fell."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -33,9 +34,12 @@ _LOWER_IS_BETTER = "Validation perplexity (lower is better)"
 
 
 def memory_time(results: Results, size=WIDE) -> plt.Figure:
-    """What a run costs: its peak memory over its training time."""
+    """What a run costs: its peak memory, or what it would have needed at least, over its training time."""
     metrics = results.table["memory_metric"].dropna().unique()
     label = METRICS[metrics[0]] if len(metrics) == 1 else "Peak memory (GiB)"
+    if "needs_gib" in results.table:
+        known = results.table["peak_memory_gib"].fillna(results.table["needs_gib"])
+        results = replace(results, table=results.table.assign(peak_memory_gib=known))
     return _scatter(results, "peak_memory_gib", label, size, results.budget.get("memory_gib"))
 
 
@@ -128,18 +132,18 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     table = table.assign(time=table["train_seconds"] / divisor)
     measured = table.loc[measured.index]
     axes.margins(x=0.14, y=0.14)
-    axes.plot(measured["time"], measured[column], ls="none", color=INK)
+    axes.plot(table["time"].fillna(measured["time"].max()), table[column], ls="none")
     finished = measured[measured["status"] == "ok"]
     for precision, rows in in_order(finished):
         _points(axes, rows, "time", column, precision)
     axes.set(xlabel=f"Training time ({unit}, optimiser steps alone)", ylabel=label)
     _warn_of_unlike(axes, table)
     log_if_wide(axes.xaxis, measured["time"])
-    log_if_wide(axes.yaxis, measured[column])
+    log_if_wide(axes.yaxis, table[column])
     hours = results.budget.get("hours")
     draw_limit(axes.yaxis, memory_budget, f"memory budget {memory_budget} GiB")
     draw_limit(axes.xaxis, hours and hours * 3600 / divisor, f"time budget {hours} h")
-    labels = _mark_unfinished(axes, table, "time", column, "r{rank} {status}")
+    labels = _mark_unfinished(axes, table, "time", column, "r{ranks} {status}")
     for (_, rank), rows in finished.groupby(["precision", "rank"]):
         # One label for a configuration's seeds, at the seed nearest to their middle.
         middle = rows.loc[(rows[column] - rows[column].median()).abs().idxmin()]
@@ -176,22 +180,34 @@ def _points(axes, rows: pd.DataFrame, x: str, y: str, precision: str) -> None:
 
 
 def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> list[tuple]:
-    """A cross for each run that did not end ok, at its values, or at the axis's far end for one it never had.
+    """A cross for each run that did not end ok, at its values, or beyond the data for one it never had.
 
-    Returns the crosses' labels, one for each place and text.
+    Returns the crosses' labels, one for those of one precision and status at one place.
     """
+    unfinished = table[table["status"] != "ok"]
+    if unfinished[x].isna().any():
+        _widen(axes.xaxis)
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
-    far = {x: axes.get_xlim()[1], y: axes.get_ylim()[1]}
-    labels = []
-    for row in table[table["status"] != "ok"].to_dict("records"):
-        place = [far[name] if pd.isna(row[name]) else row[name] for name in (x, y)]
-        look = {"color": COLOURS[row["precision"]], "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
-        axes.plot(*place, marker="X", ms=8, **look)
-        basis = ", predicted" if row.get("basis") == "predicted" else ""
-        label = text.format(rank=row["rank"], status=row["status"].replace("_", " ") + basis)
-        if label not in [one[2] for one in labels]:
-            labels.append((*place, label))
-    return labels
+    across, up = unfinished[x].fillna(axes.get_xlim()[1]), unfinished[y].fillna(axes.get_ylim()[1])
+    look = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
+    for index, precision in unfinished["precision"].items():
+        axes.plot(across[index], up[index], color=COLOURS[precision], **look)
+    status = unfinished["status"].str.replace("_", " ")
+    if "basis" in unfinished:
+        status = status.where(unfinished["basis"] != "predicted", status + ", predicted")
+    labels = {}
+    for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
+        ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
+        labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
+    return [(*place, label) for label, place in labels.items()]
+
+
+def _widen(axis) -> None:
+    """Room beyond the data for what has no value on this axis."""
+    low, high = axis.get_view_interval()
+    axis.set_view_interval(
+        low, high * (high / low) ** 0.12 if axis.get_scale() == "log" else high + 0.12 * (high - low)
+    )
 
 
 def _keys(table: pd.DataFrame) -> list[Line2D]:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -38,7 +40,9 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
         folder = Path(model["path"]).resolve()
     else:
         folder = _cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
-    files = {path.name: records.file_digest(path) for path in sorted((CACHE / folder).iterdir()) if path.is_file()}
+    paths = sorted(path for path in (CACHE / folder).iterdir() if path.is_file())
+    with ThreadPoolExecutor() as pool:
+        files = dict(zip((path.name for path in paths), pool.map(records.file_digest, paths), strict=True))
     record = {
         "source": model,
         "folder": str(folder),
@@ -192,26 +196,41 @@ def _build_architecture(model: dict, into: Path) -> None:
     config = AutoConfig.for_model(options.pop("model_type"), **options)
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
-    generator = torch.Generator().manual_seed(0)
     spread = getattr(config, "initializer_range", 0.02)
-    shard, shards, size, total = {}, [], 0, 0
     tied = set(getattr(network, "all_tied_weights_keys", None) or ())
-    weights = [(name, tensor) for name, tensor in network.state_dict().items() if name not in tied]
-    for position, (name, tensor) in enumerate(weights):
-        if tensor.dim() > 1:
-            shard[name] = torch.empty(tensor.shape).normal_(0, spread, generator=generator).half()
-        else:
-            shard[name] = torch.full(tensor.shape, 0.0 if name.endswith("bias") else 1.0, dtype=torch.float16)
-        size += shard[name].nbytes
-        if size >= _SHARD_BYTES or position == len(weights) - 1:
-            shards.append((f"model-{len(shards) + 1:05d}.safetensors", list(shard)))
-            save_file(shard, into / shards[-1][0], metadata={"format": "pt"})
-            total, size, shard = total + size, 0, {}
-    index = {"metadata": {"total_size": total}, "weight_map": {name: file for file, names in shards for name in names}}
+    weights = {name: tensor for name, tensor in network.state_dict().items() if name not in tied}
+    shards = _shards(weights)
+    with ThreadPoolExecutor() as pool:
+        for file, names in shards.items():
+            drawn = pool.map(lambda name: _random(name, weights[name].shape, spread), names)
+            save_file(dict(zip(names, drawn, strict=True)), into / file, metadata={"format": "pt"})
+    index = {
+        "metadata": {"total_size": sum(tensor.nbytes for tensor in weights.values())},
+        "weight_map": {name: file for file, names in shards.items() for name in names},
+    }
     records.write_json(into / "model.safetensors.index.json", index)
     config.architectures = [type(network).__name__]
     config.dtype = torch.float16
     config.save_pretrained(into)
+
+
+def _shards(weights: dict) -> dict[str, list[str]]:
+    """The names of the weights by the file that holds them, each file full once it passes `_SHARD_BYTES`."""
+    groups, size = [[]], 0
+    for name, tensor in weights.items():
+        if size >= _SHARD_BYTES:
+            groups, size = [*groups, []], 0
+        groups[-1].append(name)
+        size += tensor.nbytes
+    return {f"model-{number:05d}.safetensors": names for number, names in enumerate(groups, 1)}
+
+
+def _random(name: str, shape: torch.Size, spread: float) -> torch.Tensor:
+    """A weight that its name alone determines, so that many can be drawn at once: float16, ones where it is a norm."""
+    if len(shape) < 2:
+        return torch.full(shape, 0.0 if name.endswith("bias") else 1.0, dtype=torch.float16)
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return torch.empty(shape, dtype=torch.float16).normal_(0, spread, generator=generator)
 
 
 def _check_digest(path: Path, expected: str) -> None:

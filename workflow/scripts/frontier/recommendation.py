@@ -123,8 +123,9 @@ def _rows(rows: pd.DataFrame, configuration: tuple[str, int]) -> pd.DataFrame:
 
 
 def _costs(row) -> str:
-    hours = row["train_seconds"] / 3600
-    time = f"{hours:.1f} hours" if hours >= 2 else f"{row['train_seconds'] / 60:.1f} minutes"
+    seconds = row["train_seconds"]
+    size, unit = next((one for one in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * one[0]), (1, "seconds"))
+    time = f"{seconds / size:.1f} {unit}"
     return f"perplexity {row['perplexity']:.3f}, {row['peak_memory_gib']:.2f} GiB, {time}"
 
 

@@ -62,10 +62,9 @@ def recommendation(summary: pd.DataFrame, claims: list) -> dict | None:
     claim = next((one for one in claims if one["id"] == "recommendation"), None)
     if claim is None:
         return None
-    names = claim["evidence"]["runs"][:1]
-    rows = summary[summary["run"].isin(names)]
-    supported = claim["verdict"] == "supported" and len(rows)
-    return claim | {"run": names[0] if supported else None, "facts": facts(rows.iloc[0]) if supported else []}
+    name = claim["evidence"]["values"].get("run")
+    rows = summary[summary["run"] == name]
+    return claim | {"run": name, "facts": facts(rows.iloc[0]) if len(rows) else []}
 
 
 def facts(row: pd.Series) -> list[dict]:

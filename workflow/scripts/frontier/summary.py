@@ -6,7 +6,7 @@ from frontier import frontiers, hindsight, records
 from frontier.errors import UserError
 
 COLUMNS = (
-    "run precision rank seed status phase reason basis perplexity eval_loss base_perplexity train_seconds "
+    "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
     "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib "
     "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
     "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device notes"
@@ -27,12 +27,22 @@ def row(training: dict, evaluation: dict, baseline: dict) -> dict:
         **{key: request[key] for key in ("run", "precision", "rank", "seed")},
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
         "basis": ended.get("basis", "measured"),
+        "needs_gib": needs_gib(ended),
         "perplexity": quality["perplexity"],
         "eval_loss": quality["eval_loss"],
         "base_perplexity": baseline["outcome"]["perplexity"],
         **{key: cost.get(key) for key in _FROM_TRAINING},
         "device": (training["environment"] or {}).get("device"),
     }
+
+
+def needs_gib(outcome: dict) -> float | None:
+    """The least that a run which ran out of memory would have needed: its weights, or what it held and was refused."""
+    if outcome["status"] != "oom":
+        return None
+    allocated, resident = outcome.get("peak_allocated_gib"), outcome.get("peak_host_gib")
+    held = (resident or 0.0) if allocated is None else allocated
+    return max(outcome.get("needs_gib") or 0.0, held + (outcome.get("refused_gib") or 0.0)) or None
 
 
 def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict]) -> pd.DataFrame:
