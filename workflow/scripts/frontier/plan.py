@@ -1,6 +1,7 @@
 """What each run of a study will need and take, before any of them starts, by running its step without its data."""
 
 import json
+import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,8 @@ COLUMNS = (
 )
 # A CUDA context with torch's, cuBLAS' and bitsandbytes' kernels loaded.
 CONTEXT_GIB = 0.6
+# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
+_MOST_TOKENS = 2**15
 
 
 @dataclass
@@ -97,7 +100,7 @@ class Planner:
         return self._once("time", request, batch, predict)
 
     def largest_batch(self, request: dict) -> int | None:
-        """The most examples at a time with which a run fits; None where there is no limit."""
+        """The most examples at a time, up to some 32,000 tokens, with which a run fits; None without a limit."""
         if self.limit_gib is None:
             return None
 
@@ -107,7 +110,9 @@ class Planner:
         def need(examples: int) -> float:
             return self.need_gib(*self._with_batch(request, examples))
 
-        return search.largest(need, self.limit_gib, start=_micro(request)[0], most=len(self.rows))
+        start = _micro(request)[0]
+        most = max(start, int(_MOST_TOKENS / statistics.mean(self._lengths)))
+        return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
 
     def advice(self, request: dict, row: dict) -> str | None:
         """One line for a run that does not fit: what would."""
