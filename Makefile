@@ -5,13 +5,16 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 
-.PHONY: summary report test lint status pins clean
+.PHONY: summary plan report test lint status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
 	@PYTHONPATH=workflow/scripts python -m frontier.unlock
 	snakemake --cores 1 results/summary.csv
 	snakemake --cores 1
+
+plan: .venv/workflow.done  ## results/plan.csv and its figure: what the runs would need and take; none starts
+	snakemake --cores 1 results/plan.csv results/figures/plan.png
 
 report: .venv/workflow.done  ## results/report.html, the whole study on one page
 	snakemake --cores 1 results/report.html

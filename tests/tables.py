@@ -32,6 +32,8 @@ def row(precision: str, rank: int, seed: int, perplexity: float | None, **change
         "peak_memory_gib": 5.0,
         "memory_metric": "cuda_allocated",
         "device": "a card",
+        "predicted_peak_error": None,
+        "predicted_seconds_error": None,
     }
     return values | changes
 

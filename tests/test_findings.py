@@ -34,7 +34,13 @@ def sized(precision: str, peaks: dict[int, float | None], **changes) -> list[dic
 
 
 OOM = {"status": "oom", "peak_memory_gib": None, "train_seconds": None}
+
+
 # Claim, verdict, what the table is shaped like, its rows, and what else it takes.
+def foretold(peak: float, seconds: float | None) -> dict:
+    return {"predicted_peak_error": peak, "predicted_seconds_error": seconds}
+
+
 CASES = [
     ("fp16_exceeds_budget", "supported", "every run above", sized("fp16", {8: 15.0, 16: 16.0}), SIX),
     ("fp16_exceeds_budget", "supported", "out of memory", curve("fp16", {8: None}, **OOM), SIX),
@@ -165,6 +171,12 @@ CASES = [
         {"bases": {"fp16": 5.0, "nf4": 5.1}, "noise": 1.0},
     ),
     ("quantization_cost", "not_measured", "one base", both({8: 3.0}, {8: 3.2}), {"bases": {"nf4": 5.1}}),
+    ("planner_accuracy", "supported", "near in all", curve("nf4", FALLING, **foretold(0.04, -0.2)), {}),
+    ("planner_accuracy", "supported", "resident memory", curve("nf4", FALLING, **HOST, **foretold(0.14, 0.2)), {}),
+    ("planner_accuracy", "contradicted", "a peak is off", curve("nf4", FALLING, **foretold(-0.06, 0.2)), {}),
+    ("planner_accuracy", "contradicted", "a time is off", curve("nf4", FALLING, **foretold(0.01, 0.3)), {}),
+    ("planner_accuracy", "inconclusive", "no time foretold", curve("nf4", FALLING, **foretold(0.01, None)), {}),
+    ("planner_accuracy", "not_measured", "no plan", curve("nf4", FALLING), {}),
     ("recommendation", "supported", "no limit", both({8: 3.0}, FALLING), {}),
     ("recommendation", "contradicted", "nothing fits", sized("nf4", {8: 7.0}), SIX),
     (
@@ -202,7 +214,7 @@ def test_verdict(name, verdict, shape, rows, more):
 
 def test_the_cases_reach_every_verdict_of_every_claim():
     names = {judge.__name__ for judge in findings.CLAIMS}
-    assert len(names) == 12
+    assert len(names) == 13
     assert {(case[0], case[1]) for case in CASES} == {(name, verdict) for name in names for verdict in VERDICTS}
 
 
@@ -340,7 +352,7 @@ def test_whatever_is_missing_every_claim_is_stated(grid, has_bases, memory, most
         recommend={"max_perplexity": most},
     )
     claims = findings.state(table)
-    assert len(claims) == 12
+    assert len(claims) == 13
     assert {one["verdict"] for one in claims} <= set(VERDICTS)
     assert json.loads(json.dumps(claims, allow_nan=False)) == claims
     assert not [one["sentence"] for one in claims if "nan" in one["sentence"] or "None" in one["sentence"]]

@@ -15,6 +15,7 @@ rule summarize_runs:
         baselines=expand(
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
+        plan="results/plan.csv" if Path("results/plan.csv").exists() else [],
         # With .snakemake lost, its date alone tells of an edit: the summary is made again, and judges its rows.
         config="config/config.yaml",
         accuracy=(
@@ -30,7 +31,10 @@ rule summarize_runs:
         ),
     params:
         job=job(
-            CODE["summarize_runs"], expected=EXPECTED, budget=STUDY["budget"]
+            CODE["summarize_runs"],
+            expected=EXPECTED,
+            budget=STUDY["budget"],
+            card=STUDY["plan"]["card"],
         ),
     log:
         "results/logs/summarize_runs.log",

@@ -17,6 +17,10 @@ rule train_adapter:
         ),
         # Named with `input`, a parameter is not tracked: limits do not change what is learned.
         limits=lambda wc, input: settings.limits(STUDY),
+        # Nor is what gives up hopeless runs.
+        plan=lambda wc, input: (
+            settings.plan_request(STUDY) if STUDY["skip_hopeless"] else None
+        ),
     resources:
         gpu=1,
     log:

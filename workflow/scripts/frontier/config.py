@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from frontier import cards
 from frontier.errors import UserError
 from frontier.records import digest
 
@@ -101,6 +102,24 @@ def device_request(config: dict) -> dict:
 def limits(config: dict) -> dict:
     """What bounds a job without changing its result."""
     return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
+
+
+def plan_limit(config: dict) -> dict:
+    """The limit that a plan is drawn against: the smaller of the budget and a named card's memory."""
+    budget, card = config["budget"]["memory_gib"], cards.find(config["plan"]["card"])
+    known = [limit for limit in (budget, card and card["memory_gib"]) if limit]
+    return {"limit_gib": min(known, default=None), "is_budget": bool(known) and min(known) == budget}
+
+
+def plan_request(config: dict) -> dict:
+    """All that a plan depends on beside the code and the tokens, where there are any."""
+    note = Path("resources/tokens/tokens.json")
+    return {
+        "study": config,
+        "card": cards.find(config["plan"]["card"]),
+        "runs": [training_request(config, run) for run in runs(config)],
+        "tokens": note.read_text("utf-8") if note.exists() else None,
+    }
 
 
 def training_request(config: dict, run: str) -> dict:
@@ -249,6 +268,7 @@ def _explain(error: jsonschema.ValidationError, schema: dict) -> str:
 
 def _check_together(config: dict) -> None:
     """What no single key shows to be wrong."""
+    cards.find(config["plan"]["card"])
     names = runs(config)
     twice = next((name for name, following in itertools.pairwise(names) if name == following), None)
     if twice:

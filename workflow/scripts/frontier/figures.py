@@ -192,10 +192,13 @@ def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> li
     look = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8, "clip_on": False, "zorder": 4}
     for index, precision in unfinished["precision"].items():
         axes.plot(across[index], up[index], color=COLOURS[precision], **look)
+    status = unfinished["status"].str.replace("_", " ")
+    if "basis" in unfinished:
+        status = status.where(unfinished["basis"] != "predicted", status + ", predicted")
     labels = {}
-    for (left, height, _, status), rows in unfinished.groupby([across, up, "precision", "status"]):
+    for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
         ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
-        labels.setdefault(text.format(ranks=ranks, status=status.replace("_", " ")), (left, height))
+        labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
     return [(*place, label) for label, place in labels.items()]
 
 

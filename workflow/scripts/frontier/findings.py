@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from frontier import comparisons, cost_claims, precision_claims, rank_claims, records
+from frontier import comparisons, cost_claims, plan_claims, precision_claims, rank_claims, records
 from frontier.claims import Results
 from frontier.recommendation import recommendation
 from frontier.study import CONTRADICTIONS, PUBLISHED
@@ -19,6 +19,7 @@ CLAIMS = (
     cost_claims.rank_time,
     cost_claims.rank_memory,
     precision_claims.quantization_cost,
+    plan_claims.planner_accuracy,
     recommendation,
 )
 
@@ -46,10 +47,15 @@ def markdown(claims: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def measured(summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary without the runs that a plan gave up: no claim rests on a prediction."""
+    return summary[summary["basis"] != "predicted"].reset_index(drop=True)
+
+
 def run(job: dict) -> None:
     """Judge every claim by the summary and the per-example losses, and write both files."""
     inputs, request = job["input"], job["request"]
-    summary = pd.read_csv(inputs["summary"])
+    summary = measured(pd.read_csv(inputs["summary"]))
     runs = dict(zip(request["runs"], map(pd.read_parquet, inputs["losses"]), strict=True))
     baselines = dict(zip(request["precisions"], map(pd.read_parquet, inputs["baselines"]), strict=True))
     losses = comparisons.gather(summary, runs, baselines)

@@ -70,7 +70,7 @@ def prepare_base(record: dict, precision: str, device: torch.device) -> dict:
         model = AutoModelForCausalLM.from_pretrained(
             CACHE / record["folder"],
             dtype=torch.float16,
-            quantization_config=_quantization(precision),
+            quantization_config=quantization(precision),
             device_map={"": device},
         )
         model.save_pretrained(into)
@@ -129,7 +129,7 @@ def compute_dtype(requested: str, precision: str, device: torch.device) -> torch
     return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
 
 
-def _quantization(precision: str) -> BitsAndBytesConfig:
+def quantization(precision: str) -> BitsAndBytesConfig:
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

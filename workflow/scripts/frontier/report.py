@@ -13,7 +13,7 @@ from frontier import columns, figures, records, svg
 from frontier.canvas import NARROW, WIDE, time_unit
 
 VERDICTS = ("supported", "contradicted", "inconclusive", "not_measured")
-_UNFINISHED = ("run", "status", "phase", "reason", "resumes")
+_UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
 _CAPTIONS = {
     "memory_time": "Peak memory over training time, each run named by its rank. Down and left is cheaper.",
     "perplexity_time": "Validation perplexity over training time. Bars are 95% intervals over other examples.",

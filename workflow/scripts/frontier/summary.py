@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from frontier import frontiers, records
+from frontier import frontiers, hindsight, records
 from frontier.errors import UserError
 
 COLUMNS = (
-    "run precision rank seed status phase reason needs_gib perplexity eval_loss base_perplexity train_seconds "
+    "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
     "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib "
-    "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes device notes"
+    "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
+    "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device notes"
 ).split()
 _FROM_TRAINING = (
     "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
@@ -25,6 +26,7 @@ def row(training: dict, evaluation: dict, baseline: dict) -> dict:
     return {
         **{key: request[key] for key in ("run", "precision", "rank", "seed")},
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
+        "basis": ended.get("basis", "measured"),
         "needs_gib": needs_gib(ended),
         "perplexity": quality["perplexity"],
         "eval_loss": quality["eval_loss"],
@@ -77,6 +79,20 @@ def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**columns, **bases)
 
 
+def join_plan(frame: pd.DataFrame, plan: pd.DataFrame, card) -> pd.DataFrame:
+    """The summary with what `plan` foretold of each run, and by how much it erred where the run was measured.
+
+    `card` is the config's `plan.card`; a plan for another device than a run's says nothing of that run.
+    """
+    planned = {row["run"]: row for row in plan.to_dict("records")}
+    frame = frame.copy()
+    for place, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        if row["run"] in planned and hindsight.is_for(card, row["device"]):
+            for name, value in hindsight.compared(planned[row["run"]], row).items():
+                frame.loc[place, name] = value
+    return frame
+
+
 def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
     """Raise UserError naming the records that were made under another configuration or other code."""
     stale = [name for name, one, other in zip(names, found, expected, strict=True) if one != other]
@@ -99,6 +115,8 @@ def run(job: dict) -> None:
     runs = [record["request"]["run"] for record in loaded["trainings"]]
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
     frame = frontiers.judge_rows(frame, losses, job["request"]["budget"])
+    if inputs.get("plan"):
+        frame = join_plan(frame, pd.read_csv(inputs["plan"]), job["request"]["card"])
     if inputs.get("accuracy"):
         frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))

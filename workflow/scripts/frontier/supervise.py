@@ -24,7 +24,7 @@ def run(function: str, snakemake) -> None:
     process prints goes to the terminal and the log; what it writes to standard error goes to the log alone. A process
     that the kernel ends for want of memory, or that hangs under a memory budget, leaves its record all the same.
     """
-    job = snakemake.params.job | {"limits": snakemake.params.get("limits")}
+    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)

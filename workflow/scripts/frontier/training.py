@@ -12,7 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, packing, records
+from frontier import checkpoints, data, foresight, kernels, layers, measure, models, outcomes, packing, records
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
 from frontier.limits import lift_memory_limit, set_memory_limit
@@ -153,6 +153,10 @@ def run(job: dict) -> None:
     event(environment=environment, material=job["material"])
     folder = Path(job["output"]["training"]).parent
     folder.mkdir(parents=True, exist_ok=True)
+    if job.get("plan") and (given_up := foresight.given_up(job["plan"], request["run"], limits)):
+        say(f"{request['run']}  {given_up['reason']}")
+        outcomes.write(job, given_up, None)
+        return
     try:
         with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
             try:

@@ -1,0 +1,412 @@
+"""Predicted against measured on the card that is there: peak memory and step time of the real training step.
+
+    python benchmarks/check_plan.py --output check_plan.jsonl --minutes 5
+
+Models of random weights are made on the card, a process for each architecture and precision; the combinations of one
+share its base. Calibrates first, then adds a JSON line for each combination as it is measured; one that fails leaves a
+line with its error. Prints a table at the end.
+
+    python benchmarks/check_plan.py --again check_plan.jsonl
+
+predicts again what the lines of an earlier check have measured, from its calibration, on a machine without a card.
+"""
+
+import argparse
+import gc
+import itertools
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
+os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+_LLAMA = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
+_HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": False}
+SHAPES = {
+    "mistral-7b": _LLAMA | _HEADS | {"model_type": "mistral", "vocab_size": 32000, "sliding_window": None},
+    "qwen2.5-7b": {
+        "model_type": "qwen2",
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "tie_word_embeddings": False,
+    },
+    "llama-3.1-8b": _LLAMA | _HEADS | {"vocab_size": 128256},
+    "qwen3-8b": _LLAMA
+    | _HEADS
+    | {"model_type": "qwen3", "vocab_size": 151936, "intermediate_size": 12288}
+    | {"num_hidden_layers": 36, "head_dim": 128},
+}
+_STEPS, _WARM_UP = 10, 3
+_LEAST_SECONDS = 12
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What is trained; `fast` has CUDA graphs, fused kernels and embeddings offloaded, as a study by default.
+
+    `mixed` has examples from half of `length` tokens up, the others are all of `length`.
+    """
+
+    model: str
+    precision: str
+    rank: int
+    batch: int
+    length: int
+    checkpointing: bool
+    fast: bool = True
+    mixed: bool = False
+    held_out: bool = False
+
+
+def _group(model: str, precision: str, *combinations: tuple) -> list[Combination]:
+    return [Combination(model, precision, *one) for one in combinations]
+
+
+# In the order in which they are measured: a minutes' limit cuts the tail.
+GROUPS = [
+    _group(
+        "mistral-7b",
+        "nf4",
+        (16, 8, 256, True),
+        (8, 1, 1024, False),
+        (64, 16, 256, True),
+        (32, 4, 512, False, False),
+        (24, 6, 320, True, True, True, True),
+    ),
+    _group(
+        "qwen2.5-7b",
+        "bf16",
+        (32, 8, 256, True),
+        (8, 4, 512, False),
+        (16, 1, 1024, False, False),
+        (48, 3, 448, False, True, True, True),
+    ),
+    _group(
+        "mistral-7b",
+        "fp16",
+        (8, 1, 256, False),
+        (16, 4, 512, True),
+        (64, 8, 512, True, False),
+        (32, 2, 1024, False),
+    ),
+    _group("qwen2.5-7b", "nf4", (8, 2, 512, False), (64, 4, 1024, True), (16, 16, 512, True, False)),
+    _group(
+        "llama-3.1-8b",
+        "nf4",
+        (16, 4, 768, True, True, True, True),
+        (32, 12, 256, False, True, False, True),
+    ),
+    _group("qwen3-8b", "bf16", (16, 2, 640, True, True, False, True), (8, 6, 384, False, False, False, True)),
+]
+
+
+def training_request(one: Combination) -> dict:
+    """The combination as a study with the workflow's own defaults would ask for it."""
+    from frontier import config
+
+    study = config.resolve(
+        {
+            "model": {"source": "architecture", "config": SHAPES[one.model]},
+            "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
+            "steps": 2 * _STEPS if one.mixed else _STEPS,
+            "batch_size": one.batch,
+            "gradient_checkpointing": one.checkpointing,
+            "fused_kernels": one.fast,
+            "cuda_graphs": one.fast,
+            "offload_embeddings": one.fast,
+        }
+    )
+    return config.training_request(study, f"{one.precision}-r{one.rank}-s0")
+
+
+def examples(one: Combination) -> list[dict]:
+    """Examples whose first third is a prompt."""
+    draw = random.Random(0)
+    rows = []
+    for _ in range(one.batch * training_request(one)["training"]["steps"]):
+        length = draw.randint(one.length // 2, one.length) if one.mixed else one.length
+        ids = [draw.randrange(1000) for _ in range(length)]
+        rows.append({"input_ids": ids, "labels": [-100] * (length // 3) + ids[length // 3 :]})
+    return rows
+
+
+def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
+    """The plan's row, with the allocator's reserve and what planning took."""
+    from frontier import emulation, plan
+    from transformers import AutoConfig
+
+    start = time.perf_counter()
+    device = emulation.Device(True, capability)
+    planner = plan.Planner(AutoConfig.for_model(**SHAPES[one.model]), examples(one), device, rates, None, 0.0)
+    row = planner.row(training_request(one))
+    held = sum(row[part] for part in plan.PARTS) + row["overhead_gib"]
+    return row | {"reserved_gib": held, "planning_seconds": time.perf_counter() - start}
+
+
+def measure(model, one: Combination) -> dict:
+    """Peaks in GiB and median seconds of a step, by `training.build` and `training.fit` with a fresh adapter."""
+    from unittest import mock
+
+    import torch
+    from frontier import models, training
+    from frontier.measure import GIB
+
+    device, request = torch.device("cuda", 0), training_request(one)
+    dtype = models.compute_dtype("auto", one.precision, device)
+    _clear(torch)
+    with mock.patch("frontier.models.load", return_value=model):
+        ready, levers = training.build(request, {}, dtype, device)
+    _clear(torch)
+    static = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    clock = training.Clock(request["run"], device)
+    with tempfile.TemporaryDirectory() as folder:
+        training.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder))
+    free, total = torch.cuda.mem_get_info()
+    reserved = torch.cuda.memory_reserved()
+    ends = [0.0] + [step["seconds"] for step in clock.history]
+    steps = [later - earlier for earlier, later in itertools.pairwise(ends)]
+    return {
+        "peak_allocated_gib": torch.cuda.max_memory_allocated() / GIB,
+        "peak_reserved_gib": torch.cuda.max_memory_reserved() / GIB,
+        "static_gib": static / GIB,
+        "after_gib": torch.cuda.memory_allocated() / GIB,
+        "beside_allocator_gib": (total - free - reserved) / GIB,
+        "seconds_per_step": statistics.median(steps[_WARM_UP:]),
+        "step_seconds": steps,
+        "final_loss": clock.history[-1]["loss"],
+        "levers": levers,
+    }
+
+
+def _clear(torch) -> None:
+    """Give back what an earlier combination left, cuBLAS' work space included."""
+    gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
+
+
+def calibrate(output: Path) -> None:
+    """In a process of its own: the card's rates."""
+    import torch
+    from frontier import calibration, measure
+
+    start = time.perf_counter()
+    device = measure.open_device("cuda", None)
+    rates = calibration.measure_device(device)
+    line = {"calibration": rates, "seconds": time.perf_counter() - start}
+    line["capability"] = torch.cuda.get_device_capability(device)
+    add_line(output, line | {"environment": measure.environment(device, measure.utc_now())})
+
+
+def measure_group(number: int, skip: int, output: Path, deadline: float, signal: Path) -> None:
+    """In a process of its own: measure a group's combinations."""
+    import random_base
+    import torch
+    import transformers
+    from transformers import AutoConfig
+
+    transformers.logging.set_verbosity_error()
+    while not signal.exists():
+        time.sleep(0.05)
+    if time.time() + _LEAST_SECONDS > deadline:
+        return
+    device = torch.device("cuda", 0)
+    group = GROUPS[number]
+    config = AutoConfig.for_model(**SHAPES[group[0].model])
+    base = random_base.build(config, group[0].precision, device)
+    code = random_base.snapshot(base)
+    for one in group[skip:]:
+        if time.time() + _LEAST_SECONDS > deadline:
+            return
+        start = time.perf_counter()
+        found = measure(random_base.without_adapter(base, code), one)
+        add_line(output, {"combination": asdict(one), "measured": found, "seconds": time.perf_counter() - start})
+
+
+def predict_all(output: Path, deadline: float) -> None:
+    """In a process of its own, while others measure: predict every combination, once there is a calibration."""
+    while not (known := read_lines(output, "calibration")) and time.time() < deadline:
+        time.sleep(0.2)
+    for one in itertools.chain(*GROUPS):
+        if time.time() < deadline:
+            add_line(output, {"combination": asdict(one), "predicted": predict_from(known[0], one)})
+
+
+def measure_all(output: Path, minutes: float) -> None:
+    """Every group in a process of its own, the next one importing meanwhile; what fails or is left over says so."""
+    deadline = time.time() + 60 * minutes
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = Worker(["--predict-all"], "predict", output, deadline, Path(folder))
+        calibrating = Worker(["--calibrate"], "calibrate", output, deadline, Path(folder))
+        waiting = _measurer(0, 0, output, deadline, Path(folder))
+        if error := calibrating.wait(deadline):
+            add_line(output, {"not_calibrated": error})
+        for number, group in enumerate(GROUPS):
+            worker, waiting = waiting, None
+            while worker:
+                worker.signal.touch()
+                if waiting is None and number + 1 < len(GROUPS):
+                    waiting = _measurer(number + 1, 0, output, deadline, Path(folder))
+                error = worker.wait(deadline)
+                done = [line["combination"] for line in read_lines(output, "combination") if "predicted" not in line]
+                left = [one for one in group if asdict(one) not in done]
+                late = time.time() + _LEAST_SECONDS > deadline
+                for one in left[:1] if error and not late else left:
+                    add_line(output, {"combination": asdict(one), "error": error or "no time was left"})
+                skip = len(group) - len(left) + 1
+                again = error and not late and skip < len(group)
+                worker = _measurer(number, skip, output, deadline, Path(folder)) if again else None
+        predictor.wait(deadline)
+
+
+def _measurer(number: int, skip: int, output: Path, deadline: float, folder: Path):
+    return Worker([f"--group={number}", f"--skip={skip}"], f"{number}-{skip}", output, deadline, folder)
+
+
+class Worker:
+    """This program in a process of its own; one that measures imports its libraries and waits for `signal`."""
+
+    def __init__(self, options: list[str], name: str, output: Path, deadline: float, folder: Path):
+        self.signal, self.log = folder / f"{name}.go", folder / f"{name}.log"
+        words = [sys.executable, __file__, *options, f"--output={output}"]
+        words += [f"--deadline={deadline}", f"--signal={self.signal}"]
+        with open(self.log, "w") as log:
+            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+
+    def wait(self, deadline: float) -> str | None:
+        """What the process died of, in one line; None where it came to its end."""
+        try:
+            self.process.wait(timeout=max(1.0, deadline + 20 - time.time()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return "ended: past the limit of time"
+        if not self.process.returncode:
+            return None
+        lines = [line for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        print("\n".join(lines[-12:]), file=sys.stderr, flush=True)
+        return lines[-1].strip()[:300] if lines else f"exit status {self.process.returncode}"
+
+
+def predict_from(calibrated: dict, one: Combination) -> dict:
+    from frontier import roofline
+
+    return predict(one, roofline.from_calibration(calibrated["calibration"]), tuple(calibrated["capability"]))
+
+
+def predict_again(output: Path) -> list[dict]:
+    """The lines of an earlier check with the predictions that the code now makes."""
+    (calibrated,) = read_lines(output, "calibration")
+    return [
+        line | {"predicted": predict_from(calibrated, Combination(**line["combination"]))}
+        for line in read_lines(output, "measured")
+    ]
+
+
+def predict_only(card_name: str) -> list[dict]:
+    from frontier import cards, roofline
+
+    card = cards.find(card_name)
+    rates, capability = roofline.from_datasheet(card), tuple(card["capability"])
+    return [
+        {"combination": asdict(one), "predicted": predict(one, rates, capability)} for one in itertools.chain(*GROUPS)
+    ]
+
+
+def table(lines: list[dict]) -> str:
+    """The combinations as Markdown, and the mean and the worst of the errors."""
+    rows = [
+        "| model | base | rank | batch | length | checkpointing | fast path | held out | allocated GiB: predicted "
+        "| measured | error | reserved GiB: predicted | measured | error | step s: predicted | measured | error |",
+        "|---|---|--:|--:|--:|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    pairs = [
+        ("predicted_peak_gib", "peak_allocated_gib", "{:.2f}"),
+        ("reserved_gib", "peak_reserved_gib", "{:.2f}"),
+        ("predicted_seconds_per_step", "seconds_per_step", "{:.3f}"),
+    ]
+    errors: dict[str, list[float]] = {name: [] for name, _, _ in pairs}
+    for line in lines:
+        one, guess, found = Combination(**line["combination"]), line.get("predicted"), line.get("measured")
+        length = f"{one.length // 2}-{one.length}" if one.mixed else one.length
+        marks = ["yes" if mark else "no" for mark in (one.checkpointing, one.fast, one.held_out)]
+        cells = [one.model, one.precision, one.rank, one.batch, length, *marks]
+        for ours, theirs, form in pairs:
+            cells += [form.format(guess[ours]) if guess else ""]
+            cells += [form.format(found[theirs]) if found else ""]
+            if guess and found:
+                errors[ours].append(guess[ours] / found[theirs] - 1)
+            cells += [f"{errors[ours][-1]:+.1%}" if guess and found else ""]
+        rows.append("| " + " | ".join(map(str, cells)) + " |" + line.get("error", ""))
+    for name, values in errors.items():
+        if values:
+            mean, worst = statistics.fmean(map(abs, values)), max(values, key=abs)
+            rows.append(f"\n{name}: off by {mean:.1%} on average, {worst:+.1%} at worst")
+    return "\n".join(rows)
+
+
+def merged(lines: list[dict]) -> list[dict]:
+    """One line for each combination, of those that measuring and predicting have left."""
+    found: dict[str, dict] = {}
+    for line in lines:
+        found.setdefault(json.dumps(line["combination"]), {}).update(line)
+    return list(found.values())
+
+
+def read_lines(output: Path, key: str) -> list[dict]:
+    if not output.exists():
+        return []
+    lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    return [line for line in lines if key in line]
+
+
+def add_line(output: Path, line: dict) -> None:
+    with open(output, "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps({key: value for key, value in line.items() if key != "environment"}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("check_plan.jsonl"), help="file that lines are added to")
+    parser.add_argument("--minutes", type=float, default=5.0, help="combinations that do not fit in are left over")
+    parser.add_argument("--again", type=Path, help="lines of an earlier check to predict again, without a card")
+    parser.add_argument("--predict-only", metavar="CARD", help="print predictions by a card's datasheet")
+    for name, kind in (("group", int), ("skip", int), ("deadline", float), ("signal", Path)):
+        parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    for name in ("calibrate", "predict-all"):
+        parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.calibrate:
+        calibrate(options.output)
+    elif options.predict_all:
+        predict_all(options.output, options.deadline)
+    elif options.group is not None:
+        measure_group(options.group, options.skip, options.output, options.deadline, options.signal)
+    elif options.again:
+        print(table(predict_again(options.again)))
+    elif options.predict_only:
+        print(table(predict_only(options.predict_only)))
+    elif options.output.exists():
+        parser.error(f"{options.output} is there already; name another file")
+    else:
+        measure_all(options.output, options.minutes)
+        print(table(merged(read_lines(options.output, "combination"))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+# What each run will need and take, before any of them starts.
+rule calibrate_device:
+    output:
+        calibration="results/calibration.json",
+    params:
+        job=job(CODE["calibrate_device"], **settings.device_request(STUDY)),
+    resources:
+        gpu=1,
+    log:
+        "results/logs/calibrate_device.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/calibrate_device.py"
+
+
+rule plan_runs:
+    input:
+        **(
+            {"calibration": rules.calibrate_device.output.calibration}
+            if STUDY["plan"]["card"] == "auto"
+            else {}
+        ),
+    output:
+        plan=report(
+            "results/plan.csv",
+            caption="../report/plan.rst",
+            category="Plan",
+        ),
+    params:
+        job=lambda wc: job(CODE["plan_runs"], **settings.plan_request(STUDY)),
+    log:
+        "results/logs/plan_runs.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/plan_runs.py"
+
+
+rule draw_plan:
+    input:
+        plan=rules.plan_runs.output.plan,
+    output:
+        report(
+            expand("results/figures/plan.{kind}", kind=["png", "svg"]),
+            caption="../report/plan.rst",
+            category="Plan",
+        ),
+    params:
+        job=lambda wc: job(CODE["draw_plan"], **settings.plan_limit(STUDY)),
+    log:
+        "results/logs/draw_plan.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/draw_plan.py"

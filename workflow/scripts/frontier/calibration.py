@@ -1,0 +1,146 @@
+"""A short measurement of the device that is there: products, attention, traffic, dequantising and launches."""
+
+import time
+
+import bitsandbytes as bnb
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from frontier import config, emulation, layers, measure, packing, records, tracing, training
+from frontier.loss import token_losses
+
+_SECONDS = 0.12
+_SMALL = {
+    "model_type": "llama",
+    "vocab_size": 512,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+
+
+def measure_device(device: torch.device) -> dict:
+    """`roofline.Rates` of a device as a dict; under a minute, most of it the compilation of kernels."""
+    cuda = device.type == "cuda"
+    tokens, width = (2048, 4096) if cuda else (512, 1024)
+    half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
+    dtypes = [*half, torch.float32] if cuda else [torch.float32]
+    one = torch.ones(64, device=device)
+    kernel = _clock(lambda: one.mul_(1.0), device)
+    return {
+        "matmul": {_name(dtype): _products(width, dtype, device) for dtype in dtypes},
+        "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),
+        "traffic": _traffic([2**20, 2**24, 2**28] if cuda else [2**18, 2**22, 2**26], device),
+        "dequantize": _dequantize(width, device),
+        "launch_seconds": _launches(device),
+        "kernel_seconds": kernel,
+        "asynchronous": cuda,
+    }
+
+
+def run(job: dict) -> None:
+    """Write results/calibration.json: the rates, the device they are of, and how long it took."""
+    start = time.perf_counter()
+    device = measure.open_device(job["request"]["device"], job["request"]["cpu_threads"])
+    rates = measure_device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    seconds = time.perf_counter() - start
+    records.write_json(job["output"]["calibration"], {"name": name, "seconds": seconds, "rates": rates})
+    fastest = max(rate for points in rates["matmul"].values() for _, rate in points)
+    print(
+        f"{name}: products {fastest / 1e12:.2f} TFLOP/s, memory {rates['traffic'][-1][1] / 1e9:.0f} GB/s, "
+        f"{rates['launch_seconds'] * 1e6:.0f} us a launch; measured in {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def _clock(work, device: torch.device) -> float:
+    """Seconds that `work` takes when it is done again and again."""
+    work()
+    measure.synchronize(device)
+    count, seconds = 1, 0.0
+    while True:
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        measure.synchronize(device)
+        seconds = time.perf_counter() - start
+        if seconds > _SECONDS:
+            return seconds / count
+        count = max(2 * count, int(count * _SECONDS / max(seconds, 1e-6)))
+
+
+def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
+    """The rates of products of rising size, from a few tokens times a weight to square ones."""
+    points = []
+    weight = torch.randn(width, width, device=device).to(dtype)
+    for tokens in (width // 32, width // 8, width // 2, 2 * width):
+        rows = torch.randn(tokens, width, device=device).to(dtype)
+        work = 2.0 * tokens * width * width
+        points.append((work, work / _clock(lambda a=rows: a @ weight, device)))
+    return points
+
+
+def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
+    heads, size, points = 16, 128, []
+    for length in (tokens // 8, tokens // 2, tokens):
+        query = torch.randn(1, heads, length, size, device=device).to(dtype).requires_grad_()
+
+        def both(query=query):
+            F.scaled_dot_product_attention(query, query, query, is_causal=True).sum().backward()
+
+        work = 14.0 * length**2 * heads * size
+        points.append((work / 3.5, work / _clock(both, device)))
+    return points
+
+
+def _traffic(sizes: list[int], device: torch.device) -> list:
+    points = []
+    for size in sizes:
+        source = torch.ones(size // 4, device=device)
+        target = torch.empty_like(source)
+        points.append((2.0 * size, 2.0 * size / _clock(lambda a=source, b=target: torch.mul(a, 2.0, out=b), device)))
+    return points
+
+
+def _dequantize(width: int, device: torch.device) -> list:
+    weight = torch.randn(width, width, device=device, dtype=torch.float16)
+    packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    state.dtype = torch.float32 if device.type == "cpu" else torch.float16
+    moved = width * width * (0.5 + state.dtype.itemsize)
+    return [(moved, moved / _clock(lambda: bnb.functional.dequantize_4bit(packed, state), device))]
+
+
+def _launches(device: torch.device) -> float:
+    """The host's seconds for a kernel of a training step, Python and modules included: a step too small to compute."""
+    shape = AutoConfig.for_model(**_SMALL)
+    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    lora = {"alpha": 16, "dropout": 0.0, "rslora": False, "targets": "all-linear"}
+    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
+    model = training.build_adapter(model.to(device).requires_grad_(False), lora, rank=8, seed=0)
+    layers.compute_in(model, dtype)
+    model.train()
+    row = packing.collate([{"input_ids": [1] * 16, "labels": [1] * 16}])
+    placed = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
+    seconds = _clock(lambda: token_losses(model, placed).sum().backward(), device)
+    study = config.resolve(
+        {
+            "model": {"source": "architecture", "config": _SMALL},
+            "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
+            "compute_dtype": _name(dtype),
+        }
+        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
+    )
+    request = config.training_request(study, "fp16-r8-s0")
+    device_kind = emulation.Device(device.type == "cuda")
+    if device_kind.cuda:
+        device_kind = emulation.Device(True, torch.cuda.get_device_capability(device))
+    operations = tracing.trace(shape, request, [row], [16], device_kind).operations
+    return seconds / sum(operation.phase != "update" for operation in operations)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

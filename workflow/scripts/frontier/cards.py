@@ -1,0 +1,55 @@
+"""The device that a plan is for: the one present, a card by its name, or figures of one's own."""
+
+import difflib
+from pathlib import Path
+
+import yaml
+
+from frontier.errors import UserError
+
+FILE = Path(__file__).parents[3] / "config" / "cards.yaml"
+FIGURES = ("memory_gib", "bandwidth_gbs", "half_tflops", "link_gbs")
+
+
+def find(card) -> dict | None:
+    """The figures of `plan.card`, with its `name`; None for auto, the device that is there.
+
+    A name may be in any case and with or without NVIDIA and GeForce. Raises UserError for one that is not known.
+    """
+    if isinstance(card, dict):
+        return {"name": "card of one's own", "link_gbs": None, "capability": [8, 0]} | card
+    if card == "auto":
+        return None
+    known = table()
+    names = {plain(name): name for name in known}
+    name = names.get(plain(card))
+    if name is None:
+        close = difflib.get_close_matches(plain(card), names, n=1, cutoff=0.5)
+        hint = f"did you mean {names[close[0]]}?" if close else f"takes one of {', '.join(known)}"
+        raise UserError(f"config: plan.card: got {card}; {hint} Or give memory_gib, bandwidth_gbs and half_tflops")
+    return {"name": name} | known[name]
+
+
+def table() -> dict[str, dict]:
+    return yaml.safe_load(FILE.read_text("utf-8"))
+
+
+def plain(name: str) -> str:
+    """A card's name without what the makers of drivers and of tables write differently."""
+    words = name.lower().replace("-", " ").split()
+    return " ".join(word for word in words if word not in ("nvidia", "geforce", "gpu", "tensor", "core"))
+
+
+def present() -> dict:
+    """The figures of the device that is there: its memory and capability; its speed is for a calibration to tell."""
+    import psutil
+    import torch
+
+    if not torch.cuda.is_available():
+        memory = psutil.virtual_memory().total / 2**30
+        return {"name": "cpu", "memory_gib": memory, "bandwidth_gbs": None, "half_tflops": None, "capability": None}
+    properties = torch.cuda.get_device_properties(0)
+    figures = {"name": properties.name, "memory_gib": properties.total_memory / 2**30}
+    capability = [properties.major, properties.minor]
+    listed = next((card for name, card in table().items() if plain(name) == plain(properties.name)), {})
+    return {"bandwidth_gbs": None, "half_tflops": None} | listed | figures | {"capability": capability}

@@ -1,0 +1,57 @@
+"""Runs that a plan puts so far beyond the budget that they need not be started."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
+MEMORY_MARGIN, TIME_MARGIN = 1.15, 1.5
+
+
+def given_up(plan: dict, run: str, budget: dict) -> dict | None:
+    """The outcome of a run that is hopeless by its plan, or None where it should be started.
+
+    `plan` is `config.plan_request`. The planner runs in a process of its own, which leaves this one's memory alone,
+    and is no part of what a training depends on: to mend it makes nothing again.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        row = Path(folder) / "row.json"
+        job = {"request": plan, "run": run, "output": {"row": str(row)}}
+        command = [sys.executable, "-m", "frontier.worker", "plan.foretell", str(os.getpid())]
+        done = subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr)
+        return hopeless(json.loads(row.read_text("utf-8")), budget) if done.returncode == 0 else None
+
+
+def hopeless(row: dict, budget: dict) -> dict | None:
+    """The outcome of a run that its plan's row puts far beyond the budget, or None where it should be started.
+
+    `row` is a row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so that
+    it is never taken for a measured one. A run without a prediction is never hopeless.
+    """
+    peak, memory = row.get("predicted_peak_gib"), budget["memory_gib"]
+    need = known(peak) and peak + row["overhead_gib"]
+    if need and memory and need > MEMORY_MARGIN * memory:
+        return {
+            "status": "oom",
+            "phase": "load" if row["weights_gib"] > memory else "train",
+            "basis": "predicted",
+            "reason": f"predicted to need {need:.1f} GiB, the budget is {memory:g}; not started",
+        }
+    hours, limit = row.get("predicted_hours"), budget["hours"]
+    if known(hours) and hours and limit and hours > TIME_MARGIN * limit:
+        return {
+            "status": "over_time",
+            "phase": "train",
+            "basis": "predicted",
+            "projected_hours": hours,
+            "reason": f"predicted to take {hours:.1f} hours, the budget is {limit:g}; not started",
+        }
+    return None
+
+
+def known(value) -> bool:
+    """Whether a value of a table is there: neither None nor a table's not-a-number."""
+    return value is not None and value == value

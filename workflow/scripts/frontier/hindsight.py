@@ -1,0 +1,37 @@
+"""How near a plan came to the runs that were measured."""
+
+from frontier import cards
+from frontier.foresight import known
+
+
+def is_for(card, device: str | None) -> bool:
+    """Whether a plan for `plan.card` is one for the device that a run was measured on."""
+    return device is not None and (
+        card == "auto" or (isinstance(card, str) and cards.plain(card) == cards.plain(device))
+    )
+
+
+def compared(row: dict, measured: dict) -> dict:
+    """The plan's prediction for a run beside its measurement: `summary.csv`'s columns, None where one is missing.
+
+    `measured` has summary.csv's steps, train_seconds, memory_metric, peak_allocated_gib and peak_host_gib. Allocated
+    memory is compared with the predicted peak alone; resident memory with what the process holds beside it too. An
+    error is predicted / measured - 1.
+    """
+    on_card = measured.get("memory_metric") == "cuda_allocated"
+    peak = row.get("predicted_peak_gib") if known(row.get("predicted_peak_gib")) else None
+    if peak is not None and not on_card:
+        peak += row["overhead_gib"]
+    per_step, steps = row.get("predicted_seconds_per_step"), measured.get("steps")
+    seconds = per_step * steps if known(per_step) and known(steps) else None
+    memory = measured.get("peak_allocated_gib" if on_card else "peak_host_gib")
+    return {
+        "predicted_peak_gib": peak,
+        "predicted_seconds": seconds,
+        "predicted_peak_error": _error(peak, memory),
+        "predicted_seconds_error": _error(seconds, measured.get("train_seconds")),
+    }
+
+
+def _error(predicted: float | None, measured: float | None) -> float | None:
+    return predicted / measured - 1 if known(predicted) and known(measured) and measured else None

@@ -1,0 +1,113 @@
+"""What a step needs at its worst moment: of which parts, and how much more the allocator holds.
+
+Decoder layers are alike, so the peak is traced for a few of them and drawn out to all. It is drawn out for each part
+of the step on its own, because which part is the worst may change with the number of layers: within a part, layer
+after layer adds (or frees) the same, so its peak is a straight line over the number of layers.
+"""
+
+from dataclasses import dataclass
+
+from frontier import emulation, recording, tracing
+
+# With one layer, both halves of the backward pass are in the same one.
+FEW = (2, 3)
+GIB = 2**30
+# The allocator's unit; with expandable segments, which `supervise.environment` asks for, no more than that is lost.
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes at the worst moment: allocated, by category; and held at the most, a CUDA graph's own memory kept."""
+
+    allocated: float
+    held: float
+    parts: dict[str, float]
+
+
+def peak(config, request: dict, rows: list[dict], lengths: list[int], device: emulation.Device) -> Peak:
+    """The peak of a run's optimiser step over `rows` (`tracing.trace`), whatever the number of layers."""
+    layers = config.get_text_config().num_hidden_layers
+    if layers <= FEW[1] or not are_alike(config):
+        return worst(regions(tracing.trace(config, request, rows, lengths, device), device.cuda))
+    few = [
+        regions(tracing.trace(shortened(config, count), request, rows, lengths, device), device.cuda) for count in FEW
+    ]
+    return worst(drawn_out(*few, layers))
+
+
+def regions(trace: recording.Trace, cuda: bool) -> dict[str, Peak]:
+    """The peak of each part of the step: before the loss, the backward pass's two halves, the update."""
+    backward = sum(event.phase == "backward" for event in trace.events)
+    parts = dict.fromkeys(recording.CATEGORIES, 0)
+    found: dict[str, Peak] = {}
+    seen = plain = recorded = most_recorded = 0
+    for event in trace.events:
+        size = _rounded(event.size) if cuda else event.size
+        parts[event.category] += size
+        if event.recorded:
+            recorded += size
+            most_recorded = max(most_recorded, recorded)
+        else:
+            plain += size
+        seen += event.phase == "backward"
+        region = event.phase if event.phase != "backward" else f"backward {int(2 * seen > backward)}"
+        before = found.get(region, Peak(-1, -1, {}))
+        held = max(before.held, plain + most_recorded)
+        if plain + recorded > before.allocated:
+            found[region] = Peak(plain + recorded, held, dict(parts))
+        elif held > before.held:
+            found[region] = Peak(before.allocated, held, before.parts)
+    return found
+
+
+def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[str, Peak]:
+    """The regions of so many layers, from those of FEW[0] and FEW[1] layers."""
+
+    def line(one: float, other: float) -> float:
+        return one + (other - one) * (layers - FEW[0]) / (FEW[1] - FEW[0])
+
+    return {
+        name: Peak(
+            line(few[name].allocated, more[name].allocated),
+            line(few[name].held, more[name].held),
+            {part: line(few[name].parts[part], more[name].parts[part]) for part in recording.CATEGORIES},
+        )
+        for name in few
+    }
+
+
+def worst(found: dict[str, Peak]) -> Peak:
+    """The region with the most allocated, and the most that any holds.
+
+    The parts have the optimiser's state even where a recorded step is at its worst before there is any: what the
+    recording took is held from then on.
+    """
+    top = max(found.values(), key=lambda one: one.allocated)
+    held = max(top.allocated, *(one.held for one in found.values()))
+    state = max(one.parts["optimizer"] for one in found.values())
+    return Peak(top.allocated, held, top.parts | {"optimizer": state})
+
+
+def are_alike(config) -> bool:
+    """Whether a config's decoder layers are all of one kind, as far as it says."""
+    text = config.get_text_config()
+    per_layer = [value for value in vars(text).values() if isinstance(value, list | tuple)]
+    mixed = any(len(value) == text.num_hidden_layers and len(set(map(str, value))) > 1 for value in per_layer)
+    return not mixed and not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts"))
+
+
+def shortened(config, layers: int):
+    """The same model with fewer layers."""
+    copy = type(config).from_dict(config.to_dict())
+    text = copy.get_text_config()
+    before = text.num_hidden_layers
+    text.num_hidden_layers = layers
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == before:
+            setattr(text, name, value[:layers])
+    return copy
+
+
+def _rounded(size: int) -> int:
+    return -(-abs(size) // _BLOCK) * (_BLOCK if size > 0 else -_BLOCK)

@@ -1,0 +1,260 @@
+"""What each run of a study will need and take, before any of them starts, by running its step without its data."""
+
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from frontier import batches, cards, emulation, memory, recording, records, roofline, search, shapes, tracing
+from frontier.errors import UserError
+from frontier.memory import GIB
+from frontier.progress import say
+
+PARTS = tuple(f"{part}_gib" for part in recording.CATEGORIES)
+COLUMNS = (
+    "run",
+    "predicted_peak_gib",
+    *PARTS,
+    "overhead_gib",
+    "fits",
+    "predicted_seconds_per_step",
+    "predicted_hours",
+    "limited_by",
+    "largest_batch_that_fits",
+)
+# A CUDA context with torch's, cuBLAS' and bitsandbytes' kernels loaded.
+CONTEXT_GIB = 0.6
+# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
+_MOST_TOKENS = 2**15
+
+
+@dataclass
+class Planner:
+    """Predicts runs of one model on one device; what runs have in common is predicted once.
+
+    `rows` are the training examples as tokens, `limit_gib` what a run may hold: the card, or the budget.
+    """
+
+    config: object
+    rows: list[dict]
+    device: emulation.Device
+    rates: roofline.Rates | None
+    limit_gib: float | None
+    context_gib: float
+    known: dict = field(default_factory=dict)
+
+    def row(self, request: dict) -> dict:
+        """A run's row; what cannot be predicted for want of rates is None."""
+        drawn = batches.draw(self.rows, request)
+        peak = self.peak(request, batches.largest(drawn))
+        overhead = self.context_gib + max(0.0, peak.held - sum(peak.parts.values())) / GIB
+        seconds = self.seconds(request, batches.typical(drawn)) if self.rates else None
+        steps = batches.steps(len(self.rows), request["training"])
+        need = peak.held / GIB + self.context_gib
+        return {
+            "run": request["run"],
+            "predicted_peak_gib": peak.allocated / GIB,
+            **{f"{part}_gib": peak.parts[part] / GIB for part in recording.CATEGORIES},
+            "overhead_gib": overhead,
+            "fits": None if self.limit_gib is None else need <= self.limit_gib,
+            "predicted_seconds_per_step": seconds and seconds.seconds,
+            "predicted_hours": seconds and seconds.seconds * steps / 3600,
+            "limited_by": seconds and seconds.limited_by,
+            "largest_batch_that_fits": self.largest_batch(request),
+        }
+
+    def peak(self, request: dict, batch: list[dict]) -> memory.Peak:
+        return self._once(
+            "peak",
+            request,
+            batch,
+            lambda: memory.peak(
+                self.config, request, [batches.collate(batch)] * _micro(request)[1], self._lengths, self.device
+            ),
+        )
+
+    def need_gib(self, request: dict, batch: list[dict]) -> float:
+        """What a run holds at its worst moment, context and unused blocks included."""
+        return self.peak(request, batch).held / GIB + self.context_gib
+
+    def static_gib(self, request: dict) -> float:
+        """What a run holds before it computes anything: base, context, adapter and what belongs to it."""
+        parts = self.peak(request, batches.largest(batches.draw(self.rows, request))).parts
+        return self.context_gib + (parts["weights"] + parts["adapter"]) / GIB
+
+    def seconds(self, request: dict, batch: list[dict]) -> roofline.Time:
+        """The time of an optimiser step of micro-batches like `batch`."""
+
+        def predict() -> roofline.Time:
+            layers = self.config.get_text_config().num_hidden_layers
+            counts = (1, 2) if layers > 2 and memory.are_alike(self.config) else (layers,)
+            few = [self._step_time(memory.shortened(self.config, count), request, batch) for count in counts]
+            if len(few) == 1:
+                return few[0]
+            more = (layers - counts[0]) / (counts[1] - counts[0])
+            return few[0].times(1 - more).plus(few[1].times(more))
+
+        return self._once("time", request, batch, predict)
+
+    def largest_batch(self, request: dict) -> int | None:
+        """The most examples at a time, up to some 32,000 tokens, with which a run fits; None without a limit."""
+        if self.limit_gib is None:
+            return None
+
+        if self.static_gib(request) > self.limit_gib:
+            return 0
+
+        def need(examples: int) -> float:
+            return self.need_gib(*self._with_batch(request, examples))
+
+        start = _micro(request)[0]
+        most = max(start, int(_MOST_TOKENS / statistics.mean(self._lengths)))
+        return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
+
+    def advice(self, request: dict, row: dict) -> str | None:
+        """One line for a run that does not fit: what would."""
+        if row["fits"] is not False:
+            return None
+        run, examples = request["run"].rsplit("-s", 1)[0], _micro(request)[0]
+        if row["largest_batch_that_fits"]:
+            return f"{run} does not fit at batch {examples}; {row['largest_batch_that_fits']} does"
+        if self.static_gib(request) > self.limit_gib:
+            base = f"its base alone takes {row['weights_gib']:.1f} GiB of {self.limit_gib:.1f}"
+            return f"{run} does not fit at any batch, length or rank: {base}"
+        longest = max(self._lengths)
+        length = search.halved(
+            lambda length: self.need_gib(*self._with_batch(request, 1, length)), self.limit_gib, longest, least=32
+        )
+        if length:
+            return f"{run} does not fit at batch 1 and length {longest}; length {length} does"
+        rank = search.halved(
+            lambda rank: self.need_gib(*self._with_batch(request | {"rank": rank}, 1)),
+            self.limit_gib,
+            request["rank"],
+            least=1,
+        )
+        if rank:
+            return f"{run} does not fit at any batch; rank {rank} does at batch 1"
+        return (
+            f"{run} does not fit at any batch, length or rank: it holds {self.limit_gib:.1f} GiB and more at the least"
+        )
+
+    @property
+    def _lengths(self) -> list[int]:
+        return batches.lengths(self.rows)
+
+    def _with_batch(self, request: dict, examples: int, length: int | None = None) -> tuple[dict, list[dict]]:
+        """The request with so many examples at a time, and the largest micro-batch it then draws."""
+        rows = batches.cut(self.rows, length) if length else self.rows
+        training = request["training"] | {"batch_size": examples, "micro_batch_size": None}
+        changed = request | {"training": training}
+        return changed, batches.largest(batches.draw(rows, changed))
+
+    def _step_time(self, config, request: dict, batch: list[dict]) -> roofline.Time:
+        trace = tracing.trace(config, request, [batches.collate(batch)], self._lengths, self.device)
+        passes = [operation for operation in trace.operations if operation.phase != "update"]
+        update = [operation for operation in trace.operations if operation.phase == "update"]
+        one = roofline.time(passes, trace.lengths, self.rates).times(_micro(request)[1])
+        return one.plus(roofline.time(update, trace.lengths, self.rates))
+
+    def _once(self, kind: str, request: dict, batch: list[dict], predict):
+        """`predict()`, or what it gave for a run that differs by its seed or its name alone."""
+        facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype", "training")}
+        shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
+        key = json.dumps([kind, facts, sorted(shape)], sort_keys=True)
+        if key not in self.known:
+            self.known[key] = predict()
+        return self.known[key]
+
+
+def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[str]]:
+    """The plan's rows, and the lines that go with it; raises UserError where no run can be planned."""
+    rows, lines = [], []
+    for request in requests:
+        refusal = _refusal(request, planner.device)
+        if refusal:
+            rows.append({"run": request["run"]})
+            lines.append(refusal)
+            continue
+        rows.append(planner.row(request))
+        advice = planner.advice(request, rows[-1])
+        if advice and advice not in lines:
+            lines.append(advice)
+    if all(len(row) == 1 for row in rows):
+        raise UserError(lines[0])
+    return pd.DataFrame(rows, columns=COLUMNS), lines
+
+
+def open_planner(study: dict, card: dict | None, calibration: dict | None, resources: Path) -> tuple[Planner, str]:
+    """The planner of a study, and a line that says what it plans for and from.
+
+    `card` is what `cards.find` gave: None for the device that is there, which `calibration` has measured.
+    """
+    present = card is None
+    card = cards.present() if present else card
+    cuda = card["capability"] is not None
+    device = emulation.Device(cuda, tuple(card["capability"] or (8, 0)))
+    if calibration is not None:
+        rates, speed = roofline.from_calibration(calibration["rates"]), "as calibrated"
+    elif card["half_tflops"] and card["bandwidth_gbs"]:
+        rates, speed = roofline.from_datasheet(card), "by its datasheet"
+    else:
+        rates, speed = None, "of unknown speed"
+    limits = [limit for limit in (card["memory_gib"], study["budget"]["memory_gib"]) if limit]
+    context = CONTEXT_GIB if cuda else psutil.Process().memory_info().rss / GIB
+    rows, known = batches.examples(study, resources)
+    planner = Planner(shapes.find(study["model"]), rows, device, rates, min(limits, default=None), context)
+    where = {"tokens": "the tokens", "texts": "the texts", "max_length": "data.max_length, an upper bound"}
+    return planner, f"planned for {card['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where[known]}"
+
+
+def run(job: dict) -> None:
+    """Write results/plan.csv, and say for each run that does not fit what would."""
+    request = job["request"]
+    calibration = job["input"].get("calibration")
+    planner, line = open_planner(
+        request["study"], request["card"], records.read_json(calibration) if calibration else None, Path("resources")
+    )
+    frame, lines = table(planner, request["runs"])
+    records.write_text(job["output"]["plan"], frame.to_csv(index=False))
+    shown = frame[["run", "predicted_peak_gib", "overhead_gib", "fits", "predicted_hours", "largest_batch_that_fits"]]
+    for text in (line, shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
+        say(text)
+
+
+def foretell(job: dict) -> None:
+    """Write one run's row, for the run itself to read before it starts; UserError where it cannot be planned."""
+    request, run = job["request"], job["run"]
+    calibration = Path("results/calibration.json")
+    known = records.read_json(calibration) if calibration.exists() else None
+    planner, _ = open_planner(request["study"], request["card"], known, Path("resources"))
+    planned = next(one for one in request["runs"] if one["run"] == run)
+    refusal = _refusal(planned, planner.device)
+    if refusal:
+        raise UserError(refusal)
+    planner.limit_gib = None
+    records.write_json(job["output"]["row"], planner.row(planned))
+
+
+def _micro(request: dict) -> tuple[int, int]:
+    """Examples at a time, and how many times an optimiser step."""
+    settings = request["training"]
+    micro = settings["micro_batch_size"] or settings["batch_size"]
+    return micro, settings["batch_size"] // micro
+
+
+def _refusal(request: dict, device: emulation.Device) -> str | None:
+    """Why a run cannot be planned, in one line, or None."""
+    run = request["run"]
+    if request["precision"] == "int8":
+        return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
+    name = request["compute_dtype"]
+    needs_bfloat16 = name == "bfloat16" or (name == "auto" and request["precision"] == "bf16")
+    if device.cuda and device.capability < (8, 0) and needs_bfloat16:
+        return f"plan: {run}: this card does not multiply bfloat16; use fp16, or compute_dtype float16"
+    if "8bit" in request["training"]["optimizer"] and not device.cuda:
+        return f"plan: {run}: {request['training']['optimizer']} runs on CUDA alone; use adamw_torch"
+    return None

@@ -1,0 +1,51 @@
+"""The largest size that fits, found with as few predictions as memory's straight lines allow."""
+
+from collections.abc import Callable
+
+_TRIES = 7
+
+
+def largest(need: Callable[[int], float], limit: float, start: int, most: int) -> int:
+    """The largest whole number up to `most` whose need stays within the limit; 0 where 1 does not.
+
+    The need rises with the number, nearly on a straight line: each guess is where the line through the last two
+    known points meets the limit. The result is a number whose need was predicted, never an extrapolation.
+    """
+    start = max(1, min(start, most))
+    known = {start: need(start)}
+    fits = start if known[start] <= limit else 0
+    beyond = most + 1 if fits else start
+    guess = min(2 * start, most) if fits else max(1, start // 2)
+    for _ in range(_TRIES):
+        if beyond - fits <= 1:
+            break
+        guess = min(max(guess, fits + 1), beyond - 1)
+        known[guess] = need(guess)
+        if known[guess] <= limit:
+            fits = guess
+        else:
+            beyond = guess
+        guess = _crossing(known, limit)
+    return fits
+
+
+def halved(need: Callable[[int], float], limit: float, start: int, least: int) -> int | None:
+    """The first of start / 2, start / 4 and so on whose need stays within the limit, or None down to `least`."""
+    size = start // 2
+    if size < least or need(least) > limit:
+        return None
+    while size >= least:
+        if need(size) <= limit:
+            return size
+        size //= 2
+    return least
+
+
+def _crossing(known: dict[int, float], limit: float) -> int:
+    """Where the line through the two known points nearest to the limit meets it, rounded down."""
+    near = sorted(known, key=lambda number: abs(known[number] - limit))[:2]
+    if len(near) < 2 or known[near[0]] == known[near[1]]:
+        return 2 * max(known)
+    slope = (known[near[1]] - known[near[0]]) / (near[1] - near[0])
+    exact = near[0] + (limit - known[near[0]]) / slope
+    return int(exact) if known[near[0]] > limit or int(exact) > near[0] else near[0] + 1
