@@ -1,4 +1,4 @@
-"""Devices claimed: which a job may have, never two jobs on one, freed by any end; and what a failed job's retry does."""
+"""Devices claimed: which a job may have, never two jobs on one, freed by any end; and what a retry is refused."""
 
 import os
 import signal

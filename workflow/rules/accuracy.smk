@@ -10,6 +10,7 @@ rule fetch_test:
             digest([settings.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
             data=STUDY["data"],
         ),
+    retries: 0
     log:
         "results/logs/fetch_test.log",
     conda:
@@ -40,7 +41,7 @@ rule measure_accuracy:
             IDENTITY["accuracy"](wc.run), **settings.accuracy_request(STUDY, wc.run)
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/runs/{run}/accuracy.log",
     conda:
@@ -63,7 +64,7 @@ rule measure_base_accuracy:
             **settings.accuracy_request(STUDY, wc.precision),
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/baselines/{precision}/accuracy.log",
     conda:
@@ -86,6 +87,7 @@ rule gather_accuracy:
         ),
     params:
         job=job(CODE["gather_accuracy"]),
+    retries: 0
     log:
         "results/logs/gather_accuracy.log",
     conda:

@@ -8,6 +8,7 @@ rule fetch_model:
             model=STUDY["model"],
             tokenizer_model=settings.EMBEDDED_MODEL,
         ),
+    retries: 0
     log:
         "results/logs/fetch_model.log",
     conda:
@@ -28,7 +29,7 @@ rule prepare_base:
             **settings.device_request(STUDY),
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/logs/prepare_base-{precision}.log",
     conda:
@@ -46,6 +47,7 @@ rule fetch_data:
         examples="resources/examples/examples.json",
     params:
         job=job(IDENTITY["data"], **settings.data_request(STUDY)),
+    retries: 0
     log:
         "results/logs/fetch_data.log",
     conda:
@@ -66,6 +68,7 @@ rule tokenize_data:
         tokens="resources/tokens/tokens.json",
     params:
         job=job(IDENTITY["tokens"], **settings.tokens_request(STUDY)),
+    retries: 0
     log:
         "results/logs/tokenize_data.log",
     conda:

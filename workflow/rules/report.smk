@@ -32,6 +32,7 @@ rule summarize_runs:
         job=job(
             CODE["summarize_runs"], expected=EXPECTED, budget=STUDY["budget"]
         ),
+    retries: 0
     log:
         "results/logs/summarize_runs.log",
     conda:
@@ -62,6 +63,7 @@ rule state_findings:
             budget=STUDY["budget"],
             recommend=STUDY["recommend"],
         ),
+    retries: 0
     log:
         "results/logs/state_findings.log",
     conda:
@@ -91,6 +93,7 @@ rule draw_figures:
         ),
     params:
         job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
+    retries: 0
     log:
         "results/logs/draw_figures.log",
     conda:
@@ -119,6 +122,7 @@ rule write_report:
             ),
             study=STUDY,
         ),
+    retries: 0
     log:
         "results/logs/write_report.log",
     conda:

@@ -18,7 +18,7 @@ rule train_adapter:
         # Named with `input`, a parameter is not tracked: limits do not change what is learned.
         limits=lambda wc, input: settings.limits(STUDY),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/runs/{run}/training.log",
     conda:
