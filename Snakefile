@@ -24,6 +24,7 @@ localrules:
     fetch_test,
     gather_accuracy,
     summarize_runs,
+    merge_summaries,
     state_findings,
     draw_figures,
     write_report,

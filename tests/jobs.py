@@ -18,7 +18,7 @@ class Params(dict):
 
 
 class Job:
-    """Quacks like the `snakemake` of a script: params, input, output, log, resources, made from a record of such a job."""
+    """Quacks like the `snakemake` of a script: params, input, output, log, resources, made from a job's record."""
 
     def __init__(self, record: dict, folder, inputs: dict, outputs: dict, **limits):
         known = {key: record[key] for key in ("digest", "request", "tracked")}

@@ -1,4 +1,4 @@
-"""A Slurm of one node on this machine, on loopback and as root: a controller, a daemon, two GPUs of placeholder files."""
+"""A Slurm of one node on this machine, on loopback, as root: a controller, a daemon, two GPUs of placeholder files."""
 
 import os
 import shutil
@@ -65,8 +65,8 @@ class Slurm:
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
     def _start(self, name: str, *command: str, **options) -> None:
-        log = open(self.folder / "log" / f"{name}.out", "a")
-        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, **options)
+        with open(self.folder / "log" / f"{name}.out", "a") as log:
+            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, **options)
 
     def _start_munge(self) -> None:
         """A munge of our own beside any other: its socket, key and files in our folder, by the user that it wants."""

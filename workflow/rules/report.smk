@@ -41,6 +41,22 @@ rule summarize_runs:
         "../scripts/summarize_runs.py"
 
 
+rule merge_summaries:
+    input:
+        [str(Path(folder) / "results/summary.csv") for folder in STUDY["merge"]],
+    output:
+        merged="results/merged.csv",
+    params:
+        job=job(CODE["merge_summaries"], folders=STUDY["merge"]),
+    retries: 0
+    log:
+        "results/logs/merge_summaries.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/merge_summaries.py"
+
+
 rule state_findings:
     input:
         summary=rules.summarize_runs.output.summary,

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from frontier import devices, outcomes, progress, retries
+from frontier.digest import code_digest
 from frontier.errors import UserError
 
 STALL_SECONDS = 180
@@ -27,6 +28,7 @@ def run(function: str, snakemake) -> None:
     """
     job = snakemake.params.job | {"limits": snakemake.params.get("limits")}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
+    job["code"] = code_digest(f"frontier/{function.partition('.')[0]}")
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
