@@ -68,5 +68,7 @@ def training_curves(results: Results, size=WIDE) -> plt.Figure:
     keys += device_keys(rows)
     if (rows["status"] != "ok").any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
-    legend(figure, keys, 6 if size[0] > 5 else 3)
+    columns = 6 if size[0] > 5 else 3
+    # A device's name is longer than a rank's.
+    legend(figure, keys, columns // 2 if filled else columns)
     return figure
