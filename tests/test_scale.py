@@ -32,7 +32,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.1):
-            self.seen.append([ids for _, ids in workers(self.folder)])
+            self.seen.append([ids for _, ids in workers(self.folder) if ids])
 
     def end(self) -> list[list[str]]:
         """The devices in use at each look, those of each worker apart."""
