@@ -1,5 +1,6 @@
 """A Slurm of one node on this machine, on loopback, as root: a controller, a daemon, two GPUs of placeholder files."""
 
+import importlib.util
 import os
 import shutil
 import socket
@@ -20,6 +21,8 @@ def missing() -> str | None:
     absent = [name for name in PROGRAMS if not shutil.which(name)]
     if absent:
         return f"no Slurm here ({', '.join(absent)} missing): apt-get install slurm-wlm munge"
+    if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
+        return "Snakemake's executor for Slurm is missing: pip install -r envs/slurm.txt"
     if (CONFIG / "slurm.conf").exists():
         return f"{CONFIG}/slurm.conf is there already, so this machine's own Slurm is left alone"
     return None
