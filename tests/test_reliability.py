@@ -112,6 +112,25 @@ def test_ten_kills_of_the_whole_tree_leave_the_result_bit_identical(trained, tmp
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path):
+    """To every process of the job, as at a preemption or a time limit: the second attempt is made, and goes on."""
+    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
+    supervisor = start(job)
+    worker = worker_of(supervisor)
+    while not list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")):
+        assert supervisor.poll() is None
+        time.sleep(0.002)
+    for process in (worker, supervisor):
+        process.terminate()
+    assert supervisor.wait(timeout=20) != 0
+    psutil.wait_procs([worker], timeout=10)
+    assert not (tmp_path / "training.json").exists()
+    job.resources = {"attempt": 2}
+    assert start(job).wait() == 0, (tmp_path / "job.log").read_text()
+    assert records.read_json(tmp_path / "training.json")["outcome"]["resumes"] == 1
+    assert adapter_bits(tmp_path) == adapter_bits(trained.folder / RESULTS)
+
+
 def test_truncated_checkpoint_gives_way_to_the_one_before(tmp_path):
     for step in (2, 4, 6):
         folder = tmp_path / f"checkpoint-{step}"
