@@ -11,7 +11,7 @@ from frontier.errors import UserError
 
 
 def refuse(log: Path, identity: str, attempt: int) -> None:
-    """Raise UserError, before anything is started or the log overwritten, where an earlier attempt failed by itself.
+    """Raise UserError, before anything is started, where an earlier attempt failed by itself; its log stands again.
 
     `attempt` is Snakemake's, which counts from 1 in each of its calls: a first attempt is always made.
     """
@@ -19,13 +19,16 @@ def refuse(log: Path, identity: str, attempt: int) -> None:
     if attempt > 1 and note.exists():
         known = records.read_json(note)
         if known["digest"] == identity:
+            # Snakemake empties a job's log before each attempt.
+            records.write_text(log, known["log"])
             raise UserError(known["line"].removeprefix("error: "))
     note.unlink(missing_ok=True)
 
 
 def give_up(log: Path, identity: str, line: str) -> None:
     """Note that the job failed by itself, so that no attempt after this one is made."""
-    records.write_json(_note(log), {"digest": identity, "line": line})
+    known = {"digest": identity, "line": line, "log": log.read_text("utf-8", "replace")}
+    records.write_json(_note(log), known)
 
 
 def _note(log: Path) -> Path:
