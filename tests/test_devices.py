@@ -132,8 +132,8 @@ def test_only_what_failed_by_itself_is_not_tried_again(tmp_path):
     log.write_text("a traceback")
     retries.refuse(log, "digest", 2)  # an attempt before that was cut off leaves no note
     retries.give_up(log, "digest", "error: training.run failed: boom")
+    log.write_text("")
     with pytest.raises(UserError, match=r"^training\.run failed: boom$"):
-        log.write_text("")
         retries.refuse(log, "digest", 2)
     assert log.read_text() == "a traceback"
     with pytest.raises(UserError):
