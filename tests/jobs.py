@@ -18,14 +18,13 @@ class Params(dict):
 
 
 class Job:
-    """Quacks like the `snakemake` of a script: params, input, output, log, resources, made from a job's record."""
+    """Quacks like the `snakemake` of a script: params, input, output and log, made from a record of the same job."""
 
     def __init__(self, record: dict, folder, inputs: dict, outputs: dict, **limits):
         known = {key: record[key] for key in ("digest", "request", "tracked")}
         self.params = Params(job=known, limits=(record["limits"] or {}) | limits)
         self.input, self.output = inputs, {name: str(folder / file) for name, file in outputs.items()}
         self.log = [str(folder / "job.log")]
-        self.resources = {}
 
 
 def start(job: Job, function: str = "training.run") -> subprocess.Popen:

@@ -49,8 +49,6 @@ def test_the_configuration_comes_first(plan):
     assert asked(cluster={"memory_gib": 2.5, "hours": 0.25}) == (2560, 15)
 
 
-def test_a_retry_is_told_that_it_is_one():
-    found = cluster.resources(config.resolve(SHIPPED))
-    assert found["gpu"] == 1
-    assert found["attempt"]({}, 3) == 3
+def test_one_device_and_the_cores_that_torch_will_use():
+    assert cluster.resources(config.resolve(SHIPPED))["gpu"] == 1
     assert cluster.resources(config.resolve(SHIPPED | {"cpu_threads": 7}))["cpus_per_task"] == 7

@@ -127,19 +127,22 @@ def test_the_worker_sees_its_device_alone():
     assert devices.DEVICE_IDS not in supervise.environment({"device": "auto"})
 
 
-def test_only_what_failed_by_itself_is_not_tried_again(tmp_path):
-    log = tmp_path / "training.log"
+def test_only_what_failed_by_itself_is_not_tried_again(tmp_path, monkeypatch):
+    log, line = tmp_path / "training.log", "error: training.run failed: boom"
+    monkeypatch.setenv(retries.CALL, "this call")
     log.write_text("a traceback")
-    retries.refuse(log, "digest", 2)  # an attempt before that was cut off leaves no note
-    retries.give_up(log, "digest", "error: training.run failed: boom")
+    retries.refuse(log, "digest")  # an attempt that was cut off leaves no note
+    retries.give_up(log, "digest", line)
     log.write_text("")
-    with pytest.raises(UserError, match=r"^training\.run failed: boom$"):
-        retries.refuse(log, "digest", 2)
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^training\.run failed: boom$"):
+            retries.refuse(log, "digest")
     assert log.read_text() == "a traceback"
-    with pytest.raises(UserError):
-        retries.refuse(log, "digest", 3)
-    # Other code or settings are another job, and a new call of Snakemake begins anew.
-    retries.refuse(log, "another", 2)
-    retries.give_up(log, "digest", "error: boom")
-    retries.refuse(log, "digest", 1)
-    retries.refuse(log, "digest", 2)
+    # Other code or settings are another job, another call of Snakemake begins anew, and so does a job without one.
+    retries.refuse(log, "another")
+    retries.give_up(log, "digest", line)
+    monkeypatch.setenv(retries.CALL, "the next call")
+    retries.refuse(log, "digest")
+    monkeypatch.delenv(retries.CALL)
+    retries.give_up(log, "digest", line)
+    retries.refuse(log, "digest")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import tiny
 from conftest import Study
-from frontier import checkpoints, outcomes, records, supervise
+from frontier import checkpoints, outcomes, records, retries, supervise
 from frontier.spill import Sample, is_spilled
 from jobs import Job, start
 
@@ -112,8 +112,9 @@ def test_ten_kills_of_the_whole_tree_leave_the_result_bit_identical(trained, tmp
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path):
+def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path, monkeypatch):
     """To every process of the job, as at a preemption or a time limit: the second attempt is made, and goes on."""
+    monkeypatch.setenv(retries.CALL, "one call of Snakemake")
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
     supervisor = start(job)
     worker = worker_of(supervisor)
@@ -125,7 +126,6 @@ def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path):
     assert supervisor.wait(timeout=20) != 0
     psutil.wait_procs([worker], timeout=10)
     assert not (tmp_path / "training.json").exists()
-    job.resources = {"attempt": 2}
     assert start(job).wait() == 0, (tmp_path / "job.log").read_text()
     assert records.read_json(tmp_path / "training.json")["outcome"]["resumes"] == 1
     assert adapter_bits(tmp_path) == adapter_bits(trained.folder / RESULTS)

@@ -10,7 +10,6 @@ rule fetch_test:
             digest([settings.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
             data=STUDY["data"],
         ),
-    retries: 0
     log:
         "results/logs/fetch_test.log",
     conda:
@@ -87,7 +86,6 @@ rule gather_accuracy:
         ),
     params:
         job=job(CODE["gather_accuracy"]),
-    retries: 0
     log:
         "results/logs/gather_accuracy.log",
     conda:

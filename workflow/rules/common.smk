@@ -4,11 +4,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from frontier import cluster, config as settings, preflight
+from frontier import cluster, config as settings, preflight, retries
 from frontier.digest import SCRIPTS, code_digest
 from frontier.errors import UserError
 from frontier.records import digest, read_json
 
+retries.begin_call()
 try:
     STUDY = settings.resolve(config)
     # Where jobs are sent away, this machine's devices are not theirs; there each job looks for its own.

@@ -8,7 +8,6 @@ rule fetch_model:
             model=STUDY["model"],
             tokenizer_model=settings.EMBEDDED_MODEL,
         ),
-    retries: 0
     log:
         "results/logs/fetch_model.log",
     conda:
@@ -47,7 +46,6 @@ rule fetch_data:
         examples="resources/examples/examples.json",
     params:
         job=job(IDENTITY["data"], **settings.data_request(STUDY)),
-    retries: 0
     log:
         "results/logs/fetch_data.log",
     conda:
@@ -68,7 +66,6 @@ rule tokenize_data:
         tokens="resources/tokens/tokens.json",
     params:
         job=job(IDENTITY["tokens"], **settings.tokens_request(STUDY)),
-    retries: 0
     log:
         "results/logs/tokenize_data.log",
     conda:

@@ -32,7 +32,6 @@ rule summarize_runs:
         job=job(
             CODE["summarize_runs"], expected=EXPECTED, budget=STUDY["budget"]
         ),
-    retries: 0
     log:
         "results/logs/summarize_runs.log",
     conda:
@@ -48,7 +47,6 @@ rule merge_summaries:
         merged="results/merged.csv",
     params:
         job=job(CODE["merge_summaries"], folders=STUDY["merge"]),
-    retries: 0
     log:
         "results/logs/merge_summaries.log",
     conda:
@@ -79,7 +77,6 @@ rule state_findings:
             budget=STUDY["budget"],
             recommend=STUDY["recommend"],
         ),
-    retries: 0
     log:
         "results/logs/state_findings.log",
     conda:
@@ -109,7 +106,6 @@ rule draw_figures:
         ),
     params:
         job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
-    retries: 0
     log:
         "results/logs/draw_figures.log",
     conda:
@@ -138,7 +134,6 @@ rule write_report:
             ),
             study=STUDY,
         ),
-    retries: 0
     log:
         "results/logs/write_report.log",
     conda:

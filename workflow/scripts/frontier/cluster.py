@@ -15,11 +15,10 @@ _MEMORY_GIB, _HOURS, _CPUS = 16, 24, 4
 def resources(config: dict) -> dict:
     """A rule's `resources` for a job with a device to itself; those that depend on the run are functions of wildcards.
 
-    Where Snakemake's own executor runs the job, `gpu` and `attempt` alone mean anything.
+    Where Snakemake's own executor runs the job, `gpu` alone means anything.
     """
     return {
         "gpu": 1,
-        "attempt": lambda wildcards, attempt: attempt,
         "mem_mb": lambda wildcards: memory_mb(config, planned(wildcards.get("run"))),
         "runtime": lambda wildcards: minutes(config, planned(wildcards.get("run"))),
         "cpus_per_task": config["cpu_threads"] or _CPUS,

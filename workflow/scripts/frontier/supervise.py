@@ -34,7 +34,7 @@ def run(function: str, snakemake) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kills = kernel_kills()
     try:
-        retries.refuse(log, job["digest"], snakemake.resources.get("attempt", 1))
+        retries.refuse(log, job["digest"])
         with devices.claim(job["request"], _waiting()) as device, open(log, "w", encoding="utf-8") as file:
             child = Child(function, job, file, device)
             try:
