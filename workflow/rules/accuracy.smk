@@ -74,7 +74,7 @@ rule measure_base_accuracy:
 
 rule gather_accuracy:
     input:
-        runs=expand("results/runs/{run}/accuracy.json", run=RUNS),
+        runs=lambda wc: expand("results/runs/{run}/accuracy.json", run=RUNS),
         bases=expand(
             "results/baselines/{precision}/accuracy.json", precision=PRECISIONS
         ),
