@@ -62,7 +62,6 @@ def claim(request: dict, wait, folder: Path | None = None):
         return
     folder = folder or Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    held = None
     while (held := _lock_one(names, folder)) is None:
         wait(f"waiting for a device: {', '.join(names)} in use")
     name, lock = held
