@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 CONFIG = Path("/etc/slurm")  # srun inside a job finds its configuration only there
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "munged")
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "munged", "setpriv")
+OURS = "# Of lora-frontier's tests."
 PARTITION = "tiny"
 
 
@@ -23,8 +24,9 @@ def missing() -> str | None:
         return f"no Slurm here ({', '.join(absent)} missing): apt-get install slurm-wlm munge"
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
         return "Snakemake's executor for Slurm is missing: pip install -r envs/slurm.txt"
-    if (CONFIG / "slurm.conf").exists():
-        return f"{CONFIG}/slurm.conf is there already, so this machine's own Slurm is left alone"
+    file = CONFIG / "slurm.conf"
+    if file.exists() and not file.read_text("utf-8").startswith(OURS):
+        return f"{file} is there already, so this machine's own Slurm is left alone"
     return None
 
 
@@ -69,7 +71,9 @@ class Slurm:
 
     def _start(self, name: str, *command: str, **options) -> None:
         with open(self.folder / "log" / f"{name}.out", "a") as log:
-            self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, **options)
+            # However the tests end, no daemon of theirs is left.
+            mortal = ["setpriv", "--pdeathsig", "TERM", *command]
+            self.processes[name] = subprocess.Popen(mortal, stdout=log, stderr=log, **options)
 
     def _start_munge(self) -> None:
         """A munge of our own beside any other: its socket, key and files in our folder, by the user that it wants."""
@@ -101,6 +105,7 @@ class Slurm:
 
     def _configuration(self) -> str:
         return f"""\
+{OURS}
 ClusterName=tiny
 SlurmctldHost={self.host}(127.0.0.1)
 SlurmUser=root
