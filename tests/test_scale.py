@@ -14,6 +14,7 @@ import psutil
 import pytest
 import slurm
 from conftest import Study
+from filelock import FileLock
 from frontier import devices, records
 
 RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
@@ -112,12 +113,14 @@ def cluster():
     folder = Path(tempfile.mkdtemp(prefix="slurm"))
     folder.chmod(0o755)
     one = slurm.Slurm(folder)
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
-        shutil.rmtree(folder)
+    # One machine has one Slurm: another process of the tests waits for its turn.
+    with FileLock(Path(tempfile.gettempdir()) / "lora-frontier-slurm.lock"):
+        try:
+            one.start()
+            yield one
+        finally:
+            one.stop()
+            shutil.rmtree(folder)
 
 
 @dataclass
