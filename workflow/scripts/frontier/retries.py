@@ -4,6 +4,7 @@ A job that failed by itself leaves a note beside its log, and its later attempts
 once, with the same line.
 """
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -34,7 +35,9 @@ def refuse(log: Path, identity: str) -> None:
 def give_up(log: Path, identity: str, line: str) -> None:
     """Note that the job failed by itself, so that no attempt after this one is made."""
     known = {"call": os.environ.get(CALL), "digest": identity, "line": line}
-    records.write_json(_note(log), known | {"log": log.read_text("utf-8", "replace")})
+    # A disk too full for the note is one more attempt, which says the same again.
+    with contextlib.suppress(OSError):
+        records.write_json(_note(log), known | {"log": log.read_text("utf-8", "replace")})
 
 
 def _note(log: Path) -> Path:
