@@ -32,7 +32,7 @@ status: .venv/workflow.done  ## the runs that have finished so far
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
-	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt) > envs/constraints.txt
+	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt) > envs/constraints.txt
 
 clean:  ## delete results and what they were made from; the environment stays
 	@du -sh results resources .snakemake 2>/dev/null | sed 's/^/freeing /' || true
@@ -52,7 +52,7 @@ clean:  ## delete results and what they were made from; the environment stays
 	$(INSTALL) -r envs/workflow.txt $$(command -v nvidia-smi >/dev/null && echo -r envs/cuda.txt)
 	@touch $@
 
-.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt
-	$(INSTALL) -r envs/tests.txt
+.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt envs/slurm.txt
+	$(INSTALL) -r envs/tests.txt -r envs/slurm.txt
 	$(INSTALL) --no-deps -r envs/tests-alone.txt
 	@touch $@

@@ -16,6 +16,23 @@ include: "workflow/rules/accuracy.smk"
 include: "workflow/rules/report.smk"
 
 
+# Short enough to run where Snakemake does, whatever runs the others.
+localrules:
+    all,
+    fetch_model,
+    fetch_data,
+    tokenize_data,
+    fetch_test,
+    gather_accuracy,
+    summarize_runs,
+    merge_summaries,
+    state_findings,
+    draw_figures,
+    write_report,
+    plan_runs,
+    draw_plan,
+
+
 rule all:
     default_target: True
     input:

@@ -196,6 +196,8 @@ def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
         (tmp_path / "dev" / name).touch()
     assert preflight.cuda_devices(tmp_path) == 2
     assert refusal(device="cuda:2").endswith("found 2 GPU(s)")
+    # A cluster's login node need not have what its nodes have.
+    preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:2"}), tmp_path, devices_here=False)
     preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:1", "precisions": ["int8"]}), tmp_path)
 
 

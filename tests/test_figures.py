@@ -117,3 +117,18 @@ def test_inline_svg_is_xml_with_text_and_the_pages_colours(results):
     root = ElementTree.fromstring(drawings[0].replace("xlink:href", "href"))
     assert "memory budget 6 GiB" in [text.text for text in root.iter() if text.tag.endswith("text")]
     assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r"(?:url\(|href=\")#\S+", "", drawings[0]))
+
+
+def test_devices_are_told_apart(results):
+    """By how much of a marker is filled, with a key; and no key where there is one device."""
+    table = results.table.assign(device=["card A", "card B"] * (len(results.table) // 2))
+    fills = {"full", "none"}
+    for name, draw in figures.FIGURES.items():
+        figure = draw(Results(table, results.histories))
+        assert {"card A", "card B"} <= set(texts(figure)), name
+        drawn = {line.get_fillstyle() for line in figure.axes[-1].lines if line.get_marker() not in ("None", "X", "")}
+        assert drawn == fills, name
+        plt.close(figure)
+    figure = figures.memory_time(Results(results.table.assign(device="card A")))
+    assert "card A" not in texts(figure)
+    plt.close(figure)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tiny
 from conftest import Study
-from frontier import checkpoints, outcomes, records, supervise
+from frontier import checkpoints, outcomes, records, retries, supervise
 from frontier.spill import Sample, is_spilled
 from jobs import Job, start
 
@@ -111,6 +111,25 @@ def test_ten_kills_of_the_whole_tree_leave_the_result_bit_identical(trained, tmp
         == records.read_json(trained.folder / RESULTS / "training.json")["outcome"]["train_tokens"]
     )
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path, monkeypatch):
+    """To every process of the job, as at a preemption or a time limit: the second attempt is made, and goes on."""
+    monkeypatch.setenv(retries.CALL, "one call of Snakemake")
+    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
+    supervisor = start(job)
+    worker = worker_of(supervisor)
+    while not list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")):
+        assert supervisor.poll() is None
+        time.sleep(0.002)
+    for process in (worker, supervisor):
+        process.terminate()
+    assert supervisor.wait(timeout=20) != 0
+    psutil.wait_procs([worker], timeout=10)
+    assert not (tmp_path / "training.json").exists()
+    assert start(job).wait() == 0, (tmp_path / "job.log").read_text()
+    assert records.read_json(tmp_path / "training.json")["outcome"]["resumes"] == 1
+    assert adapter_bits(tmp_path) == adapter_bits(trained.folder / RESULTS)
 
 
 def test_truncated_checkpoint_gives_way_to_the_one_before(tmp_path):

@@ -181,6 +181,12 @@ def test_cells_say_what_was_not_measured():
     assert shown["trainable_parameters"]["values"][0] == ("2,442,240", "2442240")
 
 
+def test_environments_are_alike_whatever_their_hour_and_which_of_the_devices():
+    here = [{"host": "here", "device_ids": name, "started_at": name} for name in "01"]
+    counted = report.distinct([{"host": "there", "device_ids": "0"}, *here, None])
+    assert counted == [{"facts": {"host": "here"}, "runs": 2}, {"facts": {"host": "there"}, "runs": 1}]
+
+
 def test_workflow_leaves_a_report(finished_study):
     text = (finished_study.folder / "results/report.html").read_text("utf-8")
     assert all(f">{run}-s0</td>" in text for run in ("fp16-r2", "fp16-r8", "nf4-r4"))

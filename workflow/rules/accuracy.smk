@@ -40,7 +40,7 @@ rule measure_accuracy:
             IDENTITY["accuracy"](wc.run), **settings.accuracy_request(STUDY, wc.run)
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/runs/{run}/accuracy.log",
     conda:
@@ -63,7 +63,7 @@ rule measure_base_accuracy:
             **settings.accuracy_request(STUDY, wc.precision),
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/baselines/{precision}/accuracy.log",
     conda:
@@ -74,7 +74,7 @@ rule measure_base_accuracy:
 
 rule gather_accuracy:
     input:
-        runs=expand("results/runs/{run}/accuracy.json", run=RUNS),
+        runs=lambda wc: expand("results/runs/{run}/accuracy.json", run=RUNS),
         bases=expand(
             "results/baselines/{precision}/accuracy.json", precision=PRECISIONS
         ),

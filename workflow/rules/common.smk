@@ -4,14 +4,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from frontier import config as settings, preflight
+from frontier import cluster, config as settings, preflight, retries
 from frontier.digest import SCRIPTS, code_digest
 from frontier.errors import UserError
 from frontier.records import digest, read_json
 
+retries.begin_call()
 try:
     STUDY = settings.resolve(config)
-    preflight.check_machine(STUDY)
+    # Where jobs are sent away, this machine's devices are not theirs; there each job looks for its own.
+    sent_away = workflow.resource_settings.nodes is not None
+    preflight.check_machine(STUDY, devices_here=not sent_away)
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -19,6 +22,8 @@ CODE = {path.stem: code_digest(path.stem) for path in SCRIPTS.glob("*.py")}
 IDENTITY = settings.identities(STUDY, CODE)
 RUNS = settings.runs(STUDY)
 PRECISIONS = settings.precisions(STUDY)
+# Of a training, an evaluation, and whatever else has a device to itself.
+DEVICE = cluster.resources(STUDY)
 
 
 wildcard_constraints:

@@ -17,7 +17,7 @@ rule evaluate_adapter:
         ),
         limits=lambda wc, input: settings.limits(STUDY),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/runs/{run}/evaluation.log",
     conda:
@@ -42,7 +42,7 @@ rule evaluate_base:
         ),
         limits=lambda wc, input: settings.limits(STUDY),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/baselines/{precision}/evaluation.log",
     conda:

@@ -5,7 +5,7 @@ rule calibrate_device:
     params:
         job=job(CODE["calibrate_device"], **settings.device_request(STUDY)),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/logs/calibrate_device.log",
     conda:

@@ -28,7 +28,7 @@ rule prepare_base:
             **settings.device_request(STUDY),
         ),
     resources:
-        gpu=1,
+        **DEVICE,
     log:
         "results/logs/prepare_base-{precision}.log",
     conda:

@@ -1,17 +1,13 @@
-# From records to a table and figures.
+# From records to a table and figures. What names every run is a function: each job of a cluster reads these rules
+# again, and should not pay for all of them.
 PAGE = Path(workflow.basedir) / "workflow" / "report"
-EXPECTED = {
-    "trainings": [IDENTITY["training"](run) for run in RUNS],
-    "evaluations": [IDENTITY["evaluation"](run) for run in RUNS],
-    "baselines": [IDENTITY["baseline"](precision) for precision in PRECISIONS],
-}
 
 
 rule summarize_runs:
     input:
-        trainings=expand("results/runs/{run}/training.json", run=RUNS),
-        evaluations=expand("results/runs/{run}/evaluation.json", run=RUNS),
-        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
+        trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
+        evaluations=lambda wc: expand("results/runs/{run}/evaluation.json", run=RUNS),
+        losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
         baselines=expand(
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
@@ -30,9 +26,13 @@ rule summarize_runs:
             category="Results",
         ),
     params:
-        job=job(
+        job=lambda wc: job(
             CODE["summarize_runs"],
-            expected=EXPECTED,
+            expected={
+                "trainings": [*map(IDENTITY["training"], RUNS)],
+                "evaluations": [*map(IDENTITY["evaluation"], RUNS)],
+                "baselines": [*map(IDENTITY["baseline"], PRECISIONS)],
+            },
             budget=STUDY["budget"],
             card=STUDY["plan"]["card"],
         ),
@@ -44,10 +44,25 @@ rule summarize_runs:
         "../scripts/summarize_runs.py"
 
 
+rule merge_summaries:
+    input:
+        [str(Path(folder) / "results/summary.csv") for folder in STUDY["merge"]],
+    output:
+        merged="results/merged.csv",
+    params:
+        job=job(CODE["merge_summaries"], folders=STUDY["merge"]),
+    log:
+        "results/logs/merge_summaries.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/merge_summaries.py"
+
+
 rule state_findings:
     input:
         summary=rules.summarize_runs.output.summary,
-        losses=expand("results/runs/{run}/nll.parquet", run=RUNS),
+        losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
         baselines=expand(
             "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
         ),
@@ -77,7 +92,7 @@ rule state_findings:
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
-        histories=expand("results/runs/{run}/history.csv", run=RUNS),
+        histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
     output:
         report(
             expand(
@@ -107,8 +122,8 @@ rule write_report:
     input:
         summary=rules.summarize_runs.output.summary,
         findings=rules.state_findings.output.findings,
-        histories=expand("results/runs/{run}/history.csv", run=RUNS),
-        trainings=expand("results/runs/{run}/training.json", run=RUNS),
+        histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
+        trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         tokens=rules.tokenize_data.output.tokens,
     output:
         report=report(

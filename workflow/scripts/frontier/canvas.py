@@ -8,6 +8,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
 
@@ -48,6 +49,10 @@ STYLE = {
 _PLACES = [(8, 0), (-8, 0), (0, 8), (0, -8), (7, 6), (7, -6), (-7, 6), (-7, -6)]
 
 
+# How much of a marker is filled tells devices apart, where a table has several.
+FILLS = ("full", "none", "left", "bottom", "right", "top")
+
+
 @dataclass(frozen=True)
 class Results:
     """What figures are drawn from: the summary, each run's loss history by its name, and the budget.
@@ -63,6 +68,18 @@ class Results:
 def in_order(table: pd.DataFrame):
     """The table's rows by precision, in the palette's order."""
     return [(name, table[table["precision"] == name]) for name in COLOURS if (table["precision"] == name).any()]
+
+
+def fills(table: pd.DataFrame) -> dict[str, str]:
+    """Each device of the table with the fill of its markers; a table of one device needs none."""
+    devices = sorted(table["device"].dropna().unique()) if "device" in table else []
+    return {name: FILLS[index % len(FILLS)] for index, name in enumerate(devices)} if len(devices) > 1 else {}
+
+
+def device_keys(table: pd.DataFrame) -> list[Line2D]:
+    """What a legend says of the devices, where there are several."""
+    look = {"ls": "none", "marker": "o", "color": MUTED, "markerfacecoloralt": SURFACE, "ms": 7}
+    return [Line2D([], [], fillstyle=fill, label=name, **look) for name, fill in fills(table).items()]
 
 
 def time_unit(seconds: pd.Series) -> tuple[float, str]:

@@ -59,6 +59,7 @@ COLUMNS = {
     "pareto": Column("On the frontier", "", "No run is better in memory, time or perplexity without cost.", shown=True),
     "fits": Column("Fits the budget", "", "Inside every limit of the budget that is set.", shown=True),
     "device": Column("Device", "", "What the run trained on."),
+    "host": Column("Host", "", "The machine it trained on."),
     "notes": Column("Notes", "", "What of its surroundings is not what the most runs have."),
 }
 

@@ -6,7 +6,20 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from frontier.canvas import COLOURS, MUTED, SURFACE, WIDE, Results, canvas, in_order, legend, nothing, time_unit
+from frontier.canvas import (
+    COLOURS,
+    MUTED,
+    SURFACE,
+    WIDE,
+    Results,
+    canvas,
+    device_keys,
+    fills,
+    in_order,
+    legend,
+    nothing,
+    time_unit,
+)
 
 _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (1, 3)))
 # More points than this are a haze rather than a line.
@@ -33,6 +46,7 @@ def training_curves(results: Results, size=WIDE) -> plt.Figure:
         return figure
     divisor, unit = time_unit(pd.concat([drawn[name]["seconds"] for name in rows["run"]]))
     dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
+    filled = fills(rows)
     for row in rows.itertuples():
         history = thin(drawn[row.run]).dropna(subset=["loss"])
         for axes, x in ((by_step, history["step"]), (by_time, history["seconds"] / divisor)):
@@ -41,13 +55,20 @@ def training_curves(results: Results, size=WIDE) -> plt.Figure:
             if row.status != "ok":
                 end = (x.iloc[-1], history["loss"].iloc[-1])
                 axes.plot(*end, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
+        fill = filled.get(getattr(row, "device", None))
+        if fill:
+            look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
+            by_time.plot(x.iloc[-1], history["loss"].iloc[-1], ms=5.5, **look)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
     by_time.set(xlabel=f"Time ({unit})")
     keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
     keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
+    keys += device_keys(rows)
     if (rows["status"] != "ok").any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
-    legend(figure, keys, 6 if size[0] > 5 else 3)
+    columns = 6 if size[0] > 5 else 3
+    # A device's name is longer than a rank's.
+    legend(figure, keys, columns // 2 if filled else columns)
     return figure

@@ -32,6 +32,7 @@ def reachable(path: Path) -> set[Path]:
     return found
 
 
+@cache
 def canonical(source: str) -> str:
     """The source's syntax tree as text, without docstrings and whatever Python's versions disagree on."""
     return _render(ast.parse(source))

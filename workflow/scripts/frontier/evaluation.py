@@ -74,7 +74,7 @@ def run(job: dict) -> None:
         outcome = _UNMEASURED | {"phase": outcomes.phase_of(phases.current)} | outcome
         outcomes.write_no_losses(outputs["losses"])
     environment["ended_at"] = measure.utc_now()
-    record = {key: job.get(key) for key in ("digest", "request", "tracked", "limits")}
+    record = {key: job.get(key) for key in ("digest", "code", "request", "tracked", "limits")}
     record |= {"outcome": outcome | {"phases": phases.end()}, "environment": environment}
     records.write_json(outputs["evaluation"], record)
 

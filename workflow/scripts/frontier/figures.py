@@ -19,7 +19,9 @@ from frontier.canvas import (
     WIDE,
     Results,
     canvas,
+    device_keys,
     draw_limit,
+    fills,
     in_order,
     label_ends,
     label_points,
@@ -65,7 +67,7 @@ def perplexity_rank(results: Results, size=WIDE) -> plt.Figure:
     for precision, rows in in_order(table.loc[measured.index]):
         mean = rows.groupby("place")["perplexity"].mean()
         axes.plot(mean.index, mean, color=COLOURS[precision], lw=1.8)
-        _points(axes, rows, "place", "perplexity", precision)
+        _points(axes, rows, "place", "perplexity", precision, fills(table))
         ends.append((mean.iloc[-1], precision, INK))
     axes.set_xscale("log", base=2)
     axes.set_xticks(ranks, [str(rank) for rank in ranks])
@@ -135,7 +137,7 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     axes.plot(table["time"].fillna(measured["time"].max()), table[column], ls="none")
     finished = measured[measured["status"] == "ok"]
     for precision, rows in in_order(finished):
-        _points(axes, rows, "time", column, precision)
+        _points(axes, rows, "time", column, precision, fills(table))
     axes.set(xlabel=f"Training time ({unit}, optimiser steps alone)", ylabel=label)
     _warn_of_unlike(axes, table)
     log_if_wide(axes.xaxis, measured["time"])
@@ -144,7 +146,8 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     draw_limit(axes.yaxis, memory_budget, f"memory budget {memory_budget} GiB")
     draw_limit(axes.xaxis, hours and hours * 3600 / divisor, f"time budget {hours} h")
     labels = _mark_unfinished(axes, table, "time", column, "r{ranks} {status}")
-    for (_, rank), rows in finished.groupby(["precision", "rank"]):
+    alike = ["precision", "rank", *(["device"] if fills(table) else [])]
+    for (_, rank, *_), rows in finished.groupby(alike):
         # One label for a configuration's seeds, at the seed nearest to their middle.
         middle = rows.loc[(rows[column] - rows[column].median()).abs().idxmin()]
         labels.append((middle["time"], middle[column], f"r{rank}"))
@@ -167,13 +170,18 @@ def _draw_bases(axes, bases: pd.Series) -> list[tuple]:
     return [(base, f"{precision} untrained", MUTED) for precision, base in bases.items()]
 
 
-def _points(axes, rows: pd.DataFrame, x: str, y: str, precision: str) -> None:
-    """Markers of one precision, intervals behind them, and a ring around those on the frontier."""
+def _points(axes, rows: pd.DataFrame, x: str, y: str, precision: str, fills: dict) -> None:
+    """Markers of one precision, filled by device, intervals behind them, a ring around those on the frontier."""
     colour = COLOURS[precision]
     if y == "perplexity" and {"perplexity_low", "perplexity_high"} <= set(rows):
         known = rows.dropna(subset=["perplexity_low", "perplexity_high"])
         axes.vlines(known[x], known["perplexity_low"], known["perplexity_high"], color=colour, lw=1.3, alpha=0.65)
-    axes.scatter(rows[x], rows[y], color=colour, marker=MARKERS[precision], s=42, ec=SURFACE, lw=0.8, zorder=3)
+    look = {"ls": "none", "marker": MARKERS[precision], "ms": 6.5, "zorder": 3}
+    for fill in sorted(set(fills.values())):
+        some = rows[rows["device"].map(fills).eq(fill)]
+        axes.plot(some[x], some[y], color=colour, markerfacecoloralt=SURFACE, fillstyle=fill, **look)
+    if not fills:
+        axes.plot(rows[x], rows[y], color=colour, mec=SURFACE, mew=0.8, **look)
     if "pareto" in rows:
         best = rows[rows["pareto"].eq(True)]
         axes.scatter(best[x], best[y], fc="none", ec=INK, marker="o", s=130, lw=1.1, zorder=2)
@@ -217,6 +225,7 @@ def _keys(table: pd.DataFrame) -> list[Line2D]:
         Line2D([], [], marker=MARKERS[name], color=COLOURS[name], ms=7, label=name, **look)
         for name, _ in in_order(table)
     ]
+    keys += device_keys(table)
     if "pareto" in table and table["pareto"].eq(True).any():
         keys.append(Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=10, label="on the frontier"))
     if (table["status"] != "ok").any():

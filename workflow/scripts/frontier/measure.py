@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from frontier.devices import DEVICE_IDS
 from frontier.progress import event
 
 GIB = 2**30
@@ -131,6 +132,7 @@ def environment(device: torch.device, started_at: str) -> dict:
         "cpu": _cpu_name(),
         "cpu_threads": torch.get_num_threads(),
         "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device_ids": os.environ.get(DEVICE_IDS),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }

@@ -150,7 +150,12 @@ def _cached(name: str, build) -> str:
                 target = Path(partial) / "model"
                 target.mkdir()
                 build(target)
-                target.rename(folder)
+                try:
+                    target.rename(folder)
+                except OSError:
+                    # Another node was first, on a file system whose locks this one does not see.
+                    if not folder.is_dir():
+                        raise
     return name
 
 

@@ -69,7 +69,7 @@ def write(job: dict, outcome: dict, environment: dict | None) -> None:
         records.write_text(outputs["history"], ",".join(HISTORY) + "\n")
     if "losses" in outputs and not Path(outputs["losses"]).exists():
         write_no_losses(outputs["losses"])
-    record = {key: job.get(key) for key in ("digest", "request", "tracked", "limits", "material")}
+    record = {key: job.get(key) for key in ("digest", "code", "request", "tracked", "limits", "material")}
     record |= {"outcome": outcome, "environment": environment}
     records.write_json(outputs.get("training") or outputs["evaluation"], record)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 from frontier.errors import UserError
 
 
-def check_machine(config: dict, root: Path = Path("/")) -> None:
-    """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing."""
+def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = True) -> None:
+    """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing.
+
+    Accelerators are looked for where `devices_here`: a cluster's nodes have theirs.
+    """
     for section, key in (("data", "train_file"), ("data", "validation_file"), ("data", "test_file")):
         path = config[section].get(key)
         if path and not Path(path).is_file():
@@ -16,6 +19,8 @@ def check_machine(config: dict, root: Path = Path("/")) -> None:
     folder = config["model"].get("path")
     if folder and not (Path(folder) / "config.json").is_file():
         raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")
+    if not devices_here:
+        return
     count = cuda_devices(root)
     name, _, index = config["device"].partition(":")
     if name == "cuda" and int(index or 0) >= count:

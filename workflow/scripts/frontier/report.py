@@ -79,13 +79,15 @@ def facts(row: pd.Series) -> list[dict]:
 
 
 def distinct(environments: list[dict | None]) -> list[dict]:
-    """Each different environment that runs were made in, times of day aside, with the number of those runs.
+    """Each different environment that runs were made in, with the number of those runs.
+
+    Times of day do not count, nor which of a host's devices a run had.
 
     A run whose process was killed before it could tell has none.
     """
     counted: list[dict] = []
     for environment in filter(None, environments):
-        facts = {key: value for key, value in environment.items() if not key.endswith("_at")}
+        facts = {key: value for key, value in environment.items() if not key.endswith(("_at", "_ids"))}
         known = next((one for one in counted if one["facts"] == facts), None)
         if known:
             known["runs"] += 1

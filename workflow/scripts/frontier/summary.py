@@ -1,5 +1,7 @@
 """One row a run: what it cost and what it bought."""
 
+from collections import Counter
+
 import pandas as pd
 
 from frontier import frontiers, hindsight, records
@@ -9,7 +11,7 @@ COLUMNS = (
     "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
     "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib "
     "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
-    "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device notes"
+    "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device host notes"
 ).split()
 _FROM_TRAINING = (
     "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
@@ -32,7 +34,7 @@ def row(training: dict, evaluation: dict, baseline: dict) -> dict:
         "eval_loss": quality["eval_loss"],
         "base_perplexity": baseline["outcome"]["perplexity"],
         **{key: cost.get(key) for key in _FROM_TRAINING},
-        "device": (training["environment"] or {}).get("device"),
+        **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
     }
 
 
@@ -59,11 +61,21 @@ def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict])
 
 def notes(environments: list[dict | None]) -> list[str | None]:
     """For each row, what of its surroundings is not what the most rows have; None where nothing is."""
-    facts = [{} if one is None else {key: one[key] for key in _SURROUNDINGS} | one["packages"] for one in environments]
+    return unlike_most([*map(surroundings, environments)])
+
+
+def surroundings(environment: dict | None) -> dict:
+    """What of a record's environment a reader should know to be unlike; nothing of a process that left none."""
+    return {} if environment is None else {key: environment[key] for key in _SURROUNDINGS} | environment["packages"]
+
+
+def unlike_most(facts: list[dict]) -> list[str | None]:
+    """For each of some facts by name, which of them the most do not share, in words; None where there are none."""
     unlike: list[list[str]] = [[] for _ in facts]
     for name in dict.fromkeys(name for fact in facts for name in fact):
         values = [fact[name] for fact in facts if name in fact]
-        usual = max(values, key=values.count)
+        counts = Counter(map(repr, values))
+        usual = max(values, key=lambda value: counts[repr(value)])
         for remarks, fact in zip(unlike, facts, strict=True):
             if name in fact and fact[name] != usual:
                 remarks.append(f"{name} {fact[name]}, not {usual}")

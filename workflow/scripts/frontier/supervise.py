@@ -11,7 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from frontier import outcomes, progress
+from frontier import devices, outcomes, progress, retries
+from frontier.digest import code_digest
+from frontier.errors import UserError
 
 STALL_SECONDS = 180
 _WATCH_SECONDS = 0.5
@@ -26,16 +28,21 @@ def run(function: str, snakemake) -> None:
     """
     job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
+    job["code"] = code_digest(f"frontier/{function.partition('.')[0]}")
     log = Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kills = kernel_kills()
-    with open(log, "w", encoding="utf-8") as file:
-        child = Child(function, job, file)
-        try:
-            hung = child.watch()
-        finally:
-            child.kill()
+    try:
+        retries.refuse(log, job["digest"])
+        with devices.claim(job["request"], _waiting()) as device, open(log, "w", encoding="utf-8") as file:
+            child = Child(function, job, file, device)
+            try:
+                hung = child.watch()
+            finally:
+                child.kill()
+    except UserError as error:
+        sys.exit(f"error: {error}")
     outcome = None
     if hung and job["limits"] and job["limits"]["memory_gib"]:
         reason = f"no sign of life for {STALL_SECONDS} s under a budget of {job['limits']['memory_gib']:g} GiB"
@@ -46,16 +53,20 @@ def run(function: str, snakemake) -> None:
         outcomes.write(job | {"material": child.material}, outcome, child.environment)
         print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
     elif child.status == 2:
+        retries.give_up(log, job["digest"], child.last_line)
         sys.exit(1)
     elif child.status:
         how = "hung and was ended" if hung else _death(child.status)
-        sys.exit(f"error: {function} {how}{child.last_error(log)}; see {log}")
+        line = f"error: {function} {how}{child.last_error(log)}; see {log}"
+        if hung or child.status not in (-signal.SIGKILL, -signal.SIGTERM):
+            retries.give_up(log, job["digest"], line)
+        sys.exit(line)
 
 
 class Child:
     """A job's process, and what it has told so far."""
 
-    def __init__(self, function: str, job: dict, log):
+    def __init__(self, function: str, job: dict, log, device: devices.Claim | None = None):
         reading, writing = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "frontier.worker", function, str(os.getpid())],
@@ -63,12 +74,12 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env=environment(job["request"]) | {progress.EVENTS: str(writing)},
-            pass_fds=[writing],
+            env=environment(job["request"], device) | {progress.EVENTS: str(writing)},
+            pass_fds=[writing, *(device.locks if device else [])],
             start_new_session=True,
         )
         os.close(writing)
-        self.phase, self.last_gib = "import", None
+        self.phase, self.last_gib, self.last_line = "import", None, ""
         self.environment = self.material = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=[log], daemon=True),
@@ -88,8 +99,7 @@ class Child:
         snakemake = _snakemake_ancestor()
         alive_at, signs = time.monotonic(), None
         while self.process.poll() is None:
-            if snakemake is not None and not snakemake.is_running():
-                sys.exit("error: Snakemake is gone; ending its job")
+            _end_with(snakemake)
             try:
                 process = psutil.Process(self.process.pid)
                 with process.oneshot():
@@ -121,7 +131,8 @@ class Child:
         for line in self.process.stdout:
             log.write(line)
             log.flush()
-            print(line.rstrip(), file=sys.stderr, flush=True)
+            self.last_line = line.rstrip()
+            print(self.last_line, file=sys.stderr, flush=True)
 
     def _read_events(self, pipe) -> None:
         for line in pipe:
@@ -131,8 +142,8 @@ class Child:
             self.material = facts.get("material", self.material)
 
 
-def environment(request: dict) -> dict:
-    """The process's environment: one GPU at most, no telemetry, threads left to torch."""
+def environment(request: dict, device: devices.Claim | None = None) -> dict:
+    """The process's environment: the claimed device or one GPU at most, no telemetry, threads left to torch."""
     variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     variables["PYTHONPATH"] = os.pathsep.join(
         filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
@@ -141,6 +152,9 @@ def environment(request: dict) -> dict:
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
     variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    if device:
+        claimed = {devices.DEVICE_IDS: ",".join(device.ids), "CUDA_VISIBLE_DEVICES": ",".join(device.visible)}
+        return variables | claimed
     index = int(request.get("device", "").partition(":")[2] or 0)
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     variables["CUDA_VISIBLE_DEVICES"] = str(index) if visible is None else visible.split(",")[index]
@@ -167,6 +181,25 @@ def _snakemake_ancestor() -> psutil.Process | None:
         if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
             return process
     return None
+
+
+def _end_with(snakemake: psutil.Process | None) -> None:
+    if snakemake is not None and not snakemake.is_running():
+        sys.exit("error: Snakemake is gone; ending its job")
+
+
+def _waiting():
+    """What a job does while no device is free: says so once, and ends with Snakemake."""
+    snakemake, said = _snakemake_ancestor(), set()
+
+    def wait(reason: str) -> None:
+        if reason not in said:
+            said.add(reason)
+            print(reason, file=sys.stderr, flush=True)
+        _end_with(snakemake)
+        time.sleep(_WATCH_SECONDS)
+
+    return wait
 
 
 def _death(status: int) -> str:

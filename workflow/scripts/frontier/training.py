@@ -20,7 +20,8 @@ from frontier.loss import token_losses
 from frontier.progress import event, say
 from frontier.spill import Sampler
 
-_LOCK_SECONDS = 60
+# A node that died keeps its lock on a network file system for a minute or two.
+_LOCK_SECONDS = 180
 
 
 class AnswerTrainer(Trainer):

@@ -1,0 +1,76 @@
+"""What all runs and nodes share is made once, and whole, however many want it at the same moment."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+from conftest import ROOT
+from frontier import models, records
+
+RIVALS = 2
+
+
+def meet(folder: Path, name: str) -> None:
+    """Go on when all the rivals are here."""
+    (folder / f"{name}-{os.getpid()}").touch()
+    while len(list(folder.glob(f"{name}-*"))) < RIVALS:
+        time.sleep(0.001)
+
+
+def prepare(folder: Path, model: Path, together: bool) -> dict:
+    """Quantise a model into a cache in `folder`, at the same moment as the rivals, or surely while they do: `together`.
+
+    Gives the digest of each file of the base, and how often this process quantised.
+    """
+    import torch
+
+    models.CACHE = folder / "cache"
+    quantised = []
+    real = models._quantization
+
+    def quantization(precision: str):
+        quantised.append(precision)
+        if together:
+            meet(folder, "quantising")
+        return real(precision)
+
+    models._quantization = quantization
+    record = models.fetch({"source": "path", "path": str(model)}, {})
+    meet(folder, "ready")
+    base = models.prepare_base(record, "nf4", torch.device("cpu"))
+    models.load(base, torch.device("cpu"))
+    models._quantization = real
+    files = {path.name: records.file_digest(path) for path in sorted((models.CACHE / base["folder"]).iterdir())}
+    return {"files": files, "quantised": len(quantised)}
+
+
+def test_base_wanted_by_several_at_once(tiny_model, tmp_path):
+    """With locks that work, and with locks that no other node sees."""
+    folders = [tmp_path / name for name in ("locked", "blind")]
+    paths = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))
+    command = [sys.executable, __file__, str(tiny_model), *map(str, folders)]
+    for folder in folders:
+        folder.mkdir()
+    rivals = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
+        for _ in range(RIVALS)
+    ]
+    told = [[json.loads(line) for line in rival.communicate(timeout=120)[0].splitlines()] for rival in rivals]
+    assert [rival.returncode for rival in rivals] == [0] * RIVALS
+    for folder, (first, second), makers in zip(folders, zip(*told, strict=True), (1, RIVALS), strict=True):
+        assert first["files"] == second["files"]
+        assert "model.safetensors" in first["files"]
+        assert first["quantised"] + second["quantised"] == makers
+        # Nothing half-made is left, and nothing beside the one base.
+        assert len([path for path in (folder / "cache/bases").iterdir() if path.is_dir()]) == 1
+
+
+if __name__ == "__main__":
+    locked, blind = map(Path, sys.argv[2:])
+    print(json.dumps(prepare(locked, Path(sys.argv[1]), together=False)))
+    models.FileLock = lambda path: nullcontext()
+    print(json.dumps(prepare(blind, Path(sys.argv[1]), together=True)))

@@ -1,0 +1,94 @@
+"""Summaries of several folders as one table: what is put together, what is said of it, what is refused."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Study
+from frontier import merge, records
+from frontier.errors import UserError
+
+RUN = "results/runs/nf4-r4-s0"
+
+
+@pytest.fixture
+def pair(finished_study, tmp_path) -> tuple[Study, Study]:
+    """A finished study, and the same one as if another machine had made it."""
+    studies = []
+    for name in ("here", "there"):
+        shutil.copytree(finished_study.folder, tmp_path / name, symlinks=True)
+        studies.append(Study(tmp_path / name))
+    for path in (tmp_path / "there/results/runs").glob("*/training.json"):
+        edit(path, lambda record: record["environment"].update(host="there", device="a card"))
+    summary = tmp_path / "there/results/summary.csv"
+    pd.read_csv(summary).assign(host="there", device="a card").to_csv(summary, index=False)
+    studies[0].configure(merge=[".", str(tmp_path / "there")])
+    return tuple(studies)
+
+
+def edit(path: Path, change) -> None:
+    record = records.read_json(path)
+    change(record)
+    records.write_json(path, record)
+
+
+def test_merged_table_has_every_row_and_says_what_is_unlike(pair):
+    here, there = pair
+    edit(there.folder / RUN / "training.json", lambda record: record["request"]["training"].update(learning_rate=0.5))
+    here.run("results/merged.csv")
+    merged = pd.read_csv(here.folder / "results/merged.csv")
+    summary = pd.read_csv(here.folder / "results/summary.csv")
+    assert list(merged["folder"]) == ["."] * 6 + [str(there.folder)] * 6
+    assert list(merged["run"]) == [*summary["run"], *summary["run"]]
+    assert list(merged["perplexity"]) == [*summary["perplexity"], *summary["perplexity"]]
+    host = summary["host"][0]
+    told = merged.loc[merged["folder"] != ".", "notes"]
+    assert all(f"host there, not {host}" in note and "device a card, not " in note for note in told)
+    assert list(merged.loc[merged["notes"].fillna("").str.contains("training.learning_rate 0.5"), "run"]) == [RUN[13:]]
+    # On each device the frontier is its own, so both folders have one.
+    assert merged[merged["pareto"]].groupby("folder").size().gt(0).all()
+    assert len(merged[merged["pareto"]]["folder"].unique()) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "named"),
+    [
+        ("training", lambda record: record["material"]["data"]["examples"]["files"].update(train="0" * 64), "data"),
+        ("training", lambda record: record["material"]["data"]["request"].update(max_length=7), "data"),
+        ("training", lambda record: record["material"]["model"].update(digest="0" * 64), "model"),
+        ("training", lambda record: record.update(code="0" * 64), "training code"),
+        ("training", lambda record: record.pop("code"), "training code"),
+        ("evaluation", lambda record: record.update(code="0" * 64), "evaluation code"),
+    ],
+    ids="data template model code none evaluation".split(),
+)
+def test_rows_of_other_material_are_refused_by_name(pair, file, change, named):
+    here, there = pair
+    edit(there.folder / RUN / f"{file}.json", change)
+    with pytest.raises(UserError) as refusal:
+        merge.merge([str(here.folder), str(there.folder)])
+    assert str(refusal.value).endswith(f"refused: {there.folder / RUN} ({named})")
+
+
+def test_refusal_is_one_line_and_leaves_no_table(pair):
+    here, there = pair
+    edit(there.folder / RUN / "training.json", lambda record: record["material"]["model"].update(digest="0"))
+    done = here.snakemake("--cores", "1", "--", "results/merged.csv")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: merge")]
+    assert line.endswith("nf4-r4-s0 (model)")
+    assert not (here.folder / "results/merged.csv").exists()
+
+
+def test_run_killed_before_it_could_tell_is_no_obstacle(pair):
+    here, there = pair
+    edit(there.folder / RUN / "training.json", lambda record: record.update(material=None))
+    edit(there.folder / RUN / "training.json", lambda record: record["outcome"].update(status="oom"))
+    assert len(merge.merge([str(here.folder), str(there.folder)])) == 12
+
+
+def test_nothing_to_merge_is_said(finished_study, tmp_path):
+    shutil.copytree(finished_study.folder, tmp_path / "study", symlinks=True)
+    done = Study(tmp_path / "study").snakemake("--cores", "1", "--", "results/merged.csv")
+    assert "error: config: merge: got nothing" in done.stderr

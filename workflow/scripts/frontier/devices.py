@@ -1,0 +1,83 @@
+"""A device to each job: Snakemake counts accelerators and hands none out, so a job claims a free one by a file lock."""
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from frontier import preflight
+from frontier.errors import UserError
+
+DEVICE_IDS = "FRONTIER_DEVICE_IDS"
+
+
+class Claim(NamedTuple):
+    """Devices that no other job of this user has: their names on this host, what CUDA calls them, the locks held."""
+
+    ids: list[str]
+    visible: list[str]
+    locks: list[int]
+
+
+def inventory(variables: dict, present: int) -> dict[str, str]:
+    """The devices that a process may use, by their names on this host: what CUDA_VISIBLE_DEVICES calls each.
+
+    `variables` is an environment, `present` the number of devices in the machine, for one that names none. Slurm's
+    names come first: where it hides the other devices, CUDA counts from 0 in every job of a node.
+    """
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(present)) if visible is None else map(str.strip, visible.split(","))
+    known = []
+    for name in names:
+        if name in ("", "-1"):
+            break
+        known.append(name)
+    bound = (variables.get("SLURM_STEP_GPUS") or variables.get("SLURM_JOB_GPUS") or "").split(",")
+    return dict(zip(bound if all(bound) and len(bound) == len(known) else known, known, strict=True))
+
+
+def wanted(device: str, found: dict[str, str]) -> list[str]:
+    """The names of those that a config's `device` (auto, cuda, cuda:N) may be; UserError for one that is not there."""
+    kind, _, index = device.partition(":")
+    if kind == "cpu" or (kind == "auto" and not found):
+        return []
+    if int(index or 0) >= len(found):
+        raise UserError(f"device: got {device}, takes a device that is there; this job may use {len(found)} GPU(s)")
+    return [list(found)[int(index)]] if index else list(found)
+
+
+@contextmanager
+def claim(request: dict, wait, folder: Path | None = None):
+    """Hold a free device that the job's request may use while the block runs; None for a job that needs none.
+
+    Where none is free, calls `wait(reason)` and looks again. A lock ends with the processes that hold it, whatever
+    ended them, so `locks` belong in the worker too.
+    """
+    found = inventory(os.environ, preflight.cuda_devices())
+    names = wanted(request.get("device", "cpu"), found)
+    if not names:
+        yield None
+        return
+    folder = folder or Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    while (held := _lock_one(names, folder)) is None:
+        wait(f"waiting for a device: {', '.join(names)} in use")
+    name, lock = held
+    try:
+        yield Claim([name], [found[name]], [lock])
+    finally:
+        os.close(lock)
+
+
+def _lock_one(names: list[str], folder: Path) -> tuple[str, int] | None:
+    for name in names:
+        lock = os.open(folder / f"device-{name.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return name, lock
+    return None
