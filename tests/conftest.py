@@ -17,7 +17,7 @@ COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Two processes share the tests: those that look at the finished study in one, so that it is made once."""
+    """Several processes share the tests: those that look at the finished study in one, so that it is made once."""
     for item in items:
         group = "finished" if "finished_study" in item.fixturenames else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))

@@ -30,20 +30,20 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
 
     models.CACHE = folder / "cache"
     quantised = []
-    real = models._quantization
+    real = models.quantization
 
-    def quantization(precision: str):
+    def counted(precision: str):
         quantised.append(precision)
         if together:
             meet(folder, "quantising")
         return real(precision)
 
-    models._quantization = quantization
+    models.quantization = counted
     record = models.fetch({"source": "path", "path": str(model)}, {})
     meet(folder, "ready")
     base = models.prepare_base(record, "nf4", torch.device("cpu"))
     models.load(base, torch.device("cpu"))
-    models._quantization = real
+    models.quantization = real
     files = {path.name: records.file_digest(path) for path in sorted((models.CACHE / base["folder"]).iterdir())}
     return {"files": files, "quantised": len(quantised)}
 
