@@ -8,7 +8,7 @@ import tempfile
 import time
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-DTYPES = {"fp16": "float16", "bf16": "bfloat16", "nf4": "bfloat16"}
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "nf4": "bfloat16"}
 
 
 def load_peer(args):

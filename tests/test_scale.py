@@ -51,7 +51,16 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
                 found.append((process, process.environ().get(devices.DEVICE_IDS)))
         except psutil.Error:
             continue
-    return found
+    # A look takes a while: what has ended by now may have a successor in it, what a worker forks is no worker.
+    pids = {process.pid for process, _ in found}
+    return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
 
 
 def unmade(study: Study, folder: Path) -> Study:
