@@ -16,131 +16,22 @@ import gc
 import itertools
 import json
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+from combinations import GROUPS, SHAPES, Combination, examples, training_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-_LLAMA = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
-_HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": False}
-SHAPES = {
-    "mistral-7b": _LLAMA | _HEADS | {"model_type": "mistral", "vocab_size": 32000, "sliding_window": None},
-    "qwen2.5-7b": {
-        "model_type": "qwen2",
-        "vocab_size": 152064,
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-        "tie_word_embeddings": False,
-    },
-    "llama-3.1-8b": _LLAMA | _HEADS | {"vocab_size": 128256},
-    "qwen3-8b": _LLAMA
-    | _HEADS
-    | {"model_type": "qwen3", "vocab_size": 151936, "intermediate_size": 12288}
-    | {"num_hidden_layers": 36, "head_dim": 128},
-}
-_STEPS, _WARM_UP = 10, 3
+_WARM_UP = 3
 _LEAST_SECONDS = 12
-
-
-@dataclass(frozen=True)
-class Combination:
-    """What is trained; `fast` has CUDA graphs, fused kernels and embeddings offloaded, as a study by default.
-
-    `mixed` has examples from half of `length` tokens up, the others are all of `length`.
-    """
-
-    model: str
-    precision: str
-    rank: int
-    batch: int
-    length: int
-    checkpointing: bool
-    fast: bool = True
-    mixed: bool = False
-    held_out: bool = False
-
-
-def _group(model: str, precision: str, *combinations: tuple) -> list[Combination]:
-    return [Combination(model, precision, *one) for one in combinations]
-
-
-# In the order in which they are measured: a minutes' limit cuts the tail.
-GROUPS = [
-    _group(
-        "mistral-7b",
-        "nf4",
-        (16, 8, 256, True),
-        (8, 1, 1024, False),
-        (64, 16, 256, True),
-        (32, 4, 512, False, False),
-        (24, 6, 320, True, True, True, True),
-    ),
-    _group(
-        "qwen2.5-7b",
-        "bf16",
-        (32, 8, 256, True),
-        (8, 4, 512, False),
-        (16, 1, 1024, False, False),
-        (48, 3, 448, False, True, True, True),
-    ),
-    _group(
-        "mistral-7b",
-        "fp16",
-        (8, 1, 256, False),
-        (16, 4, 512, True),
-        (64, 8, 512, True, False),
-        (32, 2, 1024, False),
-    ),
-    _group("qwen2.5-7b", "nf4", (8, 2, 512, False), (64, 4, 1024, True), (16, 16, 512, True, False)),
-    _group(
-        "llama-3.1-8b",
-        "nf4",
-        (16, 4, 768, True, True, True, True),
-        (32, 12, 256, False, True, False, True),
-    ),
-    _group("qwen3-8b", "bf16", (16, 2, 640, True, True, False, True), (8, 6, 384, False, False, False, True)),
-]
-
-
-def training_request(one: Combination) -> dict:
-    """The combination as a study with the workflow's own defaults would ask for it."""
-    from frontier import config
-
-    study = config.resolve(
-        {
-            "model": {"source": "architecture", "config": SHAPES[one.model]},
-            "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
-            "steps": 2 * _STEPS if one.mixed else _STEPS,
-            "batch_size": one.batch,
-            "gradient_checkpointing": one.checkpointing,
-            "fused_kernels": one.fast,
-            "cuda_graphs": one.fast,
-            "offload_embeddings": one.fast,
-        }
-    )
-    return config.training_request(study, f"{one.precision}-r{one.rank}-s0")
-
-
-def examples(one: Combination) -> list[dict]:
-    """Examples whose first third is a prompt."""
-    draw = random.Random(0)
-    rows = []
-    for _ in range(one.batch * training_request(one)["training"]["steps"]):
-        length = draw.randint(one.length // 2, one.length) if one.mixed else one.length
-        ids = [draw.randrange(1000) for _ in range(length)]
-        rows.append({"input_ids": ids, "labels": [-100] * (length // 3) + ids[length // 3 :]})
-    return rows
 
 
 def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:

@@ -12,15 +12,18 @@ import tiny
 import yaml
 
 ROOT = Path(__file__).parent.parent
+RUN = "fp32-r4-s0"
+RESULTS = f"results/runs/{RUN}"
+SECRET = "hf_not-for-any-log-or-record"
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Several processes share the tests: those that look at the finished study in one, so that it is made once."""
+    """Several processes share the tests: those that look at one study in one, so that it is made once."""
     for item in items:
-        group = "finished" if "finished_study" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        studies = [name for name in ("finished_study", "trained") if name in item.fixturenames]
+        item.add_marker(pytest.mark.xdist_group(studies[0] if studies else item.path.name))
 
 
 @dataclass
@@ -116,4 +119,16 @@ def finished_study(new_study) -> Study:
     """A study whose every target is made; tests look at it and leave it as it is."""
     study = new_study()
     study.run()
+    return study
+
+
+@pytest.fixture(scope="session")
+def trained(new_study) -> Study:
+    """A study of one run that takes a few seconds, finished undisturbed, with a secret in the environment."""
+    study = new_study(
+        precisions=["fp32"], ranks=[4], steps=40, batch_size=8, lora={"dropout": 0.1}, checkpoint_minutes=None
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", SECRET)
+        study.run(f"{RESULTS}/evaluation.json", "results/baselines/fp32/evaluation.json")
     return study

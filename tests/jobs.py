@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 
-from conftest import ROOT
-from frontier import supervise
+from conftest import RESULTS, ROOT, Study
+from frontier import records, supervise
+
+OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 
 
 class Params(dict):
@@ -40,6 +42,23 @@ def start(job: Job, function: str = "training.run", within=None) -> subprocess.P
     process.stdin.close()
     process.stdin = None
     return process
+
+
+def job_of(study: Study, kind: str = "training") -> dict:
+    """The job that Snakemake would hand to the study's one training, its material being there."""
+    record = records.read_json(study.folder / f"{RESULTS}/{kind}.json")
+    return {key: record[key] for key in ("digest", "request", "tracked", "limits")}
+
+
+def inputs_of(study: Study) -> dict:
+    """The inputs of the study's one training, by the names that its rule has for them."""
+    resources = study.folder / "resources"
+    return {
+        "base": str(resources / "bases/fp32.json"),
+        "tokens": str(resources / "tokens/train.parquet"),
+        "model": str(resources / "model.json"),
+        "material": str(resources / "tokens/tokens.json"),
+    }
 
 
 if __name__ == "__main__":
