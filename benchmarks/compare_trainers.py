@@ -5,8 +5,8 @@
 
 MODEL is a folder with weights and tokenizer (make_model.py writes one of random weights); ROWS a JSON list of
 {"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one JSON
-line; `compare` measures ours and the peers in turn, each in a process of its own that imports its libraries while the
-one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is needed only where it
+line; `compare` measures ours and the peers in turn, each in a process of its own that (but on a CPU) imports its libraries
+while the one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is needed only where it
 is measured, from the environment or, unsloth, from --unsloth-path.
 
 Tokens are those of the examples, padding not counted; seconds those of the optimiser steps after the warm-up, forward
@@ -83,10 +83,11 @@ def compare(args: argparse.Namespace) -> None:
         signals = [Path(folder) / f"{position}.go" for position in range(len(order))]
         waiting = start(args, order[0], signals[0])
         for position, trainer in enumerate(order):
-            process = waiting
+            process = waiting or start(args, trainer, signals[position])
             signals[position].touch()
-            if position + 1 < len(order):
-                waiting = start(args, order[position + 1], signals[position + 1])
+            # Imports take cores, which on a CPU are what is measured.
+            ahead = args.device != "cpu" and position + 1 < len(order)
+            waiting = start(args, order[position + 1], signals[position + 1]) if ahead else None
             line = read_line(process, trainer)
             found[trainer].append(line)
             with open(args.lines, "a", encoding="utf-8") as file:
