@@ -53,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
         command.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
         command.add_argument("--threads", type=int, help="of the CPU")
         command.add_argument("--cap-gib", type=float, help="what the CUDA allocator may take")
+        command.add_argument("--peer-dtype", choices=["float32"], help="of the peers' products, where 16 bits are slow")
         command.add_argument("--no-checkpointing", dest="checkpointing", action="store_false")
     measure = commands.choices["measure"]
     measure.add_argument("trainer", choices=("ours", *PEERS))
@@ -100,6 +101,7 @@ def start(args: argparse.Namespace, trainer: str, signal: Path) -> subprocess.Po
     options = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
     options += [f"--threads={args.threads}"] if args.threads else []
     options += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
+    options += [f"--peer-dtype={args.peer_dtype}"] if args.peer_dtype else []
     options += [] if args.checkpointing else ["--no-checkpointing"]
     options += args.ours.split() if trainer == "ours" else []
     path = [args.unsloth_path] if args.unsloth_path and trainer == "unsloth" else []

@@ -16,7 +16,7 @@ def load_peer(args):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-    dtype = getattr(torch, DTYPES[args.precision])
+    dtype = getattr(torch, args.peer_dtype or DTYPES[args.precision])
     if args.trainer == "unsloth":
         from unsloth import FastLanguageModel
 

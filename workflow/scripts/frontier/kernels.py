@@ -84,7 +84,7 @@ class RecordedStep:
 
     Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are the examples' in tokens,
     `examples` the most there are in a micro-batch; one too long for every recording is taken in two parts. All
-    recordings share one pool of memory, and nothing else is ever computed outside of it.
+    recordings share one pool of memory and the row that they read, and nothing is ever computed outside of the pool.
     """
 
     def __init__(self, model, lengths: list[int], examples: int):
@@ -97,11 +97,12 @@ class RecordedStep:
         self.device = self.gradients[0].device
         self.stream = torch.cuda.Stream(self.device)
         self.pool = torch.cuda.graph_pool_handle()
-        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, dict, torch.Tensor]] = {}
+        self.row = self._empty_row(self.lengths[-1])
+        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
     def __call__(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
         """Add the gradients of `factor` x summed loss of what `packing.collate` made; return the summed loss."""
-        self._keep_gradients()
+        self.keep_gradients()
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             if not self.recorded:
@@ -117,24 +118,28 @@ class RecordedStep:
         length = next(length for length in self.lengths if length >= tokens)
         if length not in self.recorded:
             self._record(length)
-        graph, row, result = self.recorded[length]
-        self._fill(row, batch, length - tokens, factor)
+        graph, result = self.recorded[length]
+        self._fill(self._cut(length), batch, length - tokens, factor)
         graph.replay()
         return result.clone()
 
     def _warm_up(self) -> None:
         """Load every kernel that a recording may meet, on a row without targets, and size the pool by the longest."""
         length = self.lengths[-1]
-        self._pass(self._empty_row(length), length)
+        self._pass(self._cut(length), length)
         self._record(length)
 
     def _record(self, length: int) -> None:
-        graph, row = torch.cuda.CUDAGraph(), self._empty_row(length)
+        graph, row = torch.cuda.CUDAGraph(), self._cut(length)
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             result = self._pass(row, length)
-        self.recorded[length] = graph, row, result
+        self.recorded[length] = graph, result
 
-    def _keep_gradients(self) -> None:
+    def _cut(self, length: int) -> dict:
+        """The first `length` tokens of the row, where they lie."""
+        return {name: value[:, :length] if value.dim() > 1 else value for name, value in self.row.items()}
+
+    def keep_gradients(self) -> None:
         """Recordings write to fixed addresses: put the same gradients back where the Trainer has dropped them."""
         if self.parameters[0].grad is None:
             torch._foreach_zero_(self.gradients)
@@ -142,6 +147,7 @@ class RecordedStep:
                 parameter.grad = gradient
 
     def _empty_row(self, length: int) -> dict:
+        """A row of one example without targets: `embedded` (1, length, width), the rest as `packing.collate` has it."""
         whole = {"dtype": torch.long, "device": self.device}
         embeddings = loss.causal_model(self.model).get_input_embeddings()
         row = {
@@ -171,3 +177,20 @@ class RecordedStep:
         summed = loss.summed_loss(self.model, row["embedded"], row["positions"], row["targets"], **shape)
         (summed * row["factor"]).backward()
         return summed.detach()
+
+
+def make_state(optimizer: torch.optim.Optimizer) -> None:
+    """Have an optimiser make its state, as its first step would, from parameters whose gradients are zeros.
+
+    Where steps are recorded, all that training holds must be there by then: a recording's memory stays taken, and
+    what is allocated later comes on top of it without ever being seen together with it.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for state in optimizer.state.values():
+        state["step"] = torch.zeros_like(state["step"]) if torch.is_tensor(state["step"]) else 0
+    optimizer.zero_grad()

@@ -78,15 +78,9 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
 
 
 def worst(found: dict[str, Peak]) -> Peak:
-    """The region with the most allocated, and the most that any holds.
-
-    The parts have the optimiser's state even where a recorded step is at its worst before there is any: what the
-    recording took is held from then on.
-    """
+    """The region with the most allocated, and the most that any holds."""
     top = max(found.values(), key=lambda one: one.allocated)
-    held = max(top.allocated, *(one.held for one in found.values()))
-    state = max(one.parts["optimizer"] for one in found.values())
-    return Peak(top.allocated, held, top.parts | {"optimizer": state})
+    return Peak(top.allocated, max(top.allocated, *(one.held for one in found.values())), top.parts)
 
 
 def are_alike(config) -> bool:

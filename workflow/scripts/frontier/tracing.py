@@ -42,17 +42,17 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
         optimizer = blanks.optimizer(model, request, device)
         if levers["cuda_graphs"]:
             recorded, factor = _recorded(model, request, lengths), torch.ones(())
-            recorder.phase = "forward"
-            # A recorded step meets its first rows, the longest, before there is any state, and all others after.
-            recorded(recorder.on_device(max(rows, key=lambda row: row["input_ids"].shape[1])), factor)
-            _update(recorder, optimizer, trainable, request, device)
-            recorder.phase = "forward"
-            kept = _record_others(recorded)
+            recorded.keep_gradients()
         else:
-            recorded = kept = None
+            recorded = None
             for parameter in trainable:
                 parameter.grad = torch.zeros_like(parameter)
-            _update(recorder, optimizer, trainable, request, device)
+        _update(recorder, optimizer, trainable, request, device)
+        if recorded:
+            recorder.phase = "forward"
+            recorded(recorder.on_device(max(rows, key=lambda row: row["input_ids"].shape[1])), factor)
+            _record_second(recorded)
+            optimizer.zero_grad()
         recorder.trace.operations.clear()
         for row in rows:
             recorder.phase = "forward"
@@ -62,7 +62,6 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
                 _pass(model, recorder.on_device(row))
             recorder.name([parameter.grad for parameter in trainable], "gradients")
         _update(recorder, optimizer, trainable, request, device)
-        del kept
     return recorder.trace
 
 
@@ -76,14 +75,11 @@ def _recorded(model, request: dict, lengths: list[int]) -> kernels.RecordedStep:
     return kernels.RecordedStep(model, lengths, settings["micro_batch_size"] or settings["batch_size"])
 
 
-def _record_others(recorded: kernels.RecordedStep) -> list[dict]:
-    """Record the second longest row, and return what each of the shorter ones keeps outside of its recording."""
-    *shorter, _ = recorded.lengths
-    recorded._keep_gradients()
-    for length in shorter[-1:]:
+def _record_second(recorded: kernels.RecordedStep) -> None:
+    """Record the second longest row: with the longest, what takes the most memory of all recordings."""
+    for length in recorded.lengths[-2:-1]:
         if length not in recorded.recorded:
             recorded._record(length)
-    return [recorded._empty_row(length) for length in shorter[:-1] if length not in recorded.recorded]
 
 
 def _update(recorder: Recorder, optimizer, trainable: list, request: dict, device: Device) -> None:

@@ -106,6 +106,9 @@ def fit(
     trainer = AnswerTrainer(
         model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded
     )
+    if recorded:
+        recorded.keep_gradients()
+        kernels.make_state(trainer.create_optimizer())
     checkpoint = checkpoints.newest(folder, guard.identity) if guard else None
     if checkpoint:
         clock.restore(checkpoints.clock_of(checkpoint))
