@@ -131,6 +131,7 @@ def _launches(device: torch.device) -> float:
             "model": {"source": "architecture", "config": _SMALL},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
             "compute_dtype": _name(dtype),
+            "steps": 1,
         }
         | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
     )

@@ -160,6 +160,7 @@ class RecordedStep:
         row["borders"][0] = 0
         return row
 
+    @torch.no_grad()
     def _fill(self, row: dict, batch: dict, padding: int, factor: torch.Tensor) -> None:
         length = row["positions"].shape[1]
         ids = F.pad(batch["input_ids"], (0, padding))
