@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 from conftest import RESULTS, ROOT, Study
-from frontier import records, supervise
+from frontier import devices, records, supervise
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 
@@ -59,6 +61,29 @@ def inputs_of(study: Study) -> dict:
         "model": str(resources / "model.json"),
         "material": str(resources / "tokens/tokens.json"),
     }
+
+
+def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
+    """The processes in which the jobs of a folder run, however they began, each with the devices whose locks it has."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.name() == "frontier.worker" and process.cwd() == str(folder):
+                files = [Path(file.path) for file in process.open_files()]
+                locks = [file.stem for file in files if file.parent == devices.private_folder()]
+                found.append((process, ",".join(lock.removeprefix("device-") for lock in locks)))
+        except psutil.Error:
+            continue
+    # A look takes a while: what has ended by now may have a successor in it, what a worker forks is no worker.
+    pids = {process.pid for process, _ in found}
+    return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
 
 
 if __name__ == "__main__":

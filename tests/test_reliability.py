@@ -12,7 +12,7 @@ import psutil
 import pytest
 from conftest import RESULTS, SECRET, Study
 from frontier import checkpoints, records, retries
-from jobs import OUTPUTS, Job, inputs_of, job_of, start
+from jobs import OUTPUTS, Job, inputs_of, job_of, start, workers
 
 
 def worker_of(supervisor: subprocess.Popen) -> psutil.Process:
@@ -201,11 +201,13 @@ def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_
         assert time.monotonic() < deadline
         assert snakemake.poll() is None
         time.sleep(0.01)
-    tree = psutil.Process(snakemake.pid).children(recursive=True)
+    (worker,) = [process for process, _ in workers(folder)]
+    tree = [worker, *worker.parents()[:-1], *psutil.Process(snakemake.pid).children(recursive=True)]
+    tree = [process for process in tree if process.cwd() == str(folder)]
     snakemake.kill()
     snakemake.wait()
-    _, alive = psutil.wait_procs([one for one in tree if "frontier.worker" in one.cmdline()], timeout=15)
-    assert not alive
+    _, alive = psutil.wait_procs(tree, timeout=15)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not (folder / "results/runs/fp32-r4-s1/training.json").exists()
     locked = study.snakemake("--cores", "1", "results/runs/fp32-r4-s1/training.json")
     assert "unlock" in locked.stdout + locked.stderr
