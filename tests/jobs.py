@@ -68,7 +68,7 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.name() == "frontier.worker" and process.cwd() == str(folder):
+            if "frontier.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
                 files = [Path(file.path) for file in process.open_files()]
                 locks = [file.stem for file in files if file.parent == devices.private_folder()]
                 found.append((process, ",".join(lock.removeprefix("device-") for lock in locks)))

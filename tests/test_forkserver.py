@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, Study
-from frontier import records
+from frontier import digest, forkserver, records
 from jobs import OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
@@ -36,10 +37,12 @@ for line in sys.stdin:
 class Snakemake:
     """What starts jobs one after the other, and is the owner of their server."""
 
-    def __init__(self):
+    def __init__(self, folder: Path):
+        self.folder = folder
         path = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))
         self.process = subprocess.Popen(
             [sys.executable, "-c", SNAKEMAKE, "snakemake"],
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -59,8 +62,8 @@ class Snakemake:
 
 
 @pytest.fixture(scope="module")
-def snakemake():
-    one = Snakemake()
+def snakemake(tmp_path_factory):
+    one = Snakemake(tmp_path_factory.mktemp("snakemake"))
     yield one
     one.process.kill()
     one.process.wait()
@@ -136,7 +139,7 @@ def test_a_forked_job_ends_with_its_supervisor(trained, tmp_path, snakemake, end
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
     supervisor = snakemake.start(job, "training.run")
     soon(lambda: list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")))
-    ((worker, _),) = workers(Path.cwd())
+    ((worker, _),) = workers(snakemake.folder)
     server = worker.parent()
     supervisor.send_signal(end)
     soon(lambda: is_over(worker), 5)
@@ -146,12 +149,12 @@ def test_a_forked_job_ends_with_its_supervisor(trained, tmp_path, snakemake, end
 
 
 def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_path):
-    snakemake = Snakemake()
+    snakemake = Snakemake(tmp_path)
     try:
         job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
         snakemake.start(job, "training.run")
         soon(lambda: list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")))
-        ((worker, _),) = workers(Path.cwd())
+        ((worker, _),) = workers(snakemake.folder)
         server = worker.parent()
         server.kill()
         soon(lambda: is_over(worker), 5)
@@ -167,6 +170,15 @@ def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_
     finally:
         snakemake.process.kill()
         snakemake.process.wait()
+
+
+def test_forked_are_the_jobs_that_import_torch():
+    called = re.compile(r'^supervise\.run\("(\w+)\.\w+", snakemake\)$', re.MULTILINE)
+    modules = {called.search(path.read_text("utf-8"))[1] for path in digest.SCRIPTS.glob("*.py")}
+    heavy = re.compile(r"^(import|from) (torch|transformers)\b", re.MULTILINE)
+    reached = {name: digest.reachable(digest.SCRIPTS / f"frontier/{name}.py") for name in modules}
+    expected = {name for name in modules if any(heavy.search(path.read_text("utf-8")) for path in reached[name])}
+    assert set(forkserver.MODULES) == expected
 
 
 def test_what_is_imported_beside_cuda_leaves_it_alone():

@@ -202,8 +202,7 @@ def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_
         assert snakemake.poll() is None
         time.sleep(0.01)
     (worker,) = [process for process, _ in workers(folder)]
-    tree = [worker, *worker.parents()[:-1], *psutil.Process(snakemake.pid).children(recursive=True)]
-    tree = [process for process in tree if process.cwd() == str(folder)]
+    tree = {worker, worker.parent(), *psutil.Process(snakemake.pid).children(recursive=True)}
     snakemake.kill()
     snakemake.wait()
     _, alive = psutil.wait_procs(tree, timeout=15)

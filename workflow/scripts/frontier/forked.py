@@ -1,5 +1,6 @@
 """A worker that a Snakemake's server has forked (`frontier/forkserver.py`), and how it comes about."""
 
+import fcntl
 import io
 import json
 import os
@@ -11,7 +12,6 @@ import sys
 from contextlib import suppress
 
 import psutil
-from filelock import FileLock
 
 from frontier import devices
 from frontier.forkserver import MODULES
@@ -75,7 +75,8 @@ def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> so
     folder = devices.private_folder()
     path = folder / f"{snakemake.pid}-{snakemake.create_time():.2f}.socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with FileLock(folder / "server.lock"):
+    with open(folder / "server.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             server.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):

@@ -5,6 +5,7 @@ A connection is a job: in comes the request with its descriptors, out go the wor
 The worker lives no longer than the connection, and the server no longer than its owner.
 """
 
+import gc
 import importlib
 import io
 import json
@@ -41,6 +42,8 @@ def main() -> None:
     preload(preflight.cuda_devices() > 0)
     if _has_started_cuda():
         sys.exit("an import has started CUDA, which no fork could use")
+    # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
+    gc.freeze()
     server = os.getpid()
     sys.argv[1:] = Server(listener, owner, sources).serve(), str(server)
     worker.main()
