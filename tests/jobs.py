@@ -32,9 +32,13 @@ class Job:
 
 
 def start(job: Job, function: str = "training.run", within=None) -> subprocess.Popen:
-    """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file."""
+    """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file.
+
+    This process stands for Snakemake, so that its jobs are forked from one server; one `within` a cgroup is spawned.
+    """
+    words = [sys.executable, __file__, function, *(["spawn"] if within else [])]
     process = subprocess.Popen(
-        ["sh", "-c", 'echo $$ > "$0"; exec "$@"', within or os.devnull, sys.executable, __file__, function],
+        ["sh", "-c", 'echo $$ > "$0"; exec "$@"', within or os.devnull, *words],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,4 +94,6 @@ if __name__ == "__main__":
     told = Job.__new__(Job)
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
+    if not sys.argv[2:]:
+        supervise._snakemake_ancestor = psutil.Process().parent
     supervise.run(sys.argv[1], told)

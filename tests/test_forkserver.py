@@ -18,7 +18,7 @@ from jobs import OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
 
-# Not Snakemake, but what a supervisor takes for one by its command line: it starts what it is told.
+# In Snakemake's place: starts what it is told.
 SNAKEMAKE = """
 import json, os, sys
 from jobs import Job, start
@@ -41,7 +41,7 @@ class Snakemake:
         self.folder = folder
         path = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SNAKEMAKE, "snakemake"],
+            [sys.executable, "-c", SNAKEMAKE],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
