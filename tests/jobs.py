@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 from conftest import RESULTS, ROOT, Study
-from frontier import records, supervise
+from frontier import devices, records, supervise
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 
@@ -30,9 +32,13 @@ class Job:
 
 
 def start(job: Job, function: str = "training.run", within=None) -> subprocess.Popen:
-    """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file."""
+    """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file.
+
+    This process stands for Snakemake, so that its jobs are forked from one server; one `within` a cgroup is spawned.
+    """
+    words = [sys.executable, __file__, function, *(["spawn"] if within else [])]
     process = subprocess.Popen(
-        ["sh", "-c", 'echo $$ > "$0"; exec "$@"', within or os.devnull, sys.executable, __file__, function],
+        ["sh", "-c", 'echo $$ > "$0"; exec "$@"', within or os.devnull, *words],
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -61,8 +67,33 @@ def inputs_of(study: Study) -> dict:
     }
 
 
+def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
+    """The processes in which the jobs of a folder run, however they began, each with the devices whose locks it has."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if "frontier.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
+                files = [Path(file.path) for file in process.open_files()]
+                locks = [file.stem for file in files if file.parent == devices.private_folder()]
+                found.append((process, ",".join(lock.removeprefix("device-") for lock in locks)))
+        except psutil.Error:
+            continue
+    # A look takes a while: what has ended by now may have a successor in it, what a worker forks is no worker.
+    pids = {process.pid for process, _ in found}
+    return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
+
+
+def _parent(process: psutil.Process) -> int | None:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return None
+
+
 if __name__ == "__main__":
     told = Job.__new__(Job)
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
+    if not sys.argv[2:]:
+        supervise._snakemake_ancestor = psutil.Process().parent
     supervise.run(sys.argv[1], told)

@@ -114,6 +114,19 @@ def test_a_worker_that_outlives_its_supervisor_keeps_the_claim(tmp_path, monkeyp
     assert devices._lock_one(["7"], tmp_path) is not None
 
 
+def test_a_folder_that_others_could_write_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices.tempfile, "tempdir", str(tmp_path))
+    folder = devices.private_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o770)
+    with pytest.raises(UserError, match="yours alone"):
+        devices.private_folder()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="yours alone"):
+        devices.private_folder()
+
+
 def test_a_job_without_a_device_claims_none(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     for request in ({}, {"device": "cpu"}):

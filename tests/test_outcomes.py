@@ -57,7 +57,7 @@ def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind
     if kind == "evaluate":
         outputs, function = {"evaluation": "evaluation.json", "losses": "nll.parquet"}, "evaluation.run"
         inputs = {key: inputs[key] for key in ("base", "tokens", "model")}
-    job = Job(record, tmp_path, inputs, outputs, memory_gib=imports + 0.25)
+    job = Job(record, tmp_path, inputs, outputs, memory_gib=imports + 0.1)
     supervisor = start(job, function)
     _, errors = supervisor.communicate(timeout=120)
     assert supervisor.returncode == 0, errors + (tmp_path / "job.log").read_text()

@@ -6,21 +6,25 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 from conftest import RESULTS, SECRET, Study
 from frontier import checkpoints, records, retries
-from jobs import OUTPUTS, Job, inputs_of, job_of, start
+from jobs import OUTPUTS, Job, inputs_of, job_of, start, workers
 
 
-def worker_of(supervisor: subprocess.Popen) -> psutil.Process:
-    deadline = time.monotonic() + 20
+def worker_of(folder: Path) -> psutil.Process:
+    """The process of the job whose log is in the folder."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for child in psutil.Process(supervisor.pid).children():
-            if "frontier.worker" in child.cmdline():
-                return child
+        for worker, _ in workers(Path.cwd()):
+            with suppress(psutil.Error):
+                if str(folder / "job.log") in [file.path for file in worker.open_files()]:
+                    return worker
         time.sleep(0.02)
     raise AssertionError("no worker was started")
 
@@ -38,7 +42,7 @@ def test_ten_kills_of_the_whole_tree_leave_the_result_bit_identical(trained, tmp
     while kills < 10 and attempts < 40:
         attempts += 1
         supervisor = start(job)
-        worker = worker_of(supervisor)
+        worker = worker_of(tmp_path)
         log = tmp_path / "job.log"
         deadline = time.monotonic() + 60
         wanted = last_step + draw.choice([1, 2, 3])
@@ -79,7 +83,7 @@ def test_sigterm_as_a_scheduler_sends_it_is_no_bug(trained, tmp_path, monkeypatc
     monkeypatch.setenv(retries.CALL, "one call of Snakemake")
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
     supervisor = start(job)
-    worker = worker_of(supervisor)
+    worker = worker_of(tmp_path)
     while not list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")):
         assert supervisor.poll() is None
         time.sleep(0.002)
@@ -201,11 +205,12 @@ def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_
         assert time.monotonic() < deadline
         assert snakemake.poll() is None
         time.sleep(0.01)
-    tree = psutil.Process(snakemake.pid).children(recursive=True)
+    (worker,) = [process for process, _ in workers(folder)]
+    tree = {worker, worker.parent(), *psutil.Process(snakemake.pid).children(recursive=True)}
     snakemake.kill()
     snakemake.wait()
-    _, alive = psutil.wait_procs([one for one in tree if "frontier.worker" in one.cmdline()], timeout=15)
-    assert not alive
+    _, alive = psutil.wait_procs(tree, timeout=15)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not (folder / "results/runs/fp32-r4-s1/training.json").exists()
     locked = study.snakemake("--cores", "1", "results/runs/fp32-r4-s1/training.json")
     assert "unlock" in locked.stdout + locked.stderr

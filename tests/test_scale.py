@@ -15,7 +15,8 @@ import pytest
 import slurm
 from conftest import Study
 from filelock import FileLock
-from frontier import devices, records
+from frontier import records
+from jobs import workers
 
 RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
 # Clocks and what is read off them, memory as a process happens to hold it, the machine.
@@ -40,27 +41,6 @@ class Watch(threading.Thread):
         self.over.set()
         self.join()
         return self.seen
-
-
-def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
-    """The processes in which a study's jobs run, each with the devices it was given."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if "frontier.worker" in process.cmdline() and process.cwd() == str(folder):
-                found.append((process, process.environ().get(devices.DEVICE_IDS)))
-        except psutil.Error:
-            continue
-    # A look takes a while: what has ended by now may have a successor in it, what a worker forks is no worker.
-    pids = {process.pid for process, _ in found}
-    return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
-
-
-def _parent(process: psutil.Process) -> int | None:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return None
 
 
 def unmade(study: Study, folder: Path) -> Study:

@@ -6,7 +6,8 @@ import pytest
 from frontier import summary
 from frontier.errors import UserError
 
-ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "packages": {"torch": "2.13.0", "peft": "0.21.2"}}
+ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "start": "forked"}
+ENVIRONMENT |= {"packages": {"torch": "2.13.0", "peft": "0.21.2"}}
 
 
 def training(run: str, status: str = "ok", **outcome) -> dict:
@@ -55,12 +56,14 @@ def test_out_of_memory_says_what_it_would_have_needed_at_least(known, needs):
 
 
 def test_unlike_machines_and_versions_are_flagged():
-    runs = ["fp16-r8-s0", "fp16-r16-s0", "fp16-r32-s0"]
+    runs = ["fp16-r8-s0", "fp16-r16-s0", "fp16-r32-s0", "fp16-r64-s0"]
     trainings = [*map(training, runs)]
     trainings[1]["environment"]["packages"]["torch"] = "2.11.0"
     trainings[2]["environment"]["device"] = "another card"
+    trainings[3]["environment"]["start"] = "spawned"
     frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16")])
-    assert list(frame["notes"].fillna("")) == ["", "torch 2.11.0, not 2.13.0", "device another card, not card"]
+    unlike = ["torch 2.11.0, not 2.13.0", "device another card, not card", "start spawned, not forked"]
+    assert list(frame["notes"].fillna("")) == ["", *unlike]
 
 
 def test_a_process_that_left_no_environment_is_no_obstacle():

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,8 +61,7 @@ def claim(request: dict, wait, folder: Path | None = None):
     if not names:
         yield None
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = folder or private_folder()
     while (held := _lock_one(names, folder)) is None:
         wait(f"waiting for a device: {', '.join(names)} in use")
     name, lock = held
@@ -69,6 +69,16 @@ def claim(request: dict, wait, folder: Path | None = None):
         yield Claim([name], [found[name]], [lock])
     finally:
         os.close(lock)
+
+
+def private_folder() -> Path:
+    """The folder on this host where a user's jobs meet; UserError where it is not this user's alone."""
+    folder = Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:
+        raise UserError(f"{folder}: takes a folder that is yours alone; remove it, or name another place by TMPDIR")
+    return folder
 
 
 def _lock_one(names: list[str], folder: Path) -> tuple[str, int] | None:

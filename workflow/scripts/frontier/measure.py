@@ -15,6 +15,7 @@ import torch
 
 from frontier.devices import DEVICE_IDS
 from frontier.progress import event
+from frontier.worker import START
 
 GIB = 2**30
 PACKAGES = (
@@ -133,6 +134,7 @@ def environment(device: torch.device, started_at: str) -> dict:
         "cpu_threads": torch.get_num_threads(),
         "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "device_ids": os.environ.get(DEVICE_IDS),
+        "start": os.environ.get(START),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }

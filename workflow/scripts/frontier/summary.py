@@ -17,7 +17,7 @@ _FROM_TRAINING = (
     "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
     "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
 ).split()
-_SURROUNDINGS = ("device", "host", "python")
+_SURROUNDINGS = ("device", "host", "python", "start")
 _COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
 
 
@@ -66,7 +66,8 @@ def notes(environments: list[dict | None]) -> list[str | None]:
 
 def surroundings(environment: dict | None) -> dict:
     """What of a record's environment a reader should know to be unlike; nothing of a process that left none."""
-    return {} if environment is None else {key: environment[key] for key in _SURROUNDINGS} | environment["packages"]
+    known = environment or {"packages": {}}
+    return {key: known[key] for key in _SURROUNDINGS if key in known} | known["packages"]
 
 
 def unlike_most(facts: list[dict]) -> list[str | None]:

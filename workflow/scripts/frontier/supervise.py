@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-from frontier import devices, outcomes, progress, retries
+from frontier import devices, forked, outcomes, progress, retries, worker
 from frontier.digest import code_digest
 from frontier.errors import UserError
+from frontier.forked import Forked
 
 STALL_SECONDS = 180
 _WATCH_SECONDS = 0.5
@@ -67,28 +69,21 @@ class Child:
     """A job's process, and what it has told so far."""
 
     def __init__(self, function: str, job: dict, log, device: devices.Claim | None = None):
-        reading, writing = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "frontier.worker", function, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=environment(job["request"], device) | {progress.EVENTS: str(writing)},
-            pass_fds=[writing, *(device.locks if device else [])],
-            start_new_session=True,
-        )
-        os.close(writing)
+        (stdin, told), (lines, stdout), (events, telling) = os.pipe(), os.pipe(), os.pipe()
+        files = [stdin, stdout, log.fileno(), telling, *(device.locks if device else [])]
+        self.process = start(function, environment(job["request"], device), files)
+        for file in (stdin, stdout, telling):
+            os.close(file)
         self.phase, self.last_gib, self.last_line = "import", None, ""
         self.environment = self.material = None
         self._readers = [
-            threading.Thread(target=self._read_lines, args=[log], daemon=True),
-            threading.Thread(target=self._read_events, args=[os.fdopen(reading)], daemon=True),
+            threading.Thread(target=self._read_lines, args=[os.fdopen(lines), log], daemon=True),
+            threading.Thread(target=self._read_events, args=[os.fdopen(events)], daemon=True),
         ]
         for reader in self._readers:
             reader.start()
-        self.process.stdin.write(json.dumps(job))
-        self.process.stdin.close()
+        with os.fdopen(told, "w") as pipe:
+            json.dump(job, pipe)
 
     @property
     def status(self) -> int | None:
@@ -127,8 +122,8 @@ class Child:
         lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
         return f": {lines[-1]}" if self.status == 1 and lines else ""
 
-    def _read_lines(self, log) -> None:
-        for line in self.process.stdout:
+    def _read_lines(self, pipe, log) -> None:
+        for line in pipe:
             log.write(line)
             log.flush()
             self.last_line = line.rstrip()
@@ -140,6 +135,26 @@ class Child:
             self.phase = facts.get("phase", self.phase)
             self.environment = facts.get("environment", self.environment)
             self.material = facts.get("material", self.material)
+
+
+def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen | Forked:
+    """A worker in a session of its own: forked where that spares imports, else a new process.
+
+    `files` are its standard input, output and error, its events' pipe, and what else it is to hold.
+    """
+    snakemake = _snakemake_ancestor()
+    with suppress(OSError, UserError, psutil.Error):
+        if forked.is_worth_it(function, snakemake):
+            return Forked(function, variables, files, snakemake)
+    return subprocess.Popen(
+        [sys.executable, "-m", "frontier.worker", function, str(os.getpid())],
+        stdin=files[0],
+        stdout=files[1],
+        stderr=files[2],
+        env=variables | {progress.EVENTS: str(files[3]), worker.START: "spawned"},
+        pass_fds=files[3:],
+        start_new_session=True,
+    )
 
 
 def environment(request: dict, device: devices.Claim | None = None) -> dict:

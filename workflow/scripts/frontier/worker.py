@@ -1,5 +1,7 @@
 """The process in which a job runs: `python -m frontier.worker MODULE.FUNCTION PARENT`, the job on standard input.
 
+Or a fork of a process that has imported its libraries already (`frontier/forkserver.py`), with the same arguments.
+
 Standard output is for people to watch, standard error for the log. Exit status 2 is a UserError, told in one line.
 """
 
@@ -13,7 +15,9 @@ import sys
 from frontier.errors import UserError
 from frontier.progress import say
 
-_PR_SET_PDEATHSIG = 1
+# The variable that says how the process came about: spawned or forked.
+START = "FRONTIER_START"
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 
 def main() -> None:
@@ -30,7 +34,10 @@ def main() -> None:
 def die_with(parent: int) -> None:
     """On Linux, have the kernel end this process when its supervisor dies, however that dies."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        # The name that `ps` and `top` show, for want of a command line of its own.
+        prctl(_PR_SET_NAME, b"frontier.worker")
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(1)
 

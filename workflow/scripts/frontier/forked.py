@@ -1,0 +1,103 @@
+"""A worker that a Snakemake's server has forked (`frontier/forkserver.py`), and how it comes about."""
+
+import fcntl
+import io
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import psutil
+
+from frontier import devices
+from frontier.forkserver import MODULES
+
+_SECONDS = 180
+
+
+def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
+    """Whether a job imports what a server has imported, and is not the one job that its Snakemake was started for."""
+    return (
+        hasattr(os, "pidfd_open")
+        and function.partition(".")[0] in MODULES
+        and snakemake is not None
+        and "--target-jobs" not in snakemake.cmdline()
+    )
+
+
+class Forked:
+    """The worker, with what its supervisor knows of `subprocess.Popen`.
+
+    `files` are its standard input, output and error, its events' pipe, and what else it is to hold. Where the server
+    forks none, raises OSError; nothing of the job has happened then, for it is read from standard input.
+    """
+
+    def __init__(self, function: str, variables: dict, files: list[int], snakemake: psutil.Process):
+        self.returncode: int | None = None
+        request = {"function": function, "environment": variables, "folder": os.getcwd()}
+        with io.FileIO(os.pidfd_open(snakemake.pid)) as owner:
+            self._server = _connect(owner, snakemake, variables)
+            socket.send_fds(self._server, [json.dumps(request).encode()], files)
+            select.select([self._server, owner], [], [], _SECONDS)
+        self._server.setblocking(False)
+        pid, process, *_ = socket.recv_fds(self._server, 32, 1)
+        self._server.setblocking(True)
+        if not process:
+            raise ConnectionResetError("the server forked no worker")
+        self.pid, self._process = int(pid), process[0]
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._server], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self) -> int:
+        """The exit status, negative for a signal. With the server its workers end, by SIGKILL."""
+        if self.returncode is None:
+            status = self._server.recv(32)
+            if not status:
+                self.kill()
+                select.select([self._process], [], [])
+            self.returncode = os.waitstatus_to_exitcode(int(status or signal.SIGKILL))
+        return self.returncode
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._process, signal.SIGKILL)
+
+
+def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> socket.socket:
+    """A connection to the server of a Snakemake, which is started where there is none."""
+    folder = devices.private_folder()
+    path = folder / f"{snakemake.pid}-{snakemake.create_time():.2f}.socket"
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with open(folder / "server.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            server.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            path.unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                listener.bind(str(path))
+                listener.listen()
+                _start(listener, owner, variables)
+            server.connect(str(path))
+    return server
+
+
+def _start(listener: socket.socket, owner: io.FileIO, variables: dict) -> None:
+    descriptors = [listener.fileno(), owner.fileno()]
+    # It outlives this process, and whoever waits for the end of this process's output must not wait for it.
+    subprocess.Popen(
+        [sys.executable, "-m", "frontier.forkserver", *map(str, descriptors)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=variables,
+        pass_fds=descriptors,
+        start_new_session=True,
+    )

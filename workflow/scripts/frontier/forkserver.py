@@ -1,0 +1,156 @@
+"""The process from which jobs are forked, so that a study imports torch once: `python -m frontier.forkserver 3 4`.
+
+Each Snakemake has one and is its owner; 3 and 4 are descriptors of a listening unix socket and of the owner's process.
+A connection is a job: in comes the request with its descriptors, out go the worker and, at its end, its exit status.
+The worker lives no longer than the connection, and the server no longer than its owner.
+"""
+
+import gc
+import importlib
+import io
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from frontier import preflight, worker
+from frontier.progress import EVENTS
+
+# Those whose jobs import torch.
+MODULES = ("prepare", "training", "evaluation", "accuracy", "calibration", "plan")
+# What they import that leaves CUDA alone. bitsandbytes does not, nor does what imports it.
+WITHOUT_CUDA = (
+    "torch._inductor.compile_fx",
+    "torch.distributed.tensor",
+    "datasets",
+    "pandas",
+    "scipy.optimize",
+    "transformers.generation",
+)
+_REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
+
+
+def main() -> None:
+    listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
+    sources = _sources()
+    preload(preflight.cuda_devices() > 0)
+    if _has_started_cuda():
+        sys.exit("an import has started CUDA, which no fork could use")
+    # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
+    gc.freeze()
+    server = os.getpid()
+    sys.argv[1:] = Server(listener, owner, sources).serve(), str(server)
+    worker.main()
+
+
+def preload(cuda: bool) -> None:
+    """Import what jobs do; on a machine with CUDA, what does not start it."""
+    # Else torch, asked whether there is CUDA, starts it.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    for name in WITHOUT_CUDA if cuda else [f"frontier.{module}" for module in MODULES]:
+        importlib.import_module(name)
+
+
+class Server:
+    """Forks a worker for each request, until its owner ends.
+
+    `sources` says which code was imported: a request that comes when there is other code on disk is turned away.
+    """
+
+    def __init__(self, listener: socket.socket, owner: io.FileIO, sources: dict):
+        # An epoll would be one with its workers'.
+        self.selector = selectors.PollSelector()
+        self.listener, self.sources = listener, sources
+        self._await(owner, self._end)
+        self._await(listener, self._accept)
+
+    def serve(self) -> str:
+        """Returns in the workers alone, with the function that each is to run."""
+        while True:
+            for key, _ in self.selector.select()[:1]:
+                function = key.data(key.fileobj)
+                if function:
+                    return function
+
+    def _await(self, file, action) -> None:
+        self.selector.register(file, selectors.EVENT_READ, action)
+
+    def _close(self, file) -> None:
+        self.selector.unregister(file)
+        file.close()
+
+    def _end(self, owner: io.FileIO) -> None:
+        """The kernel ends the workers with it: `worker.die_with`."""
+        Path(self.listener.getsockname()).unlink(missing_ok=True)
+        # To take so many modules apart is a second's work, and for nothing.
+        os._exit(0)
+
+    def _accept(self, listener: socket.socket) -> None:
+        self._await(listener.accept()[0], self._fork)
+
+    def _fork(self, connection: socket.socket) -> str | None:
+        pid, files = None, []
+        with suppress(OSError):
+            request, files, *_ = socket.recv_fds(connection, _REQUEST_BYTES, _DESCRIPTORS)
+            pid = os.fork() if request and _sources() == self.sources else None
+        if pid == 0:
+            for key in self.selector.get_map().values():
+                key.fileobj.close()
+            return _become_worker(json.loads(request), files)
+        for file in files:
+            os.close(file)
+        if pid is None:
+            return self._close(connection)
+        process = io.FileIO(os.pidfd_open(pid))
+        self._await(process, partial(self._bury, pid, connection))
+        self.selector.modify(connection, selectors.EVENT_READ, partial(self._kill, process))
+        with suppress(OSError):
+            socket.send_fds(connection, [str(pid).encode()], [process.fileno()])
+
+    def _kill(self, process: io.FileIO, connection: socket.socket) -> None:
+        signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
+        self._close(connection)
+
+    def _bury(self, pid: int, connection: socket.socket, process: io.FileIO) -> None:
+        _, status = os.waitpid(pid, 0)
+        self._close(process)
+        if connection.fileno() >= 0:
+            with suppress(OSError):
+                connection.send(str(status).encode())
+            self._close(connection)
+
+
+def _become_worker(request: dict, files: list[int]) -> str:
+    """Be to the job what a process started for it would be; the function that it is to run."""
+    os.setsid()
+    for number, file in enumerate(files[:3]):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(request["environment"] | {EVENTS: str(files[3]), worker.START: "forked"})
+    os.chdir(request["folder"])
+    tempfile.tempdir = None
+    return request["function"]
+
+
+def _has_started_cuda() -> bool:
+    """Whether a fork of this process could not use CUDA, which torch knows in the fork alone."""
+    torch = sys.modules["torch"]
+    pid = os.fork()
+    if pid == 0:
+        os._exit(torch.cuda._is_in_bad_fork())
+    return os.waitpid(pid, 0)[1] != 0
+
+
+def _sources() -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in Path(__file__).parent.glob("*.py")}
+
+
+if __name__ == "__main__":
+    main()
