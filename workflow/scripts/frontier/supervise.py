@@ -167,6 +167,8 @@ def environment(request: dict, device: devices.Claim | None = None) -> dict:
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
     variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
+    variables.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
     if device:
         claimed = {devices.DEVICE_IDS: ",".join(device.ids), "CUDA_VISIBLE_DEVICES": ",".join(device.visible)}
         return variables | claimed
