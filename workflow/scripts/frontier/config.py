@@ -134,6 +134,8 @@ def training_request(config: dict, run: str) -> dict:
         "lora": lora,
         "training": {key: config[key] for key in _TRAINING},
         "compute_dtype": config["compute_dtype"],
+        # Not where it is 1: what was trained before there was the key depends on it no more than before.
+        **({"processes": config["processes"]} if config["processes"] > 1 else {}),
     }
 
 

@@ -1,0 +1,128 @@
+"""One training spread over several processes, a GPU each: the base in shards, each optimiser step's examples dealt out.
+
+accelerate shards the model by torch's fully_shard (FSDP2): a layer's weights are gathered for the moment in which they
+are used, and dropped. So a base may be larger than one device's memory. An NF4 base stays NF4 on its way (FSDP-QLoRA).
+"""
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import bitsandbytes as bnb
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
+from accelerate.parallelism_config import ParallelismConfig
+from accelerate.state import AcceleratorState
+from torch import nn
+
+from frontier import loss, packing
+from frontier.data import IGNORED
+
+_PEAKS = ("peak_memory_gib", "peak_allocated_gib", "peak_reserved_gib", "peak_device_gib", "peak_host_gib")
+
+
+class Share(NamedTuple):
+    """Which of a training's processes this one is."""
+
+    rank: int = 0
+    processes: int = 1
+
+
+@contextmanager
+def joined(share: Share, rendezvous: Path | None, device: torch.device):
+    """Make this process one of its training's while the block runs; `rendezvous` is a file that they all name.
+
+    A process that is alone joins nothing.
+    """
+    if share.processes == 1:
+        yield
+        return
+    before = dict(os.environ)
+    rank, count = map(str, share)
+    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    # accelerate would choose the threads itself.
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    if sys.platform == "linux":
+        # All processes are on one host, whose own name need not lead anywhere.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    where = {"init_method": rendezvous.absolute().as_uri(), "rank": share.rank, "world_size": share.processes}
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=device, **where)
+    else:
+        dist.init_process_group("gloo", **where)
+    yield
+    # Not after an error: the others may be gone, and this would wait for them.
+    dist.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def arguments(share: Share) -> dict:
+    """What makes a Trainer shard the model, each decoder layer apart; nothing where a process is alone."""
+    return {"fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}} if share.processes > 1 else {}
+
+
+def complete(accelerator: Accelerator, plugin_arguments: dict) -> None:
+    """Have accelerate shard on CPUs as it does on GPUs, and cast nothing: the layers choose their own dtypes."""
+    state = accelerator.state
+    if accelerator.device.type == "cpu":
+        state.parallelism_config = ParallelismConfig(dp_shard_size=accelerator.num_processes)
+        state.device_mesh = state.parallelism_config.get_device_mesh("cpu")
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(**plugin_arguments)
+        state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin.mixed_precision_policy = None
+
+
+def lever(share: Share, device: torch.device) -> dict:
+    """What a record says of it; nothing where a process is alone."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    return {"sharding": f"FSDP2, {share.processes} processes, {backend}"} if share.processes > 1 else {}
+
+
+def prepare(model: nn.Module, device: torch.device) -> None:
+    """Ready a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            # accelerate leaves bitsandbytes' own class whole on every device. As plain bytes it is sharded like any
+            # weight; the scales, a byte for 64 weights, are with the layer, whole.
+            state = module.weight.quant_state
+            state.to(device)
+            module.quant_state = state
+            module.weight = nn.Parameter(module.weight.data, requires_grad=False)
+    loss.give_losses(model)
+
+
+def deal(examples: list[dict], share: Share) -> dict:
+    """The packed row of this process's part of the examples that all take at a time, and the tokens of the whole.
+
+    The longest are dealt out first. Where there are fewer examples than processes, some have one without labels, which
+    adds nothing.
+    """
+    longest_first = sorted(examples, key=lambda example: len(example["input_ids"]), reverse=True)
+    part = longest_first[share.rank :: share.processes]
+    if not part:
+        part = [{"input_ids": examples[0]["input_ids"][:1], "labels": [IGNORED]}]
+    return packing.collate(part) | {"dealt_tokens": sum(len(example["input_ids"]) for example in examples)}
+
+
+def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The trainable weights, whole, by name; every process must ask for them."""
+    return {
+        name: parameter.full_tensor().detach() for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+
+
+def merged(outcomes: list[dict]) -> dict:
+    """One outcome of the processes': the first's, with the peaks of whichever process had the most, and all of them."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    worst = next((one for one in outcomes if one["status"] != "ok"), outcomes[0])
+    peaks = [{name: one.get(name) for name in _PEAKS} for one in outcomes]
+    most = {name: max((one[name] for one in peaks if one[name] is not None), default=None) for name in _PEAKS}
+    ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
+    return outcomes[0] | most | ending | {"processes": peaks}
