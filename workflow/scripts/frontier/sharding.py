@@ -20,8 +20,9 @@ from torch import nn
 
 from frontier import loss, packing
 from frontier.data import IGNORED
+from frontier.outcomes import GIB
 
-_PEAKS = ("peak_memory_gib", "peak_allocated_gib", "peak_reserved_gib", "peak_device_gib", "peak_host_gib")
+_OF_EACH = "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_device_gib peak_host_gib".split()
 
 
 class Share(NamedTuple):
@@ -29,6 +30,9 @@ class Share(NamedTuple):
 
     rank: int = 0
     processes: int = 1
+
+
+ALONE = Share()
 
 
 @contextmanager
@@ -50,7 +54,6 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     where = {"init_method": rendezvous.absolute().as_uri(), "rank": share.rank, "world_size": share.processes}
     if device.type == "cuda":
-        torch.cuda.set_device(device)
         dist.init_process_group("nccl", device_id=device, **where)
     else:
         dist.init_process_group("gloo", **where)
@@ -113,8 +116,16 @@ def deal(examples: list[dict], share: Share) -> dict:
 def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
     """The trainable weights, whole, by name; every process must ask for them."""
     return {
-        name: parameter.full_tensor().detach() for name, parameter in model.named_parameters() if parameter.requires_grad
+        name: parameter.full_tensor().detach()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
     }
+
+
+def held_gib(model: nn.Module) -> float:
+    """What this process holds of the model's weights, between steps."""
+    local = (getattr(parameter, "_local_tensor", parameter) for parameter in model.parameters())
+    return sum(tensor.nbytes for tensor in local) / GIB
 
 
 def merged(outcomes: list[dict]) -> dict:
@@ -122,7 +133,7 @@ def merged(outcomes: list[dict]) -> dict:
     if len(outcomes) == 1:
         return outcomes[0]
     worst = next((one for one in outcomes if one["status"] != "ok"), outcomes[0])
-    peaks = [{name: one.get(name) for name in _PEAKS} for one in outcomes]
-    most = {name: max((one[name] for one in peaks if one[name] is not None), default=None) for name in _PEAKS}
     ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
-    return outcomes[0] | most | ending | {"processes": peaks}
+    each = [{name: one.get(name) for name in _OF_EACH} for one in outcomes]
+    most = {name: max((one[name] for one in each if one[name] is not None), default=None) for name in _OF_EACH}
+    return outcomes[0] | ending | most | {"processes": each}

@@ -21,8 +21,8 @@ _GRACE_SECONDS = 1.0
 class Team:
     """A training's further processes, `training.follow` each, watched until they end.
 
-    Where one fails, this process ends too, whatever it waits for: with `failed(outcome)`, which writes the record, where
-    the other ran out of memory; with the same line or signal elsewhere.
+    Where one fails, this process ends too, whatever it waits for: with `failed(outcome)`, which writes the record,
+    where the other ran out of memory; with the same line or signal elsewhere.
     """
 
     def __init__(self, job: dict, processes: int, failed):
@@ -43,7 +43,7 @@ class Team:
         return results
 
     def settle(self) -> None:
-        """After an error that another's end may have caused: let that be told instead, where it comes within moments."""
+        """After an error that another's end may have caused: let that one be told, where it comes within moments."""
         if self.others:
             time.sleep(3 * _GRACE_SECONDS)
 
@@ -64,7 +64,7 @@ class Team:
             process = subprocess.Popen(
                 [sys.executable, "-m", "frontier.worker", "training.follow", str(os.getpid())],
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=subprocess.DEVNULL,
                 stderr=log,
                 env={name: value for name, value in os.environ.items() if name != EVENTS},
             )

@@ -16,13 +16,14 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
-from frontier import checkpoints, data, foresight, kernels, layers, measure, models, outcomes, packing, records, sharding
+from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, packing, records, sharding
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
+from frontier.foresight import given_up
 from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
 from frontier.progress import event, say
-from frontier.sharding import Share
+from frontier.sharding import ALONE, Share
 from frontier.spill import Sampler
 from frontier.team import Team
 
@@ -33,7 +34,7 @@ _LOCK_SECONDS = 180
 class AnswerTrainer(Trainer):
     """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
 
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, share=Share(), **kwargs):
+    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, share=ALONE, **kwargs):
         collate = packing.collate if share.processes == 1 else partial(sharding.deal, share=share)
         super().__init__(*args, callbacks=[*filter(None, [clock, guard])], data_collator=collate, **kwargs)
         if guard and self.accelerator.scaler:
@@ -116,7 +117,7 @@ def build_adapter(model, lora: dict, rank: int, seed: int):
     return get_peft_model(model, config)
 
 
-def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device, share: Share = Share()):
+def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device, share: Share = ALONE):
     """The model of a run, ready to train, and which of the levers that were asked for it can use.
 
     One that several processes share stays in the host's memory until it is sharded, and uses none.
@@ -151,7 +152,7 @@ def fit(
     graphs: bool,
     folder: Path,
     guard: Guard | None = None,
-    share: Share = Share(),
+    share: Share = ALONE,
 ) -> None:
     """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
 
@@ -176,7 +177,7 @@ def fit(
 
 
 def trainer_arguments(
-    request: dict, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = Share()
+    request: dict, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
 ) -> TrainingArguments:
     """A run's settings as the Trainer takes them; its batches are those of all processes together."""
     settings = request["training"]
@@ -222,9 +223,9 @@ def run(job: dict) -> None:
     event(environment=environment, material=job["material"])
     folder = Path(job["output"]["training"]).parent
     folder.mkdir(parents=True, exist_ok=True)
-    if job.get("plan") and (given_up := foresight.given_up(job["plan"], request["run"], limits)):
-        say(f"{request['run']}  {given_up['reason']}")
-        outcomes.write(job, given_up, None)
+    if job.get("plan") and (hopeless := given_up(job["plan"], request["run"], limits)):
+        say(f"{request['run']}  {hopeless['reason']}")
+        outcomes.write(job, hopeless, None)
         return
 
     def finish(outcome: dict) -> None:
@@ -278,7 +279,12 @@ def follow(job: dict) -> None:
 
 
 def train(
-    job: dict, limits: dict, phases: measure.Phases, clock: Clock, share: Share = Share(), rendezvous: Path | None = None
+    job: dict,
+    limits: dict,
+    phases: measure.Phases,
+    clock: Clock,
+    share: Share = ALONE,
+    rendezvous: Path | None = None,
 ) -> dict:
     """The outcome of a training that came to its end; its adapter and history are written by the first process."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
@@ -291,16 +297,17 @@ def train(
         say(f"{request['run']}  training on {len(examples)} examples, {on}, {dtype} products")
     phases.enter("load")
     model, levers = build(request, records.read_json(inputs["base"]), dtype, device, share)
-    phases.enter("between_steps")
     folder = Path(outputs["training"]).parent / "checkpoints"
     if share.processes > 1:
         limits = limits | {"checkpoint_minutes": None, "checkpoint_steps": None}
     guard = Guard(clock, limits, job["digest"]) if is_first else None
     with sharding.joined(share, rendezvous, device):
+        phases.enter("between_steps")
         with Sampler(device) as sampler:
             fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, share)
         phases.enter("save")
         adapter = sharding.gathered(model) if share.processes > 1 else None
+        held = sharding.held_gib(model)
     if is_first:
         model.save_pretrained(outputs["adapter"], state_dict=adapter)
         write_history(clock.history, outputs["history"])
@@ -310,6 +317,7 @@ def train(
         | cost(clock, phases)
         | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
         | {"levers": levers | sharding.lever(share, device) | limit}
+        | ({"weights_gib": held} if share.processes > 1 else {})
         | ({"peak_device_gib": sampler.peak_device_gib} if sampler.samples else {})
         | (spilled if sampler.spilled else {})
     )
