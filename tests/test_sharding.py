@@ -230,28 +230,48 @@ def test_nothing_is_planned_for_several_devices():
     assert refusal == f"plan: {RUN}: a plan is of one device, and this run is spread over 2 processes"
 
 
-@pytest.mark.parametrize("target", ["another process", "the supervisor"])
-def test_any_end_ends_all_in_one_line(study, tmp_path, target):
+def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(study, tmp_path):
+    """Killed twice, first one of the processes and then the supervisor; the adapter is the undisturbed one's."""
     record = records.read_json(study.folder / f"results/runs/{RUN}/training.json")
-    record["request"]["training"] |= {"epochs": None, "steps": 100_000}
+    record["request"]["training"] |= {"epochs": None, "steps": 30}
+    record["request"]["lora"]["dropout"] = 0.1
     base = records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)}
     records.write_json(tmp_path / "nf4.json", base)
-    supervisor = start(Job(record, tmp_path, inputs_of(study) | {"base": str(tmp_path / "nf4.json")}, OUTPUTS))
-    worker, log = worker_of(supervisor), tmp_path / "job.log"
-    deadline = time.monotonic() + 120
-    while "step 1/" not in log.read_text() and supervisor.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert "step 1/" in log.read_text()
-    (other,) = [process for process in worker.children() if "training.follow" in process.cmdline()]
-    (other if target == "another process" else supervisor).kill()
-    _, errors = supervisor.communicate(timeout=30)
-    _, left = psutil.wait_procs([worker, other], timeout=10)
-    assert not left
-    assert not (tmp_path / "training.json").exists()
-    if target == "another process":
-        lines = [line for line in errors.splitlines() if line.startswith("error:")]
-        assert lines == [f"error: training.run was ended by SIGKILL; see {log}"]
-        assert log.read_text().splitlines()[-1] == "process 2 of 2 was ended by SIGKILL"
+    inputs = inputs_of(study) | {"base": str(tmp_path / "nf4.json")}
+    assert start(Job(record, tmp_path / "undisturbed", inputs, OUTPUTS)).wait(timeout=200) == 0
+    folder, reached = tmp_path / "disturbed", 0
+    job = Job(record, folder, inputs, OUTPUTS, checkpoint_steps=2)
+    for target in ("another process", "the supervisor"):
+        supervisor = start(job)
+        worker, log = worker_of(supervisor), folder / "job.log"
+        while (step := newest_step(folder)) <= reached and supervisor.poll() is None:
+            time.sleep(0.01)
+        assert step > reached, log.read_text()
+        reached = step
+        (other,) = [process for process in worker.children() if "training.follow" in process.cmdline()]
+        (other if target == "another process" else supervisor).kill()
+        _, errors = supervisor.communicate(timeout=30)
+        _, left = psutil.wait_procs([worker, other], timeout=10)
+        assert not left
+        assert not (folder / "training.json").exists()
+        if target == "another process":
+            lines = [line for line in errors.splitlines() if line.startswith("error:")]
+            assert lines == [f"error: training.run was ended by SIGKILL; see {log}"]
+            assert log.read_text().splitlines()[-1] == "process 2 of 2 was ended by SIGKILL"
+    assert start(job).wait(timeout=200) == 0, log.read_text()
+    ours, theirs = folder, tmp_path / "undisturbed"
+    assert records.read_json(ours / "training.json")["outcome"]["resumes"] == 2
+    curves = [pd.read_csv(one / "history.csv").drop(columns="seconds") for one in (ours, theirs)]
+    pd.testing.assert_frame_equal(*curves)
+    adapters = [load_file(one / "adapter/adapter_model.safetensors") for one in (ours, theirs)]
+    assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
+    assert not (ours / "checkpoints").exists()
+
+
+def newest_step(folder) -> int:
+    """The last step with a whole checkpoint; 0 before there is one."""
+    sealed = (folder / "checkpoints").glob("checkpoint-*/manifest.json")
+    return max((int(path.parent.name.split("-")[1]) for path in sealed), default=0)
 
 
 TEAM = """

@@ -17,6 +17,7 @@ from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlu
 from accelerate.parallelism_config import ParallelismConfig
 from accelerate.state import AcceleratorState
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from frontier import loss, packing
 from frontier.data import IGNORED
@@ -120,6 +121,41 @@ def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
+
+
+def agreed(value, share: Share):
+    """The first process's value, for all of them."""
+    if share.processes == 1:
+        return value
+    told = [value]
+    dist.broadcast_object_list(told)
+    return told[0]
+
+
+def whole_state(optimizer) -> dict:
+    """The optimiser's state with whole tensors, as one process would have it; every process must ask for it."""
+    state = optimizer.state_dict()
+    whole = {
+        number: {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in one.items()}
+        for number, one in state["state"].items()
+    }
+    return state | {"state": whole}
+
+
+def load_whole(optimizer, state: dict) -> None:
+    """Give the optimiser this process's part of what `whole_state` returned."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parts = {
+        number: {name: value if value.dim() == 0 else part_of(value, parameters[number]) for name, value in one.items()}
+        for number, one in state["state"].items()
+    }
+    optimizer.load_state_dict(state | {"state": parts})
+
+
+def part_of(whole: torch.Tensor, like: DTensor) -> DTensor:
+    """A whole tensor that every process has, in the shards of another."""
+    whole = whole.to(like.device_mesh.device_type)
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def held_gib(model: nn.Module) -> float:

@@ -3,104 +3,26 @@
 import csv
 import io
 import shutil
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
-from accelerate.data_loader import prepare_data_loader
 from filelock import FileLock, Timeout
 from peft import LoraConfig, get_peft_model
-from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import TrainingArguments, set_seed
 
-from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, packing, records, sharding
+from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, records, sharding
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
 from frontier.foresight import given_up
 from frontier.limits import lift_memory_limit, set_memory_limit
-from frontier.loss import token_losses
 from frontier.progress import event, say
 from frontier.sharding import ALONE, Share
 from frontier.spill import Sampler
 from frontier.team import Team
+from frontier.trainer import AnswerTrainer, SharedTrainer
 
 # A node that died keeps its lock on a network file system for a minute or two.
 _LOCK_SECONDS = 180
-
-
-class AnswerTrainer(Trainer):
-    """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
-
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, share=ALONE, **kwargs):
-        collate = packing.collate if share.processes == 1 else partial(sharding.deal, share=share)
-        super().__init__(*args, callbacks=[*filter(None, [clock, guard])], data_collator=collate, **kwargs)
-        if guard and self.accelerator.scaler:
-            guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.recorded, self.share = clock, recorded, share
-        self.model_accepts_loss_kwargs = True
-        self.remove_callback(PrinterCallback)
-
-    def create_accelerator_and_postprocess(self):
-        super().create_accelerator_and_postprocess()
-        if self.args.fsdp:
-            sharding.complete(self.accelerator, self.args.fsdp_plugin_args)
-            self.is_fsdp_enabled = True
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if self.share.processes > 1:
-            return self.compute_part(model, inputs, num_items_in_batch)
-        loss = token_losses(model, inputs).sum() / num_items_in_batch
-        self.clock.losses.append(loss.detach())
-        self.clock.tokens += inputs["input_ids"].numel()
-        return loss
-
-    def compute_part(self, model, inputs, num_items_in_batch):
-        """This process's part of the loss, times the processes: FSDP takes the mean of their gradients."""
-        self.clock.tokens += inputs.pop("dealt_tokens")
-        loss = model(inputs).sum() / num_items_in_batch
-        whole = loss.detach().clone()
-        dist.all_reduce(whole)
-        self.clock.losses.append(whole)
-        return loss * self.share.processes
-
-    def get_train_dataloader(self):
-        """The batches of a process that is alone, for every process: each collates its own part of them."""
-        if self.share.processes == 1:
-            return super().get_train_dataloader()
-        loader = DataLoader(
-            self.train_dataset,
-            batch_size=self.args.per_device_train_batch_size,
-            sampler=self._get_train_sampler(),
-            collate_fn=self.data_collator,
-        )
-        return prepare_data_loader(
-            loader,
-            self.accelerator.device,
-            num_processes=1,
-            process_index=0,
-            put_on_device=True,
-            use_seedable_sampler=True,
-            data_seed=self.args.data_seed,
-        )
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.recorded is None:
-            return super().training_step(model, inputs, num_items_in_batch)
-        model.train()
-        scaler = self.accelerator.scaler
-        one = torch.ones((), device=self.args.device)
-        factor = (scaler.scale(one) if scaler else one) / num_items_in_batch
-        loss = self.recorded(inputs, factor) / num_items_in_batch
-        self.clock.losses.append(loss)
-        self.clock.tokens += inputs["input_ids"].numel()
-        return loss
-
-    def compute_loss_context_manager(self):
-        # The layers choose their own dtypes; float16 needs the Trainer's loss scaling, not its autocast.
-        return nullcontext()
 
 
 def build_adapter(model, lora: dict, rank: int, seed: int):
@@ -163,16 +85,13 @@ def fit(
     if graphs:
         lengths = [len(example["input_ids"]) for example in examples]
         recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
-    trainer = AnswerTrainer(
-        model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded, share=share
-    )
-    if share.rank:
-        # Else every process would drop the same of its own examples.
-        torch.manual_seed(request["seed"] + share.rank)
-    checkpoint = checkpoints.newest(folder, guard.identity) if guard else None
+    made = {"model": model, "args": arguments, "train_dataset": examples, "clock": clock, "guard": guard}
+    trainer = AnswerTrainer(recorded=recorded, **made) if share == ALONE else SharedTrainer(share=share, **made)
+    checkpoint = sharding.agreed(checkpoints.newest(folder, guard.identity) if guard else None, share)
     if checkpoint:
         clock.restore(checkpoints.clock_of(checkpoint))
-        say(f"{clock.run}  going on from step {clock.steps}")
+        if share.rank == 0:
+            say(f"{clock.run}  going on from step {clock.steps}")
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
@@ -298,8 +217,6 @@ def train(
     phases.enter("load")
     model, levers = build(request, records.read_json(inputs["base"]), dtype, device, share)
     folder = Path(outputs["training"]).parent / "checkpoints"
-    if share.processes > 1:
-        limits = limits | {"checkpoint_minutes": None, "checkpoint_steps": None}
     guard = Guard(clock, limits, job["digest"]) if is_first else None
     with sharding.joined(share, rendezvous, device):
         phases.enter("between_steps")
