@@ -230,14 +230,33 @@ def test_nothing_is_planned_for_several_devices():
     assert refusal == f"plan: {RUN}: a plan is of one device, and this run is spread over 2 processes"
 
 
-def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(study, tmp_path):
-    """Killed twice, first one of the processes and then the supervisor; the adapter is the undisturbed one's."""
+@pytest.fixture
+def long_job(study, tmp_path) -> tuple[dict, dict]:
+    """The record and inputs of the study's training, for one of more steps and with dropout."""
     record = records.read_json(study.folder / f"results/runs/{RUN}/training.json")
     record["request"]["training"] |= {"epochs": None, "steps": 30}
     record["request"]["lora"]["dropout"] = 0.1
     base = records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)}
     records.write_json(tmp_path / "nf4.json", base)
-    inputs = inputs_of(study) | {"base": str(tmp_path / "nf4.json")}
+    return record, inputs_of(study) | {"base": str(tmp_path / "nf4.json")}
+
+
+def test_an_outcome_of_the_first_process_is_the_rows(long_job, tmp_path):
+    """Past its budget of hours, which the first process alone watches."""
+    supervisor = start(Job(long_job[0], tmp_path, long_job[1], OUTPUTS, hours=1e-6))
+    other = None
+    while other is None and supervisor.poll() is None:
+        children = psutil.Process(supervisor.pid).children(recursive=True)
+        other = next((child for child in children if "training.follow" in child.cmdline()), None)
+    assert supervisor.wait(timeout=120) == 0
+    outcome = records.read_json(tmp_path / "training.json")["outcome"]
+    assert (outcome["status"], outcome["steps"]) == ("over_time", 4)
+    assert not other.is_running()
+
+
+def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_job, tmp_path):
+    """Killed twice, first one of the processes and then the supervisor; the adapter is the undisturbed one's."""
+    record, inputs = long_job
     assert start(Job(record, tmp_path / "undisturbed", inputs, OUTPUTS)).wait(timeout=200) == 0
     folder, reached = tmp_path / "disturbed", 0
     job = Job(record, folder, inputs, OUTPUTS, checkpoint_steps=2)

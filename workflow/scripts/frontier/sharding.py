@@ -16,6 +16,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, DistributedType, FullyShardedDataParallelPlugin
 from accelerate.parallelism_config import ParallelismConfig
 from accelerate.state import AcceleratorState
+from accelerate.utils import check_cuda_p2p_ib_support
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -55,6 +56,9 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     where = {"init_method": rendezvous.absolute().as_uri(), "rank": share.rank, "world_size": share.processes}
     if device.type == "cuda":
+        if not check_cuda_p2p_ib_support():
+            # Such cards under an old driver, which accelerate refuses else.
+            os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
         dist.init_process_group("nccl", device_id=device, **where)
     else:
         dist.init_process_group("gloo", **where)

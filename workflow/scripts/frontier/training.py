@@ -170,6 +170,7 @@ def run(job: dict) -> None:
                     raise
                 team.end()
                 cut_short(outcome)
+                team.leave()
     except Timeout:
         raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
 
