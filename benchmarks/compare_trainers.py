@@ -4,10 +4,10 @@
     python benchmarks/compare_trainers.py compare MODEL ROWS nf4 unsloth trl --rounds 3 --lines lines.jsonl
 
 MODEL is a folder with weights and tokenizer (make_model.py writes one of random weights); ROWS a JSON list of
-{"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one JSON
-line; `compare` measures ours and the peers in turn, each in a process of its own that (but on a CPU) imports its libraries
-while the one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is needed only where it
-is measured, from the environment or, unsloth, from --unsloth-path.
+{"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one
+JSON line; `compare` measures ours and the peers in turn, each in a process of its own that (but on a CPU) imports its
+libraries while the one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is
+needed only where it is measured, from the environment or, unsloth, from --unsloth-path.
 
 Tokens are those of the examples, padding not counted; seconds those of the optimiser steps after the warm-up, forward
 and backward pass included, data loading not. Memory is in GiB (2**30 bytes).

@@ -108,10 +108,10 @@ def test_a_worker_that_outlives_its_supervisor_keeps_the_claim(tmp_path, monkeyp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     with devices.claim({"device": "auto"}, pytest.fail, tmp_path) as claim:
         worker = subprocess.Popen(["sleep", "60"], pass_fds=claim.locks)
-    assert devices._lock_one(["7"], tmp_path) is None
+    assert devices._lock(["7"], tmp_path, 1) == {}
     worker.kill()
     worker.wait()
-    assert devices._lock_one(["7"], tmp_path) is not None
+    assert list(devices._lock(["7"], tmp_path, 1)) == ["7"]
 
 
 def test_a_folder_that_others_could_write_to_is_refused(tmp_path, monkeypatch):

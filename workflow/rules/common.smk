@@ -24,6 +24,11 @@ RUNS = settings.runs(STUDY)
 PRECISIONS = settings.precisions(STUDY)
 # Of a training, an evaluation, and whatever else has a device to itself.
 DEVICE = cluster.resources(STUDY)
+# Of a training, which may be spread over several; the limit is that of `--resources gpu=N` and profiles/default.
+gpus = workflow.global_resources.get("gpu")
+DEVICES = cluster.resources(
+    STUDY, STUDY["processes"], None if sent_away or gpus is None else gpus.value
+)
 
 
 wildcard_constraints:

@@ -22,7 +22,7 @@ rule train_adapter:
             settings.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),
     resources:
-        **DEVICE,
+        **DEVICES,
     log:
         "results/runs/{run}/training.log",
     conda:

@@ -12,23 +12,26 @@ _LIBRARIES_GIB = 4
 _MEMORY_GIB, _HOURS, _CPUS = 16, 24, 4
 
 
-def resources(config: dict) -> dict:
+def resources(config: dict, processes: int = 1, limit: int | None = None) -> dict:
     """A rule's `resources` for a job with a device to itself; those that depend on the run are functions of wildcards.
 
-    Where Snakemake's own executor runs the job, `gpu` alone means anything.
+    A job of several processes has one for each, on one node. Where Snakemake's own executor runs the job, `gpu` alone
+    means anything; a call that is allowed fewer in all than `processes`, by `limit`, runs such jobs one at a time.
     """
     return {
-        "gpu": 1,
-        "mem_mb": lambda wildcards: memory_mb(config, planned(wildcards.get("run"))),
+        "gpu": min(processes, limit or processes),
+        "mem_mb": lambda wildcards: memory_mb(config, planned(wildcards.get("run")), processes),
         "runtime": lambda wildcards: minutes(config, planned(wildcards.get("run"))),
-        "cpus_per_task": config["cpu_threads"] or _CPUS,
+        "cpus_per_task": config["cpu_threads"] or _CPUS * processes,
+        **({"nodes": 1} if processes > 1 else {}),
     }
 
 
-def memory_mb(config: dict, plan: dict) -> int:
-    """Host memory in MB (2^20 bytes): `cluster.memory_gib`, or the plan's peak and the libraries, or 16 GiB."""
+def memory_mb(config: dict, plan: dict, processes: int = 1) -> int:
+    """Host memory in MB (2^20 bytes): `cluster.memory_gib`, or each process's planned peak and libraries, or 16 GiB."""
     peak = plan.get(GPU_GIB)
-    return math.ceil(1024 * (config["cluster"]["memory_gib"] or (peak + _LIBRARIES_GIB if peak else _MEMORY_GIB)))
+    each = peak + _LIBRARIES_GIB if peak else _MEMORY_GIB
+    return math.ceil(1024 * (config["cluster"]["memory_gib"] or processes * each))
 
 
 def minutes(config: dict, plan: dict) -> int:

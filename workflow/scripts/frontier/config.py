@@ -115,7 +115,7 @@ def plan_request(config: dict) -> dict:
     """All that a plan depends on beside the code and the tokens, where there are any."""
     note = Path("resources/tokens/tokens.json")
     return {
-        "study": config,
+        "study": {key: value for key, value in config.items() if key != "processes"} | _processes(config),
         "card": cards.find(config["plan"]["card"]),
         "runs": [training_request(config, run) for run in runs(config)],
         "tokens": note.read_text("utf-8") if note.exists() else None,
@@ -134,6 +134,7 @@ def training_request(config: dict, run: str) -> dict:
         "lora": lora,
         "training": {key: config[key] for key in _TRAINING},
         "compute_dtype": config["compute_dtype"],
+        **_processes(config),
     }
 
 
@@ -199,6 +200,11 @@ def identities(config: dict, code: dict[str, str]) -> dict:
         "training": training,
         "evaluation": evaluation,
     }
+
+
+def _processes(config: dict) -> dict:
+    """Nothing where a training has one process: what was made before there was the key is what it would be now."""
+    return {"processes": config["processes"]} if config["processes"] > 1 else {}
 
 
 def _alpha(rule, rank: int) -> float:
@@ -280,6 +286,30 @@ def _check_together(config: dict) -> None:
     micro, batch = config["micro_batch_size"], config["batch_size"]
     if micro and batch % micro:
         raise UserError(f"config: micro_batch_size: got {micro}, takes a whole number that divides batch_size, {batch}")
+    if config["processes"] > 1:
+        _check_processes(config)
+
+
+def _check_processes(config: dict) -> None:
+    processes, micro, batch = config["processes"], config["micro_batch_size"], config["batch_size"]
+    if batch % processes:
+        raise UserError(f"config: processes: got {processes}, takes a whole number that divides batch_size, {batch}")
+    if micro and batch % (micro * processes):
+        raise UserError(
+            f"config: micro_batch_size: got {micro} with processes {processes}, "
+            f"takes a whole number that divides each one's examples, {batch // processes}"
+        )
+    if "int8" in precisions(config):
+        raise UserError(f"config: precisions: got int8 with processes {processes}, takes it with processes 1 alone")
+    if "8bit" in config["optimizer"]:
+        raise UserError(
+            f"config: optimizer: got {config['optimizer']} with processes {processes}, "
+            "takes adamw_torch or adamw_torch_fused there"
+        )
+    if ":" in config["device"]:
+        raise UserError(
+            f"config: device: got {config['device']} with processes {processes}, takes auto, cpu or cuda there"
+        )
 
 
 def _show(value) -> str:

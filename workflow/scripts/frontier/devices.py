@@ -39,36 +39,39 @@ def inventory(variables: dict, present: int) -> dict[str, str]:
     return dict(zip(bound if all(bound) and len(bound) == len(known) else known, known, strict=True))
 
 
-def wanted(device: str, found: dict[str, str]) -> list[str]:
-    """The names of those that a config's `device` (auto, cuda, cuda:N) may be; UserError for one that is not there."""
+def wanted(device: str, found: dict[str, str], count: int = 1) -> list[str]:
+    """The names of those that a config's `device` (auto, cuda, cuda:N) may be; UserError where too few are there."""
     kind, _, index = device.partition(":")
     if kind == "cpu" or (kind == "auto" and not found):
         return []
     if int(index or 0) >= len(found):
         raise UserError(f"device: got {device}, takes a device that is there; this job may use {len(found)} GPU(s)")
+    if count > len(found):
+        raise UserError(f"processes: got {count}, takes as many GPUs as are there; this job may use {len(found)}")
     return [list(found)[int(index)]] if index else list(found)
 
 
 @contextmanager
 def claim(request: dict, wait, folder: Path | None = None):
-    """Hold a free device that the job's request may use while the block runs; None for a job that needs none.
+    """Hold a free device, or one for each of its processes, that the job's request may use while the block runs.
 
-    Where none is free, calls `wait(reason)` and looks again. A lock ends with the processes that hold it, whatever
-    ended them, so `locks` belong in the worker too.
+    None for a job that needs none. Where too few are free, holds none, calls `wait(reason)` and looks again. A lock
+    ends with the processes that hold it, whatever ended them, so `locks` belong in the worker too.
     """
-    found = inventory(os.environ, preflight.cuda_devices())
-    names = wanted(request.get("device", "cpu"), found)
+    found, count = inventory(os.environ, preflight.cuda_devices()), request.get("processes", 1)
+    names = wanted(request.get("device", "cpu"), found, count)
     if not names:
         yield None
         return
     folder = folder or private_folder()
-    while (held := _lock_one(names, folder)) is None:
-        wait(f"waiting for a device: {', '.join(names)} in use")
-    name, lock = held
+    many = f"{count} devices" if count > 1 else "a device"
+    while not (held := _lock(names, folder, count)):
+        wait(f"waiting for {many}: {', '.join(names)} in use")
     try:
-        yield Claim([name], [found[name]], [lock])
+        yield Claim([*held], [found[name] for name in held], [*held.values()])
     finally:
-        os.close(lock)
+        for lock in held.values():
+            os.close(lock)
 
 
 def private_folder() -> Path:
@@ -81,7 +84,9 @@ def private_folder() -> Path:
     return folder
 
 
-def _lock_one(names: list[str], folder: Path) -> tuple[str, int] | None:
+def _lock(names: list[str], folder: Path, count: int) -> dict[str, int]:
+    """The locks of `count` free devices by their names; of none where fewer are free, lest two jobs wait for ever."""
+    held: dict[str, int] = {}
     for name in names:
         lock = os.open(folder / f"device-{name.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -89,5 +94,9 @@ def _lock_one(names: list[str], folder: Path) -> tuple[str, int] | None:
         except BlockingIOError:
             os.close(lock)
         else:
-            return name, lock
-    return None
+            held[name] = lock
+        if len(held) == count:
+            return held
+    for lock in held.values():
+        os.close(lock)
+    return {}

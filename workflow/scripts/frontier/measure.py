@@ -39,12 +39,18 @@ def physical_cores() -> int:
     return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))
 
 
-def open_device(name: str, cpu_threads: int | None) -> torch.device:
-    """The torch device of a config's `device`, with torch told its threads. `auto` is a GPU where there is one."""
-    torch.set_num_threads(cpu_threads or physical_cores())
+def open_device(name: str, cpu_threads: int | None, share: tuple[int, int] = (0, 1)) -> torch.device:
+    """The torch device of a config's `device`, with torch told its threads. `auto` is a GPU where there is one.
+
+    `share` says which process of how many this is: each has a GPU of its own, and its part of the threads.
+    """
+    rank, processes = share
+    torch.set_num_threads(max(1, (cpu_threads or physical_cores()) // processes))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device("cuda", 0) if name.startswith("cuda") else torch.device(name)
+    if name.startswith("cuda") and processes > 1:
+        torch.cuda.set_device(rank)
+    return torch.device("cuda", rank) if name.startswith("cuda") else torch.device(name)
 
 
 def synchronize(device: torch.device) -> None:

@@ -249,6 +249,8 @@ def _micro(request: dict) -> tuple[int, int]:
 def _refusal(request: dict, device: emulation.Device) -> str | None:
     """Why a run cannot be planned, in one line, or None."""
     run = request["run"]
+    if request.get("processes", 1) > 1:
+        return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
     if request["precision"] == "int8":
         return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
     name = request["compute_dtype"]

@@ -25,6 +25,9 @@ def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = Tru
     name, _, index = config["device"].partition(":")
     if name == "cuda" and int(index or 0) >= count:
         raise UserError(f"config: device: got {config['device']}, takes a device that is there; found {count} GPU(s)")
+    processes = config["processes"]
+    if processes > 1 and (name == "cuda" or (name == "auto" and count)) and processes > count:
+        raise UserError(f"config: processes: got {processes}, takes as many GPUs as are there; found {count}")
     if "int8" in config["precisions"] + [run.split("-")[0] for run in config["extra_runs"]] and (
         config["device"] == "cpu" or not count
     ):

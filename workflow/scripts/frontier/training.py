@@ -3,59 +3,26 @@
 import csv
 import io
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from filelock import FileLock, Timeout
 from peft import LoraConfig, get_peft_model
-from transformers import Trainer, TrainingArguments, set_seed
-from transformers.trainer_callback import PrinterCallback
+from transformers import TrainingArguments, set_seed
 
-from frontier import checkpoints, data, foresight, kernels, layers, measure, models, outcomes, packing, records
+from frontier import checkpoints, data, kernels, layers, measure, models, outcomes, records, sharding
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
+from frontier.foresight import given_up
 from frontier.limits import lift_memory_limit, set_memory_limit
-from frontier.loss import token_losses
 from frontier.progress import event, say
+from frontier.sharding import ALONE, Share
 from frontier.spill import Sampler
+from frontier.team import Team
+from frontier.trainer import AnswerTrainer, SharedTrainer
 
 # A node that died keeps its lock on a network file system for a minute or two.
 _LOCK_SECONDS = 180
-
-
-class AnswerTrainer(Trainer):
-    """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
-
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, **kwargs):
-        super().__init__(*args, callbacks=[*filter(None, [clock, guard])], data_collator=packing.collate, **kwargs)
-        if guard and self.accelerator.scaler:
-            guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.recorded = clock, recorded
-        self.model_accepts_loss_kwargs = True
-        self.remove_callback(PrinterCallback)
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = token_losses(model, inputs).sum() / num_items_in_batch
-        self.clock.losses.append(loss.detach())
-        self.clock.tokens += inputs["input_ids"].numel()
-        return loss
-
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.recorded is None:
-            return super().training_step(model, inputs, num_items_in_batch)
-        model.train()
-        scaler = self.accelerator.scaler
-        one = torch.ones((), device=self.args.device)
-        factor = (scaler.scale(one) if scaler else one) / num_items_in_batch
-        loss = self.recorded(inputs, factor) / num_items_in_batch
-        self.clock.losses.append(loss)
-        self.clock.tokens += inputs["input_ids"].numel()
-        return loss
-
-    def compute_loss_context_manager(self):
-        # The layers choose their own dtypes; float16 needs the Trainer's loss scaling, not its autocast.
-        return nullcontext()
 
 
 def build_adapter(model, lora: dict, rank: int, seed: int):
@@ -72,17 +39,24 @@ def build_adapter(model, lora: dict, rank: int, seed: int):
     return get_peft_model(model, config)
 
 
-def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
-    """The model of a run, ready to train, and which of the levers that were asked for it can use."""
+def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device, share: Share = ALONE):
+    """The model of a run, ready to train, and which of the levers that were asked for it can use.
+
+    One that several processes share stays in the host's memory until it is sharded, and uses none.
+    """
     settings, dropout = request["training"], request["lora"]["dropout"]
-    model = models.load(base, device)
-    fused = settings["fused_kernels"] and device.type == "cuda" and kernels.fuse(model)
+    is_alone = share.processes == 1
+    model = models.load(base, device if is_alone else torch.device("cpu"))
+    fused = is_alone and settings["fused_kernels"] and device.type == "cuda" and kernels.fuse(model)
     model = build_adapter(model, request["lora"], request["rank"], request["seed"])
     layers.compute_in(model, dtype)
     if settings["gradient_checkpointing"]:
         # Without dropout nothing is drawn that a second forward pass would have to draw again.
         options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    if not is_alone:
+        sharding.prepare(model, device)
+        return model, dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
     offloaded = settings["offload_embeddings"] and device.type == "cuda" and kernels.offload_embeddings(model)
     if device.type == "cuda":
         # Else what loading has freed is cut up for tensors that stay, and lost to the recorded steps' own pool.
@@ -92,33 +66,44 @@ def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
 
 
 def fit(
-    request: dict, model, examples: list[dict], clock: Clock, dtype: torch.dtype, graphs: bool, folder: Path, guard=None
+    request: dict,
+    model,
+    examples: list[dict],
+    clock: Clock,
+    dtype: torch.dtype,
+    graphs: bool,
+    folder: Path,
+    guard: Guard | None = None,
+    share: Share = ALONE,
 ) -> None:
     """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
 
     Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are.
     """
-    arguments = trainer_arguments(request, clock.device, dtype, folder)
+    arguments = trainer_arguments(request, clock.device, dtype, folder, share)
     recorded = None
     if graphs:
         lengths = [len(example["input_ids"]) for example in examples]
         recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
-    trainer = AnswerTrainer(
-        model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded
-    )
+    made = {"model": model, "args": arguments, "train_dataset": examples, "clock": clock, "guard": guard}
+    trainer = AnswerTrainer(recorded=recorded, **made) if share == ALONE else SharedTrainer(share=share, **made)
     if recorded:
         recorded.keep_gradients()
         kernels.make_state(trainer.create_optimizer())
-    checkpoint = checkpoints.newest(folder, guard.identity) if guard else None
+    checkpoint = sharding.agreed(checkpoints.newest(folder, guard.identity) if guard else None, share)
     if checkpoint:
         clock.restore(checkpoints.clock_of(checkpoint))
-        say(f"{clock.run}  going on from step {clock.steps}")
+        if share.rank == 0:
+            say(f"{clock.run}  going on from step {clock.steps}")
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
 
 
-def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, folder: Path) -> TrainingArguments:
+def trainer_arguments(
+    request: dict, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
+) -> TrainingArguments:
+    """A run's settings as the Trainer takes them; its batches are those of all processes together."""
     settings = request["training"]
-    micro = settings["micro_batch_size"] or settings["batch_size"]
+    micro = share.processes * settings["micro_batch_size"] if settings["micro_batch_size"] else settings["batch_size"]
     length = {"max_steps": settings["steps"]} if settings["steps"] else {"num_train_epochs": settings["epochs"]}
     return TrainingArguments(
         output_dir=folder,
@@ -142,67 +127,118 @@ def trainer_arguments(request: dict, device: torch.device, dtype: torch.dtype, f
         report_to="none",
         disable_tqdm=True,
         **length,
+        **sharding.arguments(share),
     )
 
 
 def run(job: dict) -> None:
     """Train the configuration of `job["request"]`; write its record, history and adapter, however it ends."""
     request, inputs = job["request"], job["input"]
-    limits = job.get("limits") or {}
-    device = measure.open_device(request["device"], request["cpu_threads"])
+    limits, share = job.get("limits") or {}, Share(0, request.get("processes", 1))
+    device = measure.open_device(request["device"], request["cpu_threads"], share)
     phases = measure.Phases(device)
     clock = Clock(request["run"], device, phases)
     environment = measure.environment(device, phases.started_at)
+    if share.processes > 1:
+        environment["device"] += f", {share.processes} processes"
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
     folder = Path(job["output"]["training"]).parent
     folder.mkdir(parents=True, exist_ok=True)
-    if job.get("plan") and (given_up := foresight.given_up(job["plan"], request["run"], limits)):
-        say(f"{request['run']}  {given_up['reason']}")
-        outcomes.write(job, given_up, None)
+    if job.get("plan") and (hopeless := given_up(job["plan"], request["run"], limits)):
+        say(f"{request['run']}  {hopeless['reason']}")
+        outcomes.write(job, hopeless, None)
         return
+
+    def finish(outcome: dict) -> None:
+        environment["ended_at"] = measure.utc_now()
+        outcomes.write(job, outcome, environment)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def cut_short(outcome: dict) -> None:
+        outcome = unfinished(outcome, phases, clock, inputs)
+        write_history(clock.history, job["output"]["history"])
+        finish(outcome)
+
     try:
         with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
+            team = Team(job, share.processes, cut_short)
             try:
-                outcome = train(job, limits, phases, clock)
+                finish(sharding.merged([train(job, limits, phases, clock, share, team.rendezvous), *team.finish()]))
             except (RuntimeError, MemoryError, outcomes.Stop) as error:
                 lift_memory_limit()
                 outcome = outcomes.from_error(error)
                 if outcome is None:
+                    team.settle()
                     raise
-                outcome = unfinished(outcome, phases, clock, inputs)
-                write_history(clock.history, job["output"]["history"])
-            environment["ended_at"] = measure.utc_now()
-            outcomes.write(job, outcome, environment)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+                team.end()
+                cut_short(outcome)
+                team.leave()
     except Timeout:
         raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
 
 
-def train(job: dict, limits: dict, phases: measure.Phases, clock: Clock) -> dict:
-    """The outcome of a training that came to its end; its adapter and history are written."""
+def follow(job: dict) -> None:
+    """Take part in a training as one of its further processes, and tell the first how that ended."""
+    request, told = job["request"], {}
+    share = Share(job["rank"], request["processes"])
+    device = measure.open_device(request["device"], request["cpu_threads"], share)
+    phases = measure.Phases(device)
+    clock = Clock(request["run"], device, phases)
+    try:
+        told["result"] = train(job, job.get("limits") or {}, phases, clock, share, Path(job["rendezvous"]))
+    except UserError as error:
+        told["error"] = str(error)
+        raise
+    except (RuntimeError, MemoryError, outcomes.Stop) as error:
+        lift_memory_limit()
+        outcome = outcomes.from_error(error)
+        if outcome is None:
+            raise
+        told["outcome"] = unfinished(outcome, phases, clock, job["input"])
+    finally:
+        if told:
+            records.write_json(job["told"], told)
+
+
+def train(
+    job: dict,
+    limits: dict,
+    phases: measure.Phases,
+    clock: Clock,
+    share: Share = ALONE,
+    rendezvous: Path | None = None,
+) -> dict:
+    """The outcome of a training that came to its end; its adapter and history are written by the first process."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    device = clock.device
+    device, is_first = clock.device, share.rank == 0
     limit = set_memory_limit(limits.get("memory_gib"), device)
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
     examples = data.load_tokens(inputs["tokens"])
-    say(f"{request['run']}  training on {len(examples)} examples, {device.type}, {dtype} products")
+    if is_first:
+        on = f"{share.processes} x {device.type}" if share.processes > 1 else device.type
+        say(f"{request['run']}  training on {len(examples)} examples, {on}, {dtype} products")
     phases.enter("load")
-    model, levers = build(request, records.read_json(inputs["base"]), dtype, device)
-    phases.enter("between_steps")
+    model, levers = build(request, records.read_json(inputs["base"]), dtype, device, share)
     folder = Path(outputs["training"]).parent / "checkpoints"
-    guard = Guard(clock, limits, job["digest"])
-    with Sampler(device) as sampler:
-        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard)
-    phases.enter("save")
-    model.save_pretrained(outputs["adapter"])
-    write_history(clock.history, outputs["history"])
+    guard = Guard(clock, limits, job["digest"]) if is_first else None
+    with sharding.joined(share, rendezvous, device):
+        phases.enter("between_steps")
+        with Sampler(device) as sampler:
+            fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, share)
+        phases.enter("save")
+        adapter = sharding.gathered(model) if share.processes > 1 else None
+        held = sharding.held_gib(model)
+    if is_first:
+        model.save_pretrained(outputs["adapter"], state_dict=adapter)
+        write_history(clock.history, outputs["history"])
     spilled = {"status": "spilled", "phase": "train", "reason": "device memory spilled to the host"}
     return (
         {"status": "ok"}
         | cost(clock, phases)
         | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
-        | {"levers": levers | limit}
+        | {"levers": levers | sharding.lever(share, device) | limit}
+        | ({"weights_gib": held} if share.processes > 1 else {})
         | ({"peak_device_gib": sampler.peak_device_gib} if sampler.samples else {})
         | (spilled if sampler.spilled else {})
     )

@@ -1,0 +1,370 @@
+"""One training over several processes: the result of one process, an honest record, and no process left behind."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+import shards
+import torch
+import yaml
+from conftest import ROOT
+from frontier import cluster, config, devices, emulation, models, packing, plan, preflight, records, sharding
+from frontier.data import IGNORED
+from frontier.errors import UserError
+from jobs import OUTPUTS, Job, inputs_of, start
+from safetensors.torch import load_file
+from test_reliability import worker_of
+from test_training import cache, material  # noqa: F401
+
+RUN = "nf4-r4-s0"
+SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))}
+
+
+def distance(ours: dict, reference: dict) -> float:
+    """The largest difference in any of the tensors, as a share of that one's largest value in the reference."""
+    assert ours.keys() == reference.keys()
+    largest = max(one.abs().max() for one in reference.values())
+    return max(
+        float((ours[name] - one).abs().max() / one.abs().max().clamp(min=1e-3 * largest))
+        for name, one in reference.items()
+    )
+
+
+def in_processes(jobs: list[dict], processes: int, folder) -> list[list[dict]]:
+    """Each job's gradients by so many processes, as the first of them has them."""
+    told = {"jobs": jobs, "cache": str(models.CACHE), "output": str(folder / "gradients.pt")}
+    started = []
+    for rank in range(processes):
+        command = [sys.executable, str(ROOT / "tests/shards.py")]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=ENVIRONMENT, text=True))
+        started[-1].stdin.write(json.dumps(told | {"share": [rank, processes]}))
+        started[-1].stdin.close()
+    assert [process.wait(timeout=120) for process in started] == [0] * processes
+    return torch.load(told["output"])
+
+
+def job_for(material, folder, run: str, **changes) -> dict:  # noqa: F811
+    """A training of two steps, the second of which has fewer examples than a whole one, unclipped."""
+    study, paths = material
+    study = copy.deepcopy(study) | {"steps": None, "epochs": 1, "batch_size": 24, "max_grad_norm": 0.0} | changes
+    precision = config.parse_run(run)[0]
+    return {
+        "request": config.training_request(study, run),
+        "input": {"base": paths[precision], "tokens": paths["train"]},
+        "folder": str(folder),
+        "rendezvous": str(folder / f"rendezvous-{run}-{len(changes)}"),
+    }
+
+
+def test_gradients_are_those_of_one_process(material, tmp_path):  # noqa: F811
+    jobs = [
+        job_for(material, tmp_path, "fp32-r4-s0"),
+        job_for(material, tmp_path, "nf4-r4-s0"),
+        job_for(material, tmp_path, "nf4-r8-s0", micro_batch_size=4, gradient_checkpointing=True),
+    ]
+    for job, found in zip(jobs, in_processes(jobs, 2, tmp_path), strict=True):
+        expected = shards.gradients(job, sharding.Share())
+        assert len(found) == len(expected) == 2
+        for ours, reference in zip(found, expected, strict=True):
+            assert len(ours) == 28
+            assert distance(ours, reference) < 1e-4
+        # At the first step only the half of the adapter that starts at zero has a gradient.
+        assert all(gradient.abs().max() > 0 for gradient in found[1].values())
+
+
+def test_examples_are_dealt_out_whole_and_once():
+    examples = [{"input_ids": [length] * length, "labels": [length] * length} for length in (3, 9, 4, 7, 5)]
+    parts = [sharding.deal(examples, sharding.Share(rank, 3)) for rank in range(3)]
+    assert [part["lengths"] for part in parts] == [[9, 4], [7, 3], [5]]
+    assert {part["dealt_tokens"] for part in parts} == {28}
+    (nothing,) = [sharding.deal(examples[:1], sharding.Share(rank, 2)) for rank in (1,)]
+    assert set(nothing["labels"].flatten().tolist()) == {IGNORED}
+    assert nothing["dealt_tokens"] == 3
+    assert packing.collate(examples[:1])["lengths"] == [3]
+
+
+@pytest.fixture(scope="module")
+def study(new_study):
+    """A study whose one run was made by one process, and its files kept; then by two, evaluated."""
+    made = new_study(precisions=["nf4"], ranks=[4], steps=None, epochs=1, batch_size=12, lora={"dropout": 0.0})
+    made.run(f"results/runs/{RUN}/training.json")
+    (made.folder / f"results/runs/{RUN}").rename(made.folder / "alone")
+    made.configure(processes=2)
+    made.run(f"results/runs/{RUN}/evaluation.json")
+    return made
+
+
+def test_a_study_of_two_processes_is_that_of_one(study):
+    folders = study.folder / f"results/runs/{RUN}", study.folder / "alone"
+    (two, one), (curve, reference) = zip(
+        *((records.read_json(folder / "training.json"), pd.read_csv(folder / "history.csv")) for folder in folders),
+        strict=True,
+    )
+    assert two["outcome"]["status"] == one["outcome"]["status"] == "ok"
+    assert len(curve) == 4
+    for column, tolerance in (("loss", 1e-4), ("grad_norm", 1e-4), ("learning_rate", 0), ("tokens", 0)):
+        assert (curve[column] - reference[column]).abs().max() <= tolerance, column
+    adapters = [load_file(folder / "adapter/adapter_model.safetensors") for folder in folders]
+    assert distance(*adapters) < 1e-3
+    for key in ("steps", "train_tokens", "trainable_parameters"):
+        assert two["outcome"][key] == one["outcome"][key]
+
+
+def test_the_record_says_what_each_process_held(study):
+    record = records.read_json(study.folder / f"results/runs/{RUN}/training.json")
+    outcome = record["outcome"]
+    assert record["request"]["processes"] == 2
+    assert record["environment"]["device"].endswith(", 2 processes")
+    assert record["environment"]["cpu_threads"] == 1
+    assert outcome["levers"]["sharding"] == "FSDP2, 2 processes, gloo"
+    each = outcome["processes"]
+    assert len(each) == 2
+    assert outcome["peak_memory_gib"] == max(one["peak_host_gib"] for one in each) > 0.1
+    assert outcome["tokens_per_second"] == pytest.approx(outcome["train_tokens"] / outcome["train_seconds"])
+    base = models.weights_gib(records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)})
+    assert all(0.3 * base < one["weights_gib"] < 0.6 * base for one in each)
+    evaluation = records.read_json(study.folder / f"results/runs/{RUN}/evaluation.json")
+    first_loss = pd.read_csv(study.folder / f"results/runs/{RUN}/history.csv")["loss"][0]
+    assert evaluation["outcome"]["status"] == "ok"
+    assert evaluation["outcome"]["eval_loss"] < first_loss - 0.3
+    assert "processes" not in evaluation["request"]
+
+
+def bases(study) -> str:
+    (folder,) = (study.folder / "resources/cache/bases").glob("*-nf4")
+    return str(folder)
+
+
+def test_the_key_is_part_of_what_several_processes_made_alone(study):
+    """A study from before there was the key, or with its default, plans as ever; another number trains again."""
+    shipped = study.config
+    assert study.plan(f"results/runs/{RUN}/evaluation.json") == {}
+    study.configure(processes=3)
+    assert study.plan(f"results/runs/{RUN}/evaluation.json") == {"train_adapter": [RUN], "evaluate_adapter": [RUN]}
+    study.configure(**shipped)
+    without = {key: value for key, value in shipped.items() if key != "processes"}
+    one, default = config.resolve(without | {"processes": 1}), config.resolve(without)
+    code = dict.fromkeys("fetch_model fetch_data tokenize_data prepare_base train_adapter".split(), "")
+    identities = {config.identities(each, code)["training"](RUN) for each in (one, default)}
+    two = config.identities(config.resolve(shipped), code)["training"](RUN)
+    assert len(identities) == 1
+    assert two not in identities
+    assert "processes" not in config.training_request(one, RUN)
+    assert "processes" not in config.plan_request(one)["study"]
+
+
+REFUSED = [
+    ({"processes": 0}, "config: processes: got 0, takes a whole number from 1 to 64"),
+    ({"processes": 3}, "config: processes: got 3, takes a whole number that divides batch_size, 4"),
+    ({"processes": 2, "micro_batch_size": 4}, "config: micro_batch_size: got 4 with processes 2, takes a whole number"),
+    ({"processes": 2, "precisions": ["int8"]}, "config: precisions: got int8 with processes 2, takes it with"),
+    (
+        {"processes": 2, "optimizer": "adamw_8bit"},
+        "config: optimizer: got adamw_8bit with processes 2, takes adamw_torch",
+    ),
+    (
+        {"processes": 2, "device": "cuda:1"},
+        "config: device: got cuda:1 with processes 2, takes auto, cpu or cuda there",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "line"), REFUSED, ids=[str(change) for change, _ in REFUSED])
+def test_what_cannot_be_shared_is_refused_in_one_line(change, line):
+    with pytest.raises(UserError) as refusal:
+        config.resolve(SHIPPED | change)
+    assert str(refusal.value).startswith(line)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("device", "present", "fits"), [("auto", 0, True), ("auto", 1, False), ("cuda", 2, True)])
+def test_as_many_gpus_as_processes_or_none(tmp_path, device, present, fits):
+    (tmp_path / "dev").mkdir()
+    for index in range(present):
+        (tmp_path / f"dev/nvidia{index}").touch()
+    study = config.resolve(SHIPPED | {"processes": 2, "device": device})
+    if fits:
+        preflight.check_machine(study, tmp_path)
+        return
+    with pytest.raises(UserError, match=r"^config: processes: got 2, takes as many GPUs as are there; found 1$"):
+        preflight.check_machine(study, tmp_path)
+
+
+def test_a_training_claims_a_device_for_each_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6")
+
+    def busy(reason):
+        raise InterruptedError(reason)
+
+    with devices.claim({"device": "auto", "processes": 2}, busy, tmp_path) as claim:
+        assert (claim.ids, claim.visible, len(claim.locks)) == (["4", "5"], ["4", "5"], 2)
+        with pytest.raises(InterruptedError, match="waiting for 2 devices: 4, 5, 6 in use"):
+            devices.claim({"device": "auto", "processes": 2}, busy, tmp_path).__enter__()
+        # It has not kept the one that was free.
+        with devices.claim({"device": "auto"}, busy, tmp_path) as other:
+            assert other.ids == ["6"]
+    with pytest.raises(UserError, match="processes: got 4, takes as many GPUs as are there; this job may use 3"):
+        devices.claim({"device": "auto", "processes": 4}, busy, tmp_path).__enter__()
+
+
+def test_a_scheduler_is_asked_for_a_device_for_each_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = config.resolve(SHIPPED | {"processes": 2})
+    asked = cluster.resources(study, 2)
+    assert (asked["gpu"], asked["nodes"], asked["cpus_per_task"], asked["mem_mb"]({"run": RUN})) == (2, 1, 8, 32 * 1024)
+    # Where Snakemake is allowed one GPU, as by profiles/default, one such training runs at a time.
+    assert [cluster.resources(study, 2, limit)["gpu"] for limit in (1, 2, 4)] == [1, 2, 2]
+
+
+def test_nothing_is_planned_for_several_devices():
+    request = config.training_request(config.resolve(SHIPPED | {"processes": 2}), RUN)
+    refusal = plan._refusal(request, emulation.Device(True, (8, 9)))
+    assert refusal == f"plan: {RUN}: a plan is of one device, and this run is spread over 2 processes"
+
+
+@pytest.fixture
+def long_job(study, tmp_path) -> tuple[dict, dict]:
+    """The record and inputs of the study's training, for one of more steps and with dropout."""
+    record = records.read_json(study.folder / f"results/runs/{RUN}/training.json")
+    record["request"]["training"] |= {"epochs": None, "steps": 30}
+    record["request"]["lora"]["dropout"] = 0.1
+    base = records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)}
+    records.write_json(tmp_path / "nf4.json", base)
+    return record, inputs_of(study) | {"base": str(tmp_path / "nf4.json")}
+
+
+def test_an_outcome_of_the_first_process_is_the_rows(long_job, tmp_path):
+    """Past its budget of hours, which the first process alone watches."""
+    supervisor = start(Job(long_job[0], tmp_path, long_job[1], OUTPUTS, hours=1e-6))
+    other = None
+    while other is None and supervisor.poll() is None:
+        children = psutil.Process(supervisor.pid).children(recursive=True)
+        other = next((child for child in children if "training.follow" in child.cmdline()), None)
+    assert supervisor.wait(timeout=120) == 0
+    outcome = records.read_json(tmp_path / "training.json")["outcome"]
+    assert (outcome["status"], outcome["steps"]) == ("over_time", 4)
+    assert not other.is_running()
+
+
+def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_job, tmp_path):
+    """Killed twice, first one of the processes and then the supervisor; the adapter is the undisturbed one's."""
+    record, inputs = long_job
+    assert start(Job(record, tmp_path / "undisturbed", inputs, OUTPUTS)).wait(timeout=200) == 0
+    folder, reached = tmp_path / "disturbed", 0
+    job = Job(record, folder, inputs, OUTPUTS, checkpoint_steps=2)
+    for target in ("another process", "the supervisor"):
+        supervisor = start(job)
+        worker, log = worker_of(supervisor), folder / "job.log"
+        while (step := newest_step(folder)) <= reached and supervisor.poll() is None:
+            time.sleep(0.01)
+        assert step > reached, log.read_text()
+        reached = step
+        (other,) = [process for process in worker.children() if "training.follow" in process.cmdline()]
+        (other if target == "another process" else supervisor).kill()
+        _, errors = supervisor.communicate(timeout=30)
+        _, left = psutil.wait_procs([worker, other], timeout=10)
+        assert not left
+        assert not (folder / "training.json").exists()
+        if target == "another process":
+            lines = [line for line in errors.splitlines() if line.startswith("error:")]
+            assert lines == [f"error: training.run was ended by SIGKILL; see {log}"]
+            assert log.read_text().splitlines()[-1] == "process 2 of 2 was ended by SIGKILL"
+    assert start(job).wait(timeout=200) == 0, log.read_text()
+    ours, theirs = folder, tmp_path / "undisturbed"
+    assert records.read_json(ours / "training.json")["outcome"]["resumes"] == 2
+    curves = [pd.read_csv(one / "history.csv").drop(columns="seconds") for one in (ours, theirs)]
+    pd.testing.assert_frame_equal(*curves)
+    adapters = [load_file(one / "adapter/adapter_model.safetensors") for one in (ours, theirs)]
+    assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
+    assert not (ours / "checkpoints").exists()
+
+
+def newest_step(folder) -> int:
+    """The last step with a whole checkpoint; 0 before there is one."""
+    sealed = (folder / "checkpoints").glob("checkpoint-*/manifest.json")
+    return max((int(path.parent.name.split("-")[1]) for path in sealed), default=0)
+
+
+TEAM = """
+import json, subprocess, sys, time
+from frontier import team
+class Fake(team.Team):
+    def _start(self, job, rank):
+        command = [sys.executable, "-c", job["other"], str(self._file(rank, "json"))]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(self._file(rank, "log"), "wb"))
+Fake({"other": sys.argv[1]}, 3, lambda outcome: print(json.dumps(outcome), flush=True))
+time.sleep(60)
+"""
+TELL = "import json, sys; open(sys.argv[1], 'w').write(json.dumps({told})) if '-1.' in sys.argv[1] else {other}"
+
+
+@pytest.mark.parametrize(
+    ("other", "status", "told"),
+    [
+        (
+            TELL.format(told={"outcome": {"status": "oom"}}, other="sys.exit('connection closed')"),
+            0,
+            '{"status": "oom"}',
+        ),
+        (
+            TELL.format(told={"error": "no such thing"}, other="sys.exit('connection closed')"),
+            2,
+            "error: no such thing",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", -signal.SIGKILL, "process 2 of 3 was ended by SIGKILL"),
+        ("raise ValueError('boom')", 1, "process 2 of 3: ValueError: boom"),
+    ],
+    ids="oom error killed bug".split(),
+)
+def test_the_first_process_ends_as_another_did_whatever_it_waits_for(other, status, told):
+    done = subprocess.run(
+        [sys.executable, "-c", TEAM, other], env=ENVIRONMENT, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == status, done.stderr
+    assert (done.stdout + done.stderr).splitlines()[-1 if status in (-9, 1) else 0] == told
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.parametrize(
+    ("run", "dtype"), [("nf4-r4-s0", "float32"), ("nf4-r4-s0", "auto"), ("bf16-r4-s0", "auto"), ("fp16-r4-s0", "auto")]
+)
+def test_two_gpus_train_what_one_does(material, tmp_path, run, dtype):  # noqa: F811
+    """In processes of their own, as the workflow starts them, nccl between: losses, gradient norms and adapters."""
+    study, paths = material
+    study = copy.deepcopy(study) | {"device": "cuda", "steps": 12, "batch_size": 8, "compute_dtype": dtype}
+    study |= {"fused_kernels": False, "cuda_graphs": False}
+    precision = config.parse_run(run)[0]
+    base = records.read_json(paths[precision])
+    records.write_json(tmp_path / "base.json", base | {"folder": str(models.CACHE / base["folder"])})
+    inputs = {"base": str(tmp_path / "base.json"), "tokens": paths["train"]}
+    inputs |= {"model": paths["model"], "material": paths["model"]}
+    found = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        request = config.training_request(study | {"processes": processes}, run)
+        record = {"digest": "", "request": request, "tracked": None, "limits": None}
+        supervisor = start(Job(record, folder, inputs, OUTPUTS))
+        _, errors = supervisor.communicate(timeout=300)
+        assert supervisor.returncode == 0, errors + (folder / "job.log").read_text()
+        outcome = records.read_json(folder / "training.json")["outcome"]
+        assert outcome["status"] == "ok"
+        adapter = load_file(folder / "adapter/adapter_model.safetensors")
+        found.append((outcome, pd.read_csv(folder / "history.csv"), adapter))
+    (one, expected, reference), (two, curve, adapter) = found
+    assert two["levers"]["sharding"] == "FSDP2, 2 processes, nccl"
+    assert two["train_tokens"] == one["train_tokens"]
+    assert two["peak_memory_gib"] == max(each["peak_allocated_gib"] for each in two["processes"])
+    exact = dtype == "float32"
+    assert (curve["loss"] - expected["loss"]).abs().max() < (1e-3 if exact else 5e-2)
+    assert (curve["grad_norm"] / expected["grad_norm"] - 1).abs()[:3].max() < (1e-3 if exact else 5e-2)
+    if exact:
+        assert distance(adapter, reference) < 2e-2
