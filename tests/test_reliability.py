@@ -10,7 +10,8 @@ import time
 import pandas as pd
 import psutil
 import pytest
-from conftest import RESULTS, SECRET, Study
+import torch
+from conftest import RESULTS, ROOT, SECRET, Study
 from frontier import checkpoints, records, retries
 from jobs import OUTPUTS, Job, inputs_of, job_of, start
 
@@ -135,7 +136,11 @@ def test_record_says_where_everything_came_from(trained):
     record = records.read_json(trained.folder / RESULTS / "training.json")
     assert record["material"]["model"]["files"]["model.safetensors"]
     assert record["material"]["data"]["examples"]["files"]["train"]
-    assert {"torch", "transformers", "peft", "bitsandbytes", "snakemake"} <= set(record["environment"]["packages"])
+    lines = [line for name in ("workflow", "cuda") for line in (ROOT / f"envs/{name}.txt").read_text().splitlines()]
+    pinned = {line.split("==")[0] for line in lines if not line.startswith("#")}
+    packages = record["environment"]["packages"]
+    assert set(packages) == pinned
+    assert packages["torch"] == torch.__version__
 
 
 def test_a_token_in_the_environment_reaches_no_log_and_no_record(trained):

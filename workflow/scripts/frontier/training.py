@@ -15,8 +15,9 @@ from transformers.trainer_callback import PrinterCallback
 from frontier import checkpoints, data, foresight, kernels, layers, measure, models, outcomes, packing, records
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
-from frontier.limits import lift_memory_limit, set_memory_limit
+from frontier.limits import GraphRoom, lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
+from frontier.nvml import open_meter
 from frontier.progress import event, say
 from frontier.spill import Sampler
 
@@ -27,11 +28,11 @@ _LOCK_SECONDS = 180
 class AnswerTrainer(Trainer):
     """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
 
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, **kwargs):
+    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, room=None, **kwargs):
         super().__init__(*args, callbacks=[*filter(None, [clock, guard])], data_collator=packing.collate, **kwargs)
         if guard and self.accelerator.scaler:
             guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.recorded = clock, recorded
+        self.clock, self.recorded, self.room = clock, recorded, room
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
@@ -51,6 +52,11 @@ class AnswerTrainer(Trainer):
         loss = self.recorded(inputs, factor) / num_items_in_batch
         self.clock.losses.append(loss)
         self.clock.tokens += inputs["input_ids"].numel()
+        if self.room and not self.room.is_enough:
+            with self.room.giving_up():
+                self.recorded.give_up()
+            self.recorded = None
+            say(f"{self.clock.run}  unrecorded steps from here on: {self.room.levers['cuda_graphs_given_up']}")
         return loss
 
     def compute_loss_context_manager(self):
@@ -92,19 +98,29 @@ def build(request: dict, base: dict, dtype: torch.dtype, device: torch.device):
 
 
 def fit(
-    request: dict, model, examples: list[dict], clock: Clock, dtype: torch.dtype, graphs: bool, folder: Path, guard=None
+    request: dict,
+    model,
+    examples: list[dict],
+    clock: Clock,
+    dtype: torch.dtype,
+    graphs: bool,
+    folder: Path,
+    guard: Guard | None = None,
+    room: GraphRoom | None = None,
 ) -> None:
     """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
 
-    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are.
+    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are. Recorded steps are given
+    up where they do not fit in their `room`.
     """
     arguments = trainer_arguments(request, clock.device, dtype, folder)
     recorded = None
     if graphs:
         lengths = [len(example["input_ids"]) for example in examples]
-        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
+        recording = {"recording": room.recording} if room else {}
+        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size, **recording)
     trainer = AnswerTrainer(
-        model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded
+        model=model, args=arguments, train_dataset=examples, clock=clock, guard=guard, recorded=recorded, room=room
     )
     checkpoint = checkpoints.newest(folder, guard.identity) if guard else None
     if checkpoint:
@@ -180,7 +196,8 @@ def train(job: dict, limits: dict, phases: measure.Phases, clock: Clock) -> dict
     """The outcome of a training that came to its end; its adapter and history are written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device = clock.device
-    limit = set_memory_limit(limits.get("memory_gib"), device)
+    meter = open_meter(device)
+    limit = set_memory_limit(limits.get("memory_gib"), meter)
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
     examples = data.load_tokens(inputs["tokens"])
     say(f"{request['run']}  training on {len(examples)} examples, {device.type}, {dtype} products")
@@ -189,8 +206,10 @@ def train(job: dict, limits: dict, phases: measure.Phases, clock: Clock) -> dict
     phases.enter("between_steps")
     folder = Path(outputs["training"]).parent / "checkpoints"
     guard = Guard(clock, limits, job["digest"])
-    with Sampler(device) as sampler:
-        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard)
+    levers |= limit
+    room = meter and GraphRoom(limits.get("memory_gib"), meter, levers)
+    with Sampler(meter) as sampler:
+        fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, room)
     phases.enter("save")
     model.save_pretrained(outputs["adapter"])
     write_history(clock.history, outputs["history"])
@@ -199,8 +218,8 @@ def train(job: dict, limits: dict, phases: measure.Phases, clock: Clock) -> dict
         {"status": "ok"}
         | cost(clock, phases)
         | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
-        | {"levers": levers | limit}
-        | ({"peak_device_gib": sampler.peak_device_gib} if sampler.samples else {})
+        | {"levers": levers}
+        | sampler.peaks()
         | (spilled if sampler.spilled else {})
     )
 
