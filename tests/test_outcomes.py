@@ -163,12 +163,6 @@ def test_projected_past_the_budget_of_hours(trained, tmp_path):
     assert outcome["train_seconds"] is None
 
 
-def test_over_time_can_go_on(trained, tmp_path):
-    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, hours=1e-7, continue_over_time=True)
-    assert start(job).wait() == 0
-    assert records.read_json(tmp_path / "training.json")["outcome"]["status"] == "ok"
-
-
 def test_diverged(trained, tmp_path):
     job = job_of(trained)
     job["request"]["training"] |= {"learning_rate": 1e30, "max_grad_norm": 0.0}

@@ -35,5 +35,13 @@ def die_with(parent: int) -> None:
             sys.exit(1)
 
 
+def leave() -> None:
+    """End the process, its job done, without taking its libraries apart first: seconds that no phase would have."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 if __name__ == "__main__":
     main()
+    leave()
