@@ -6,7 +6,9 @@ from xml.etree import ElementTree
 import matplotlib.pyplot as plt
 import numpy as np
 import pages
+import pandas as pd
 import pytest
+from conftest import ROOT
 from frontier import curves, figures, svg
 from frontier.canvas import NARROW, WIDE, Results
 
@@ -131,4 +133,23 @@ def test_devices_are_told_apart(results):
         plt.close(figure)
     figure = figures.memory_time(Results(results.table.assign(device="card A")))
     assert "card A" not in texts(figure)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+@pytest.mark.parametrize("name", ["memory_time", "perplexity_time"])
+def test_no_label_touches_a_marker_of_seeds_that_nearly_coincide(name, size):
+    """On the reference results, whose seeds lie within a label's width of each other."""
+    folder = ROOT / "docs/reference/smollm2-gsm8k"
+    figure = figures.FIGURES[name](Results(pd.read_csv(folder / "summary.csv")), size)
+    axes = figure.axes[0]
+    figure.canvas.draw()
+    points = [place for line in axes.lines if line.get_marker() in "oD" for place in line.get_xydata()]
+    assert len(points) == 12
+    radius = 130**0.5 / 2 * figure.dpi / 72
+    for label in axes.texts:
+        box = label.get_window_extent()
+        for across, up in axes.transData.transform(points):
+            nearest = np.clip(across, box.x0, box.x1), np.clip(up, box.y0, box.y1)
+            assert np.hypot(nearest[0] - across, nearest[1] - up) > radius, label.get_text()
     plt.close(figure)

@@ -61,8 +61,8 @@ def material(tmp_path_factory, tiny_model, cache):
     return study, paths
 
 
-def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
-    """Train one run; its record, its history and its adapter's folder."""
+def job_of(material, folder, run="fp32-r4-s0", limits=None, **changes):
+    """The job that trains one run of the material, with changes to its study."""
     study, paths = material
     study = copy.deepcopy(study)
     for key, value in changes.items():
@@ -71,8 +71,14 @@ def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
     outputs = {name: str(folder / file) for name, file in FILES.items()}
     inputs = {"base": paths[request["precision"]], "tokens": paths["train"]}
     inputs |= {"model": paths["model"], "material": paths["model"]}
-    training.run({"digest": "", "request": request, "input": inputs, "output": outputs, "limits": limits or {}})
-    return records.read_json(outputs["training"]), pd.read_csv(outputs["history"]), folder / "adapter"
+    return {"digest": "", "request": request, "input": inputs, "output": outputs, "limits": limits or {}}
+
+
+def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
+    """Train one run; its record, its history and its adapter's folder."""
+    job = job_of(material, folder, run, limits, **changes)
+    training.run(job)
+    return records.read_json(job["output"]["training"]), pd.read_csv(job["output"]["history"]), folder / "adapter"
 
 
 FILES = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}

@@ -8,6 +8,7 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from matplotlib.transforms import Bbox
@@ -144,10 +145,7 @@ def label_points(axes, labels: list[tuple]) -> None:
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
     reach = figure.dpi / 72 * 5
-    taken = [note.get_window_extent(renderer) for note in axes.texts]
-    for x, y, _ in labels:
-        across, up = axes.transData.transform((x, y))
-        taken.append(Bbox.from_extents(across - reach, up - reach, across + reach, up + reach))
+    taken = [note.get_window_extent(renderer) for note in axes.texts] + _drawn(axes)
     inside = axes.get_window_extent(renderer).padded(reach)
     places = _PLACES + [(dx * factor, dy * factor) for factor in (2, 3) for dx, dy in _PLACES]
     for x, y, text in labels:
@@ -158,7 +156,7 @@ def label_points(axes, labels: list[tuple]) -> None:
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
                 va="bottom" if dy > 0 else "top" if dy < 0 else "center_baseline",
             )  # fmt: skip
-            box = note.get_window_extent(renderer)
+            box = note.get_window_extent(renderer).padded(figure.dpi / 72)
             outside = not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1))
             covered = sum(map(_area, filter(None, (Bbox.intersection(box, other) for other in taken))))
             covered += outside * _area(box)
@@ -171,6 +169,26 @@ def label_points(axes, labels: list[tuple]) -> None:
             if not covered:
                 break
         taken.append(best[2])
+
+
+def _drawn(axes) -> list[Bbox]:
+    """The boxes, in pixels, of all that the axes show of runs: markers, the rings around them, and intervals."""
+    point = axes.figure.dpi / 72
+    boxes = []
+    for line in axes.lines:
+        if line.get_marker() not in ("None", "none", "", None):
+            reach = point * (line.get_markersize() / 2 + 1)
+            boxes += [
+                Bbox([place - reach, place + reach]) for place in line.get_transform().transform(line.get_xydata())
+            ]
+    for drawn in axes.collections:
+        if isinstance(drawn, LineCollection):
+            boxes += [Bbox(axes.transData.transform(segment)).padded(point) for segment in drawn.get_segments()]
+            continue
+        for place, area in zip(axes.transData.transform(drawn.get_offsets()), drawn.get_sizes(), strict=False):
+            reach = point * (area**0.5 / 2 + 1)
+            boxes.append(Bbox([place - reach, place + reach]))
+    return boxes
 
 
 def label_ends(axes, ends: list[tuple]) -> None:

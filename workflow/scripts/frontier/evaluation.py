@@ -14,6 +14,7 @@ from peft import PeftModel
 from frontier import data, layers, measure, models, outcomes, packing, records
 from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.loss import token_losses
+from frontier.nvml import open_meter
 from frontier.progress import event, say
 
 _UNMEASURED = {"perplexity": None, "eval_loss": None}
@@ -85,7 +86,7 @@ def evaluate(job: dict, device: torch.device, phases: measure.Phases) -> dict:
     if records.read_json(inputs["model"])["architecture_only"]:
         outcomes.write_no_losses(outputs["losses"])
         return {"status": "ok"} | _UNMEASURED
-    set_memory_limit((job.get("limits") or {}).get("memory_gib"), device)
+    set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
     # TF32 would round the float32 products to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     examples = data.load_tokens(inputs["tokens"])

@@ -1,4 +1,4 @@
-"""The study's claims judged by this study's runs: results/findings.json and results/findings.md."""
+"""Claims, most of them a published study's, judged by these runs: results/findings.json and results/findings.md."""
 
 import pandas as pd
 

@@ -6,6 +6,7 @@ before the next is launched. Fused kernels make them fewer; a CUDA graph launche
 
 import importlib.util
 import random
+from contextlib import nullcontext
 from itertools import accumulate
 
 import torch
@@ -85,10 +86,11 @@ class RecordedStep:
     Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are the examples' in tokens,
     `examples` the most there are in a micro-batch; one too long for every recording is taken in two parts. All
     recordings share one pool of memory and the row that they read, and nothing is ever computed outside of the pool.
+    Each is made inside a context of its own, `recording()`.
     """
 
-    def __init__(self, model, lengths: list[int], examples: int):
-        self.model, self.examples = model, examples
+    def __init__(self, model, lengths: list[int], examples: int, recording=nullcontext):
+        self.model, self.examples, self.recording = model, examples, recording
         self.lengths = row_lengths(lengths, examples)
         self.lengths[-1] = max(self.lengths[-1], -(-max(lengths) // _MULTIPLE) * _MULTIPLE)
         packing.check_window(getattr(loss.causal_model(model).config, "sliding_window", None), lengths)
@@ -106,10 +108,16 @@ class RecordedStep:
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.stream):
             if not self.recorded:
-                self._warm_up()
+                with self.recording():
+                    self._warm_up()
             summed = self._replay(batch, factor)
         torch.cuda.current_stream(self.device).wait_stream(self.stream)
         return summed
+
+    def give_up(self) -> None:
+        """Free all recordings; the gradients so far stay in the parameters' `grad`."""
+        torch.cuda.synchronize(self.device)
+        self.recorded.clear()
 
     def _replay(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
         tokens = batch["input_ids"].shape[1]
@@ -117,7 +125,8 @@ class RecordedStep:
             return sum(self._replay(part, factor) for part in packing.halves(batch))
         length = next(length for length in self.lengths if length >= tokens)
         if length not in self.recorded:
-            self._record(length)
+            with self.recording():
+                self._record(length)
         graph, result = self.recorded[length]
         self._fill(self._cut(length), batch, length - tokens, factor)
         graph.replay()

@@ -4,21 +4,22 @@ import contextlib
 from pathlib import Path
 
 import psutil
-import torch
 
+from frontier.nvml import Meter
 from frontier.outcomes import GIB, Stop
 
 
-def set_memory_limit(budget_gib: float | None, device: torch.device) -> dict:
+def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict:
     """Hold the process to its budget; what was set, for the record. Raises Stop where the budget is spent already.
 
-    On CUDA the allocator gets what the context leaves of the budget. On a Linux CPU the data segment may grow by what
-    of the budget is not resident yet: set after the imports, so that a refusal is an error that can be caught.
+    On CUDA, with the device's `meter`, the allocator gets what the context leaves of the budget. On a Linux CPU the
+    data segment may grow by what of the budget is not resident yet: set after the imports, so that a refusal is an
+    error that can be caught.
     """
     if budget_gib is None:
         return {}
-    if device.type == "cuda":
-        return _limit_cuda(budget_gib, device)
+    if meter:
+        return _limit_cuda(budget_gib, meter)
     if not Path("/proc/self/status").exists():
         return {"memory_limit": "none: this system has no data limit"}
     import resource
@@ -42,16 +43,70 @@ def lift_memory_limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def _limit_cuda(budget_gib: float, device: torch.device) -> dict:
-    torch.zeros(1, device=device)
-    free, total = torch.cuda.mem_get_info(device)
-    context = total - free - torch.cuda.memory_reserved(device)
-    room = budget_gib * GIB - context
+class GraphRoom:
+    """What recorded steps take beside the allocator, taken from the allocator's part of the budget.
+
+    `levers`, the record's, learns of it; where all together passes the budget even so, `cuda_graphs` is False there
+    and the recorded steps are to be given up.
+    """
+
+    def __init__(self, budget_gib: float | None, meter: Meter, levers: dict):
+        self.budget_gib, self.meter, self.levers = budget_gib, meter, levers
+
+    @property
+    def is_enough(self) -> bool:
+        return self.levers["cuda_graphs"]
+
+    @contextlib.contextmanager
+    def recording(self):
+        """Around the recording of a step."""
+        before = self.meter.outside
+        with self.meter.watch():
+            yield
+        taken = (self.meter.outside - before) / GIB
+        self.levers["graphs_gib"] = max(0.0, self.levers.get("graphs_gib", 0.0) + taken)
+        if self.budget_gib is None:
+            return
+        if self._is_inside():
+            self._share_out()
+        else:
+            held = (self.meter.reserved + self.meter.outside) / GIB
+            reason = f"recorded steps made it {held:.2f} GiB of the device, of a budget of {self.budget_gib:g}"
+            self.levers.update(cuda_graphs=False, cuda_graphs_given_up=reason)
+
+    @contextlib.contextmanager
+    def giving_up(self):
+        """Around the end of all recorded steps."""
+        with self.meter.watch():
+            yield
+            self.meter.release()
+        self._share_out()
+
+    def _is_inside(self) -> bool:
+        if self.meter.reserved > self._room():
+            self.meter.release()
+        return self.meter.reserved <= self._room()
+
+    def _share_out(self) -> None:
+        self.meter.limit(self._room())
+        self.levers["limit_gib"] = self._room() / GIB
+
+    def _room(self) -> int:
+        return int(self.budget_gib * GIB) - self.meter.outside
+
+
+def _limit_cuda(budget_gib: float, meter: Meter) -> dict:
+    context, room = meter.outside / GIB, budget_gib - meter.outside / GIB
     if room <= 0:
-        reason = f"the budget of {budget_gib:g} GiB is below the {context / GIB:.2f} GiB that CUDA's context takes"
-        raise Stop("oom", reason, peak_device_gib=context / GIB)
-    torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), device)
-    return {"memory_limit": "cuda allocator", "limit_gib": room / GIB, "context_gib": context / GIB}
+        reason = f"the budget of {budget_gib:g} GiB is below the {context:.2f} GiB that CUDA's context takes"
+        raise Stop("oom", reason, peak_held_gib=context)
+    meter.limit(int(room * GIB))
+    return {
+        "memory_limit": "cuda allocator",
+        "limit_gib": room,
+        "context_gib": context,
+        "context_source": meter.source,
+    }
 
 
 def _data_bytes() -> int:

@@ -28,8 +28,14 @@ PACKAGES = (
     "datasets",
     "pandas",
     "matplotlib",
+    "scipy",
+    "kneed",
+    "itables",
+    "nvidia-ml-py",
+    "Jinja2",
     "gguf",
     "reasoning-gym",
+    "liger-kernel",
 )
 
 

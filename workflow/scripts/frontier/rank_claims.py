@@ -90,8 +90,8 @@ def diminishing_returns(results: Results) -> dict:
 def knee(results: Results) -> dict:
     """Where more rank stops paying, by the one-standard-error rule on paired differences from the best rank.
 
-    Breiman et al., Classification and Regression Trees, 1984, section 3.4.3. Under NF4, or where that has fewer than
-    three ranks, at the precision with the most.
+    The 1 SE rule of Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984. Under NF4, or
+    where that has fewer than three ranks, at the precision with the most.
     """
     name, losses = "knee", results.losses
     precisions = sorted({one[0] for one in losses.columns}, key=lambda one: (-len(losses.ranks(one)), one))

@@ -6,8 +6,7 @@ Windows and WSL do so instead of failing. A run that spilled has a clock, but no
 import threading
 from dataclasses import dataclass
 
-import torch
-
+from frontier.nvml import PROCESS, Meter
 from frontier.outcomes import GIB
 
 _INTERVAL_SECONDS = 1.0
@@ -27,26 +26,31 @@ class Sample:
 
 
 def is_spilled(samples: list[Sample]) -> bool:
-    """Whether the process holds more than the card has, or its tensors grow while the card stays full."""
+    """Whether the process holds more than the card has, or takes more while the card stays full.
+
+    It takes more where both grow: tensors alone move within what is held already, and that alone may be a cache.
+    """
     if any(sample.held > sample.total for sample in samples):
         return True
     return any(
-        all(sample.free <= _FULL_GIB for sample in window) and window[-1].allocated - window[0].allocated > _GROWTH_GIB
+        all(sample.free <= _FULL_GIB for sample in window)
+        and min(window[-1].allocated - window[0].allocated, window[-1].held - window[0].held) > _GROWTH_GIB
         for window in (samples[i : i + _WINDOW] for i in range(len(samples) - _WINDOW + 1))
     )
 
 
 class Sampler:
-    """Samples a CUDA device while it is entered; on other devices it has nothing to sample."""
+    """Samples a CUDA device by its meter while it is entered; without one there is nothing to sample."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, meter: Meter | None):
+        self.meter = meter
         self.samples: list[Sample] = []
+        self._told = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
-        if self.device.type == "cuda":
+        if self.meter:
             self._thread.start()
         return self
 
@@ -59,13 +63,29 @@ class Sampler:
     def spilled(self) -> bool:
         return is_spilled(self.samples)
 
+    def peaks(self) -> dict:
+        """For the record, in GiB: the most that the device had in use, by any process, and that this process held."""
+        if not self.samples:
+            return {}
+        return {
+            "peak_device_gib": max(sample.total - sample.free for sample in self.samples),
+            "peak_held_gib": max(sample.held for sample in self.samples),
+            "held_source": self.source,
+        }
+
     @property
-    def peak_device_gib(self) -> float | None:
-        """The most that was in use on the device, by this process and any other."""
-        return max((sample.total - sample.free for sample in self.samples), default=None)
+    def source(self) -> str:
+        """Where `held` is from: the driver's count of this process, or torch's of what it reserved."""
+        if self._told:
+            return PROCESS
+        return "torch's reserved memory" + (" and the context" if self.meter.trusted else "")
+
+    def sample(self) -> None:
+        use = self.meter.read()
+        self._told = use.own is not None
+        values = self.meter.held(use), self.meter.allocated, use.total, use.free
+        self.samples.append(Sample(*(value / GIB for value in values)))
 
     def _run(self) -> None:
         while not self._over.wait(_INTERVAL_SECONDS):
-            free, total = torch.cuda.mem_get_info(self.device)
-            held, allocated = torch.cuda.memory_reserved(self.device), torch.cuda.memory_allocated(self.device)
-            self.samples.append(Sample(held / GIB, allocated / GIB, total / GIB, free / GIB))
+            self.sample()

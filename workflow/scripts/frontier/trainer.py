@@ -14,6 +14,7 @@ from transformers.trainer_callback import PrinterCallback
 from frontier import packing, sharding
 from frontier.clock import Clock, Guard
 from frontier.loss import token_losses
+from frontier.progress import say
 
 _ADAPTER, _OPTIMIZER, _SCHEDULER = "adapter.pt", "optimizer.pt", "scheduler.pt"
 
@@ -21,12 +22,12 @@ _ADAPTER, _OPTIMIZER, _SCHEDULER = "adapter.pt", "optimizer.pt", "scheduler.pt"
 class AnswerTrainer(Trainer):
     """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
 
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, **kwargs):
+    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, room=None, **kwargs):
         kwargs.setdefault("data_collator", packing.collate)
         super().__init__(*args, callbacks=[*filter(None, [clock, guard])], **kwargs)
         if guard and self.accelerator.scaler:
             guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.recorded = clock, recorded
+        self.clock, self.recorded, self.room = clock, recorded, room
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
@@ -46,6 +47,11 @@ class AnswerTrainer(Trainer):
         loss = self.recorded(inputs, factor) / num_items_in_batch
         self.clock.losses.append(loss)
         self.clock.tokens += inputs["input_ids"].numel()
+        if self.room and not self.room.is_enough:
+            with self.room.giving_up():
+                self.recorded.give_up()
+            self.recorded = None
+            say(f"{self.clock.run}  unrecorded steps from here on: {self.room.levers['cuda_graphs_given_up']}")
         return loss
 
     def compute_loss_context_manager(self):

@@ -14,7 +14,8 @@ from frontier import checkpoints, data, kernels, layers, measure, models, outcom
 from frontier.clock import Clock, Guard
 from frontier.errors import UserError
 from frontier.foresight import given_up
-from frontier.limits import lift_memory_limit, set_memory_limit
+from frontier.limits import GraphRoom, lift_memory_limit, set_memory_limit
+from frontier.nvml import open_meter
 from frontier.progress import event, say
 from frontier.sharding import ALONE, Share
 from frontier.spill import Sampler
@@ -75,18 +76,24 @@ def fit(
     folder: Path,
     guard: Guard | None = None,
     share: Share = ALONE,
+    room: GraphRoom | None = None,
 ) -> None:
     """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
 
-    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are.
+    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are. Recorded steps are given
+    up where they do not fit in their `room`.
     """
     arguments = trainer_arguments(request, clock.device, dtype, folder, share)
     recorded = None
     if graphs:
         lengths = [len(example["input_ids"]) for example in examples]
-        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size)
+        recording = {"recording": room.recording} if room else {}
+        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size, **recording)
     made = {"model": model, "args": arguments, "train_dataset": examples, "clock": clock, "guard": guard}
-    trainer = AnswerTrainer(recorded=recorded, **made) if share == ALONE else SharedTrainer(share=share, **made)
+    if share == ALONE:
+        trainer = AnswerTrainer(recorded=recorded, room=room, **made)
+    else:
+        trainer = SharedTrainer(share=share, **made)
     if recorded:
         recorded.keep_gradients()
         kernels.make_state(trainer.create_optimizer())
@@ -212,7 +219,8 @@ def train(
     """The outcome of a training that came to its end; its adapter and history are written by the first process."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device, is_first = clock.device, share.rank == 0
-    limit = set_memory_limit(limits.get("memory_gib"), device)
+    meter = open_meter(device)
+    limit = set_memory_limit(limits.get("memory_gib"), meter)
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
     examples = data.load_tokens(inputs["tokens"])
     if is_first:
@@ -222,10 +230,12 @@ def train(
     model, levers = build(request, records.read_json(inputs["base"]), dtype, device, share)
     folder = Path(outputs["training"]).parent / "checkpoints"
     guard = Guard(clock, limits, job["digest"]) if is_first else None
+    levers |= sharding.lever(share, device) | limit
+    room = meter and GraphRoom(limits.get("memory_gib"), meter, levers)
     with sharding.joined(share, rendezvous, device):
         phases.enter("between_steps")
-        with Sampler(device) as sampler:
-            fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, share)
+        with Sampler(meter) as sampler:
+            fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, share, room)
         phases.enter("save")
         adapter = sharding.gathered(model) if share.processes > 1 else None
         held = sharding.held_gib(model)
@@ -237,9 +247,9 @@ def train(
         {"status": "ok"}
         | cost(clock, phases)
         | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
-        | {"levers": levers | sharding.lever(share, device) | limit}
+        | {"levers": levers}
         | ({"weights_gib": held} if share.processes > 1 else {})
-        | ({"peak_device_gib": sampler.peak_device_gib} if sampler.samples else {})
+        | sampler.peaks()
         | (spilled if sampler.spilled else {})
     )
 

@@ -29,6 +29,7 @@ def main() -> None:
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
+    leave()
 
 
 def die_with(parent: int) -> None:
@@ -40,6 +41,13 @@ def die_with(parent: int) -> None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             sys.exit(1)
+
+
+def leave() -> None:
+    """End the process, its job done, without taking its libraries apart first: seconds that no phase would have."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
