@@ -14,6 +14,7 @@ and backward pass included, data loading not. Memory is in GiB (2**30 bytes).
 """
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -29,6 +30,8 @@ from peers import DTYPES, train_peft, train_trl
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PEERS = ("peft", "trl", "unsloth")
+# How a run of the workflow has memory allocated.
+ALLOCATION = ("PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG")
 # Unsloth patches transformers, and asks to come first.
 IMPORTS = {
     "ours": ["frontier.training"],
@@ -152,9 +155,11 @@ def table(found: dict[str, list[dict]]) -> str:
 def measure_here(args: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-    if args.trainer == "ours":
-        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+    if args.trainer == "ours":
+        from frontier.supervise import environment
+
+        os.environ.update({name: value for name, value in environment({}).items() if name in ALLOCATION})
     for name in IMPORTS[args.trainer]:
         importlib.import_module(name)
     while args.wait_for and not Path(args.wait_for).exists():
@@ -238,6 +243,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     folder = Path(args.model).resolve()
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
     base = models.prepare_base({"folder": str(folder), "digest": records.digest(files)}, args.precision, device)
+    gc.collect()
     measure.reset_peaks(device)
     begin = time.perf_counter()
     model, levers = training.build(request, base, dtype, device)
