@@ -1,13 +1,19 @@
 """A short measurement of the device that is there: products, attention, traffic, dequantising and launches."""
 
+import itertools
+import statistics
+import tempfile
 import time
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import config, emulation, layers, measure, packing, records, tracing, training
+from frontier import config, emulation, kernels, layers, measure, packing, records, tracing, training
+from frontier.clock import WARM_UP_STEPS, Clock
 from frontier.loss import token_losses
 
 _SECONDS = 0.12
@@ -29,16 +35,13 @@ def measure_device(device: torch.device) -> dict:
     tokens, width = (2048, 4096) if cuda else (512, 1024)
     half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
     dtypes = [*half, torch.float32] if cuda else [torch.float32]
-    one = torch.ones(64, device=device)
-    kernel = _clock(lambda: one.mul_(1.0), device)
     return {
         "matmul": {_name(dtype): _products(width, dtype, device) for dtype in dtypes},
         "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),
         "traffic": _traffic([2**20, 2**24, 2**28] if cuda else [2**18, 2**22, 2**26], device),
         "dequantize": _dequantize(width, device),
-        "launch_seconds": _launches(device),
-        "kernel_seconds": kernel,
         "asynchronous": cuda,
+        **_small_step(device),
     }
 
 
@@ -129,33 +132,63 @@ def _dequantize(width: int, device: torch.device) -> list:
     return [(moved, moved / _clock(lambda: bnb.functional.dequantize_4bit(packed, state), device))]
 
 
-def _launches(device: torch.device) -> float:
-    """The host's seconds for a kernel of a training step, Python and modules included: a step too small to compute."""
+def _small_step(device: torch.device) -> dict:
+    """What a training step takes that is too small to compute: the host's time for launches and beside the passes.
+
+    `launch_seconds` a kernel, Python and modules included; `kernel_seconds` the device's for one, from the same passes
+    recorded, or where they cannot be from an element-wise kernel; `parameter_seconds` a trainable tensor.
+    """
     shape = AutoConfig.for_model(**_SMALL)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    lora = {"alpha": 16, "dropout": 0.0, "rslora": False, "targets": "all-linear"}
-    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
-    model = training.build_adapter(model.to(device).requires_grad_(False), lora, rank=8, seed=0)
-    layers.compute_in(model, dtype)
-    model.train()
-    row = packing.collate([{"input_ids": [1] * 16, "labels": [1] * 16}])
+    request = _request(dtype)
+    example = {"input_ids": [1] * 16, "labels": [1] * 16}
+    row = packing.collate([example])
     placed = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
-    seconds = _host_clock(lambda: token_losses(model, placed).sum().backward(), device)
+    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
+    model = training.build_adapter(model.to(device).requires_grad_(False), request["lora"], request["rank"], seed=0)
+    layers.compute_in(model, dtype).train()
+    operations = tracing.trace(shape, request, [row], [16], _kind(device)).operations
+    count = sum(operation.phase != "update" for operation in operations)
+    passes = _host_clock(lambda: token_losses(model, placed).sum().backward(), device)
+    found = {"launch_seconds": passes / count}
+    graphs = kernels.is_recordable(model, dtype, 0.0, device)
+    if graphs:
+        recorded = kernels.RecordedStep(model, [16], examples=1)
+        recorded(placed, torch.ones((), device=device))
+        ((graph, _),) = recorded.recorded.values()
+        passes = _host_clock(graph.replay, device)
+        found["kernel_seconds"] = passes / count
+    else:
+        one = torch.ones(64, device=device)
+        found["kernel_seconds"] = _clock(lambda: one.mul_(1.0), device)
+    model.zero_grad()
+    clock = Clock("calibration", device)
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
+        training.fit(request, model, [example] * request["training"]["steps"], clock, dtype, graphs, Path(folder))
+    ends = [step["seconds"] for step in clock.history[WARM_UP_STEPS:]]
+    step = statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
+    trainable = sum(parameter.requires_grad for parameter in model.parameters())
+    return found | {"parameter_seconds": max(0.0, step - passes) / trainable}
+
+
+def _request(dtype: torch.dtype) -> dict:
     study = config.resolve(
         {
             "model": {"source": "architecture", "config": _SMALL},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
             "compute_dtype": _name(dtype),
-            "steps": 1,
+            "steps": 30,
+            "batch_size": 1,
         }
-        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
+        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings", "gradient_checkpointing"), False)
     )
-    request = config.training_request(study, "fp16-r8-s0")
-    device_kind = emulation.Device(device.type == "cuda")
-    if device_kind.cuda:
-        device_kind = emulation.Device(True, torch.cuda.get_device_capability(device))
-    operations = tracing.trace(shape, request, [row], [16], device_kind).operations
-    return seconds / sum(operation.phase != "update" for operation in operations)
+    return config.training_request(study, "fp16-r8-s0")
+
+
+def _kind(device: torch.device) -> emulation.Device:
+    if device.type == "cuda":
+        return emulation.Device(True, torch.cuda.get_device_capability(device))
+    return emulation.Device(False)
 
 
 def _name(dtype: torch.dtype) -> str:

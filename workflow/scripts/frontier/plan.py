@@ -158,7 +158,8 @@ class Planner:
         passes = [operation for operation in trace.operations if operation.phase != "update"]
         update = [operation for operation in trace.operations if operation.phase == "update"]
         one = roofline.time(passes, trace.lengths, self.rates).times(_micro(request)[1])
-        return one.plus(roofline.time(update, trace.lengths, self.rates))
+        beside = roofline.beside(trace.parameters, self.rates)
+        return one.plus(roofline.time(update, trace.lengths, self.rates)).plus(beside)
 
     def _once(self, kind: str, request: dict, batch: list[dict], predict):
         """`predict()`, or what it gave for a run that differs by its seed or its name alone."""

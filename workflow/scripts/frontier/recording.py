@@ -40,12 +40,13 @@ class Event:
 
 @dataclass
 class Trace:
-    """What a step did: its operations and its storages' births and deaths, in order, and the levers it used."""
+    """What a step did: its operations, its storages' births and deaths in order, its levers and trainable tensors."""
 
     operations: list[Operation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     levers: dict = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
+    parameters: int = 0
 
 
 class Recorder(TorchDispatchMode):

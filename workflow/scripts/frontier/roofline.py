@@ -12,7 +12,9 @@ from frontier.recording import Operation
 
 # Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
 _MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5
-_LAUNCH_SECONDS, _KERNEL_SECONDS = 10e-6, 3e-6
+_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 2e-6
+# What an H200's steps were found to take beside their passes, for each of some 450 parameters (docs/planner.md).
+_PARAMETER_SECONDS = 65e-6
 _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 
 
@@ -20,8 +22,9 @@ _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 class Rates:
     """What a device does: each a list of (size, rate) points, sizes in FLOP or bytes, rates in those per second.
 
-    `launch_seconds` is the host's time for a kernel, `kernel_seconds` the least time of one; `asynchronous` says
-    that both go on at once.
+    `launch_seconds` is the host's time for a kernel, `kernel_seconds` the least time of one on the device;
+    `asynchronous` says that both go on at once. `parameter_seconds` is the host's time for what comes beside a step's
+    passes (batches, clipping, the optimiser's bookkeeping, the Trainer), for each trainable tensor.
     """
 
     matmul: dict[str, list]
@@ -31,6 +34,7 @@ class Rates:
     launch_seconds: float
     kernel_seconds: float
     asynchronous: bool
+    parameter_seconds: float = _PARAMETER_SECONDS
 
 
 def from_datasheet(card: dict) -> Rates:
@@ -49,32 +53,34 @@ def from_datasheet(card: dict) -> Rates:
 
 
 def from_calibration(measured: dict) -> Rates:
-    return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__})
+    return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of kernels bound by arithmetic, of those bound by traffic, and of launching all of them."""
+    """Seconds of kernels bound by arithmetic, of those bound by traffic, of launching all, and of the host beside."""
 
     compute: float
     bandwidth: float
     launch: float
     asynchronous: bool
+    host: float = 0.0
 
     @property
     def seconds(self) -> float:
         device = self.compute + self.bandwidth
-        return max(device, self.launch) if self.asynchronous else device + self.launch
+        return self.host + (max(device, self.launch) if self.asynchronous else device + self.launch)
 
     @property
     def limited_by(self) -> str:
         device = self.compute + self.bandwidth
-        if self.launch > (device if self.asynchronous else max(self.compute, self.bandwidth)):
+        if self.launch + self.host > (device if self.asynchronous else max(self.compute, self.bandwidth)):
             return "launches"
         return "compute" if self.compute >= self.bandwidth else "bandwidth"
 
     def times(self, factor: float) -> "Time":
-        return Time(self.compute * factor, self.bandwidth * factor, self.launch * factor, self.asynchronous)
+        scaled = (self.compute * factor, self.bandwidth * factor, self.launch * factor)
+        return Time(*scaled, self.asynchronous, self.host * factor)
 
     def plus(self, other: "Time") -> "Time":
         return Time(
@@ -82,6 +88,7 @@ class Time:
             self.bandwidth + other.bandwidth,
             self.launch + other.launch,
             self.asynchronous,
+            self.host + other.host,
         )
 
 
@@ -96,6 +103,11 @@ def time(operations: list[Operation], lengths: list[int], rates: Rates) -> Time:
             bandwidth += max(traffic, rates.kernel_seconds)
     launch = sum(not operation.recorded for operation in operations) * rates.launch_seconds
     return Time(compute, bandwidth, launch, rates.asynchronous)
+
+
+def beside(parameters: int, rates: Rates) -> Time:
+    """The host's time beside a step's passes; on a CPU that is among what the update's own operations take."""
+    return Time(0.0, 0.0, 0.0, rates.asynchronous, parameters * rates.parameter_seconds * rates.asynchronous)
 
 
 def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[float, float]:

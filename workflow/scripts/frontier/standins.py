@@ -3,6 +3,8 @@
 Each stand-in allocates, keeps for the backward pass and frees what the kernel it stands for does.
 """
 
+import os
+import re
 import sys
 
 import torch
@@ -134,8 +136,11 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
 def library_space(device) -> list[int]:
     """Bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
 
-    32 MiB from compute capability 9 on, 8 MiB and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
+    What CUBLAS_WORKSPACE_CONFIG says in pairs of KiB and count; without it 32 MiB from compute capability 9 on, 8 MiB
+    and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
     """
     if not device.cuda:
         return []
-    return 2 * [32 * 2**20 if device.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10]
+    pairs = re.findall(r":(\d+):(\d+)", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
+    told = sum(int(size) * int(count) * 2**10 for size, count in pairs)
+    return 2 * [told or (32 * 2**20 if device.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10)]

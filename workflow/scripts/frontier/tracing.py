@@ -39,6 +39,7 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
         model.train()
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         recorder.name(trainable, "adapter")
+        recorder.trace.parameters = len(trainable)
         optimizer = blanks.optimizer(model, request, device)
         if levers["cuda_graphs"]:
             recorded, factor = _recorded(model, request, lengths), torch.ones(())
