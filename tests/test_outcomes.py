@@ -1,6 +1,7 @@
 """How runs that cannot end well end: as a row that says why, on real limits and real kills."""
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 import tiny
-from conftest import RESULTS, RUN
+from conftest import RESULTS, RUN, Study
 from frontier import outcomes, records, supervise
 from frontier.spill import Sample, is_spilled
 from jobs import OUTPUTS, Job, inputs_of, job_of, start
@@ -30,9 +31,13 @@ def test_out_of_memory_in_each_phase_is_a_row_and_a_complete_dag(new_study, tmp_
     # Lifting the budget makes again what did not end ok.
     study.configure(budget={"memory_gib": None})
     assert study.plan()["train_adapter"] == [RUN]
-    study.run("results/summary.csv")
-    assert set(pd.read_csv(study.folder / "results/summary.csv")["status"]) == {"ok"}
-    # And what did is left alone, whatever the budget.
+    study.run(f"{RESULTS}/training.json")
+    assert records.read_json(study.folder / f"{RESULTS}/training.json")["outcome"]["status"] == "ok"
+
+
+def test_another_budget_leaves_alone_what_ended_ok(trained, tmp_path):
+    study = Study(tmp_path / "study")
+    shutil.copytree(trained.folder, study.folder, symlinks=True)
     study.configure(budget={"memory_gib": 50})
     assert not {"train_adapter", "evaluate_adapter", "evaluate_base"} & set(study.plan())
 
