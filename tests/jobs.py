@@ -74,7 +74,8 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
         try:
             if "frontier.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
                 files = [Path(file.path) for file in process.open_files()]
-                locks = [file.stem for file in files if file.parent == devices.private_folder()]
+                ours = [file for file in files if file.parent.name == devices.private_folder().name]
+                locks = [file.stem for file in ours if file.stem.startswith("device-")]
                 found.append((process, ",".join(lock.removeprefix("device-") for lock in locks)))
         except psutil.Error:
             continue

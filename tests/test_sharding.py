@@ -262,7 +262,7 @@ def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_j
     job = Job(record, folder, inputs, OUTPUTS, checkpoint_steps=2)
     for target in ("another process", "the supervisor"):
         supervisor = start(job)
-        worker, log = worker_of(supervisor), folder / "job.log"
+        worker, log = worker_of(folder), folder / "job.log"
         while (step := newest_step(folder)) <= reached and supervisor.poll() is None:
             time.sleep(0.01)
         assert step > reached, log.read_text()
