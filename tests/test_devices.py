@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from frontier import devices, retries, supervise
+from frontier import devices, heap, preflight, retries, supervise
 from frontier.errors import UserError
 
 HOLDER = """
@@ -138,6 +138,17 @@ def test_the_worker_sees_its_device_alone():
     variables = supervise.environment({"device": "auto"}, devices.Claim(["5"], ["0"], []))
     assert (variables["CUDA_VISIBLE_DEVICES"], variables[devices.DEVICE_IDS]) == ("0", "5")
     assert devices.DEVICE_IDS not in supervise.environment({"device": "auto"})
+
+
+def test_only_jobs_on_a_cpu_have_the_c_library_join_what_they_free(monkeypatch):
+    monkeypatch.delenv(heap.VARIABLE, raising=False)
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
+    assert supervise.environment({})[heap.VARIABLE] == heap.SETTINGS
+    monkeypatch.setattr(preflight, "cuda_devices", lambda: 1)
+    assert heap.VARIABLE not in supervise.environment({"device": "auto"})
+    assert supervise.environment({"device": "cpu"})[heap.VARIABLE] == heap.SETTINGS
+    monkeypatch.setenv(heap.VARIABLE, "glibc.malloc.check=1")
+    assert supervise.environment({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
 
 
 def test_only_what_failed_by_itself_is_not_tried_again(tmp_path, monkeypatch):

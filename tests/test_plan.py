@@ -2,6 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,6 +25,7 @@ from frontier import (
     search,
     shapes,
     summary,
+    supervise,
     tracing,
 )
 from frontier import config as settings
@@ -143,6 +147,22 @@ def test_what_is_traced_is_what_real_tensors_do():
         live += event.size
         most = max(most, live)
     assert predicted.allocated - static == pytest.approx(most, rel=0.02)
+
+
+def test_a_training_on_a_cpu_grows_by_what_is_planned():
+    sizes = {"hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 12, "vocab_size": 8000}
+    wanted = request("fp16", rank=16) | {"device": "cpu"}
+    examples = rows(4, 240)
+    planned = memory.peak(shape(12, **sizes), wanted, [batches.collate(examples)], [240] * 4, CPU).allocated
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "growth.py"],
+        input=json.dumps({"config": SMALL | sizes, "request": wanted, "tokens": 240}),
+        env=supervise.environment({"device": "cpu"}),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert planned / memory.GIB == pytest.approx(float(done.stdout.split()[-1]), rel=0.15)
 
 
 def test_memory_rises_with_batch_length_and_rank_and_falls_with_checkpointing():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from frontier import devices, forked, outcomes, progress, retries, worker
+from frontier import devices, forked, heap, outcomes, preflight, progress, retries, worker
 from frontier.digest import code_digest
 from frontier.errors import UserError
 from frontier.forked import Forked
@@ -169,6 +169,8 @@ def environment(request: dict, device: devices.Claim | None = None) -> dict:
     variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
     variables.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
+    if request.get("device") == "cpu" or not preflight.cuda_devices():
+        variables.setdefault(heap.VARIABLE, heap.SETTINGS)
     if device:
         claimed = {devices.DEVICE_IDS: ",".join(device.ids), "CUDA_VISIBLE_DEVICES": ",".join(device.visible)}
         return variables | claimed
