@@ -27,9 +27,9 @@ from pathlib import Path
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
-os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
-os.environ["HF_HUB_OFFLINE"] = "1"
+from frontier.supervise import ALLOCATION
+
+os.environ.update(ALLOCATION | os.environ | {"HF_HUB_OFFLINE": "1"})
 
 _WARM_UP = 3
 _LEAST_SECONDS = 12

@@ -30,8 +30,6 @@ from peers import DTYPES, train_peft, train_trl
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PEERS = ("peft", "trl", "unsloth")
-# How a run of the workflow has memory allocated.
-ALLOCATION = ("PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG")
 # Unsloth patches transformers, and asks to come first.
 IMPORTS = {
     "ours": ["frontier.training"],
@@ -157,9 +155,9 @@ def measure_here(args: argparse.Namespace) -> None:
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if args.trainer == "ours":
-        from frontier.supervise import environment
+        from frontier.supervise import ALLOCATION
 
-        os.environ.update({name: value for name, value in environment({}).items() if name in ALLOCATION})
+        os.environ.update(ALLOCATION | os.environ)
     for name in IMPORTS[args.trainer]:
         importlib.import_module(name)
     while args.wait_for and not Path(args.wait_for).exists():

@@ -46,6 +46,18 @@ REFUSED = [
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
     ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),
+    ({"processes": 0}, "config: processes: got 0, takes a whole number from 1 to 64"),
+    ({"processes": 3}, "config: processes: got 3, takes a whole number that divides batch_size, 4"),
+    ({"processes": 2, "micro_batch_size": 4}, "config: micro_batch_size: got 4 with processes 2, takes a whole number"),
+    ({"processes": 2, "precisions": ["int8"]}, "config: precisions: got int8 with processes 2, takes it with"),
+    (
+        {"processes": 2, "optimizer": "adamw_8bit"},
+        "config: optimizer: got adamw_8bit with processes 2, takes adamw_torch",
+    ),
+    (
+        {"processes": 2, "device": "cuda:1"},
+        "config: device: got cuda:1 with processes 2, takes auto, cpu or cuda there",
+    ),
 ]
 
 

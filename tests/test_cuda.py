@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import clock, data, kernels, layers, nvml, packing, records
+from frontier import calibration, clock, data, kernels, layers, nvml, packing, records
 from frontier.loss import token_losses
 from jobs import OUTPUTS, Job, start
 from safetensors.torch import load_file
@@ -253,3 +253,10 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
     assert "of a budget of" in levers["cuda_graphs_given_up"]
     assert next(moves, None) is None
     assert (found["loss"] - expected["loss"]).abs().max() < 0.05
+
+
+def test_a_calibration_measures_what_a_recorded_step_takes_beside_its_passes():
+    found = calibration.measure_device(DEVICE)
+    assert found["asynchronous"]
+    assert 0 < found["kernel_seconds"] < found["launch_seconds"]
+    assert found["parameter_seconds"] > 0

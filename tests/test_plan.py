@@ -13,6 +13,7 @@ import torch
 from frontier import (
     batches,
     blanks,
+    calibration,
     cards,
     emulation,
     findings,
@@ -147,6 +148,17 @@ def test_what_is_traced_is_what_real_tensors_do():
         live += event.size
         most = max(most, live)
     assert predicted.allocated - static == pytest.approx(most, rel=0.02)
+
+
+def test_a_calibration_tells_every_rate_that_a_plan_asks_for(monkeypatch):
+    monkeypatch.setattr(calibration, "_SECONDS", 0.002)
+    found = calibration.measure_device(torch.device("cpu"))
+    rates = roofline.from_calibration(json.loads(json.dumps(found)))
+    assert not rates.asynchronous
+    assert min(rates.launch_seconds, rates.kernel_seconds) > 0
+    for points in (*rates.matmul.values(), rates.attention, rates.traffic, rates.dequantize):
+        assert all(rate > 0 for _, rate in points)
+        assert [size for size, _ in points] == sorted(size for size, _ in points)
 
 
 def test_a_training_on_a_cpu_grows_by_what_is_planned():

@@ -161,30 +161,6 @@ def test_the_key_is_part_of_what_several_processes_made_alone(study):
     assert "processes" not in config.plan_request(one)["study"]
 
 
-REFUSED = [
-    ({"processes": 0}, "config: processes: got 0, takes a whole number from 1 to 64"),
-    ({"processes": 3}, "config: processes: got 3, takes a whole number that divides batch_size, 4"),
-    ({"processes": 2, "micro_batch_size": 4}, "config: micro_batch_size: got 4 with processes 2, takes a whole number"),
-    ({"processes": 2, "precisions": ["int8"]}, "config: precisions: got int8 with processes 2, takes it with"),
-    (
-        {"processes": 2, "optimizer": "adamw_8bit"},
-        "config: optimizer: got adamw_8bit with processes 2, takes adamw_torch",
-    ),
-    (
-        {"processes": 2, "device": "cuda:1"},
-        "config: device: got cuda:1 with processes 2, takes auto, cpu or cuda there",
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "line"), REFUSED, ids=[str(change) for change, _ in REFUSED])
-def test_what_cannot_be_shared_is_refused_in_one_line(change, line):
-    with pytest.raises(UserError) as refusal:
-        config.resolve(SHIPPED | change)
-    assert str(refusal.value).startswith(line)
-    assert "\n" not in str(refusal.value)
-
-
 @pytest.mark.parametrize(("device", "present", "fits"), [("auto", 0, True), ("auto", 1, False), ("cuda", 2, True)])
 def test_as_many_gpus_as_processes_or_none(tmp_path, device, present, fits):
     (tmp_path / "dev").mkdir()

@@ -136,7 +136,8 @@ def _small_step(device: torch.device) -> dict:
     """What a training step takes that is too small to compute: the host's time for launches and beside the passes.
 
     `launch_seconds` a kernel, Python and modules included; `kernel_seconds` the device's for one, from the same passes
-    recorded, or where they cannot be from an element-wise kernel; `parameter_seconds` a trainable tensor.
+    recorded, or where they cannot be from an element-wise kernel; `parameter_seconds` a trainable tensor, on a card:
+    a CPU's time beside the passes is that of operations, which are counted as such.
     """
     shape = AutoConfig.for_model(**_SMALL)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
@@ -161,14 +162,21 @@ def _small_step(device: torch.device) -> dict:
     else:
         one = torch.ones(64, device=device)
         found["kernel_seconds"] = _clock(lambda: one.mul_(1.0), device)
-    model.zero_grad()
+    if device.type == "cuda":
+        model.zero_grad()
+        trainable = sum(parameter.requires_grad for parameter in model.parameters())
+        step = _step_seconds(request, model, [example] * request["training"]["steps"], dtype, graphs, device)
+        found["parameter_seconds"] = max(0.0, step - passes) / trainable
+    return found
+
+
+def _step_seconds(request: dict, model, examples: list[dict], dtype, graphs: bool, device: torch.device) -> float:
+    """The median seconds of an optimiser step after the warm-up, by the training itself."""
     clock = Clock("calibration", device)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
-        training.fit(request, model, [example] * request["training"]["steps"], clock, dtype, graphs, Path(folder))
+        training.fit(request, model, examples, clock, dtype, graphs, Path(folder))
     ends = [step["seconds"] for step in clock.history[WARM_UP_STEPS:]]
-    step = statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
-    trainable = sum(parameter.requires_grad for parameter in model.parameters())
-    return found | {"parameter_seconds": max(0.0, step - passes) / trainable}
+    return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
 def _request(dtype: torch.dtype) -> dict:

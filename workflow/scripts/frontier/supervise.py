@@ -18,6 +18,13 @@ from frontier.errors import UserError
 from frontier.forked import Forked
 
 STALL_SECONDS = 180
+# How a card's memory is given out, unless the user's environment says otherwise.
+ALLOCATION = {
+    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8",
+}
 _WATCH_SECONDS = 0.5
 
 
@@ -165,10 +172,7 @@ def environment(request: dict, device: devices.Claim | None = None) -> dict:
     )
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
-    variables.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
-    variables.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:2:16:8")
+    variables = ALLOCATION | variables
     if request.get("device") == "cpu" or not preflight.cuda_devices():
         variables.setdefault(heap.VARIABLE, heap.SETTINGS)
     if device:

@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -87,8 +88,8 @@ def fit(
     recorded = None
     if graphs:
         lengths = [len(example["input_ids"]) for example in examples]
-        recording = {"recording": room.recording} if room else {}
-        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size, **recording)
+        recording = room.recording if room else nullcontext
+        recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size, recording)
     made = {"model": model, "args": arguments, "train_dataset": examples, "clock": clock, "guard": guard}
     if share == ALONE:
         trainer = AnswerTrainer(recorded=recorded, room=room, **made)
