@@ -1,5 +1,6 @@
 """A sweep on several devices: by Snakemake alone, and through a real Slurm of one node with two placeholder GPUs."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -132,11 +133,13 @@ def sweep(cluster, finished_study, tmp_path_factory):
     watch = Watch(study.folder)
     watch.start()
     command = f"{sys.executable} -m snakemake --profile profiles/slurm results/summary.csv".split()
-    # The tests' Slurm keeps no accounts, and is asked more often than one should ask a cluster's.
-    command += "--slurm-status-command squeue --slurm-init-seconds-before-status-checks 2".split()
+    # The tests' Slurm is asked more often than one should ask a cluster's. It keeps no accounts.
+    command += "--slurm-init-seconds-before-status-checks 2".split()
+    path = os.pathsep.join([str(study.folder / "profiles/slurm/no-accounting"), os.environ["PATH"]])
     output = study.folder / "sweep.log"
     with open(output, "w") as file:
-        snakemake = subprocess.Popen(command, cwd=study.folder, stdout=file, stderr=file)
+        environment = os.environ | {"PATH": path}
+        snakemake = subprocess.Popen(command, cwd=study.folder, env=environment, stdout=file, stderr=file)
         try:
             process = stop_one_in_training(study, snakemake)
             run = run_of(process)
@@ -146,6 +149,10 @@ def sweep(cluster, finished_study, tmp_path_factory):
             job = process.environ()["SLURM_JOB_ID"]
             subprocess.run(["scancel", "--signal=KILL", job], check=True)
             status = snakemake.wait(timeout=500)
+        except subprocess.TimeoutExpired:
+            queue = cluster.ask("squeue", "--states=all", "--long")
+            controller = (cluster.folder / "log/slurmctld.out").read_text()
+            pytest.fail("\n".join(["The sweep does not end.", output.read_text(), queue, controller[-10000:]]))
         finally:
             snakemake.kill()
     return Sweep(study, output.read_text(), status, watch.end(), run)

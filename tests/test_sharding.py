@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pandas as pd
 import psutil
@@ -220,14 +221,15 @@ def long_job(study, tmp_path) -> tuple[dict, dict]:
 def test_an_outcome_of_the_first_process_is_the_rows(long_job, tmp_path):
     """Past its budget of hours, which the first process alone watches."""
     supervisor = start(Job(long_job[0], tmp_path, long_job[1], OUTPUTS, hours=1e-6))
-    other = None
-    while other is None and supervisor.poll() is None:
-        children = psutil.Process(supervisor.pid).children(recursive=True)
-        other = next((child for child in children if "training.follow" in child.cmdline()), None)
+    worker, others = worker_of(tmp_path), []
+    while not others and supervisor.poll() is None:
+        with suppress(psutil.Error):
+            others = followers_of(worker)
     assert supervisor.wait(timeout=120) == 0
     outcome = records.read_json(tmp_path / "training.json")["outcome"]
     assert (outcome["status"], outcome["steps"]) == ("over_time", 4)
-    assert not other.is_running()
+    assert len(others) == 1
+    assert not others[0].is_running()
 
 
 def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_job, tmp_path):
@@ -243,7 +245,7 @@ def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_j
             time.sleep(0.01)
         assert step > reached, log.read_text()
         reached = step
-        (other,) = [process for process in worker.children() if "training.follow" in process.cmdline()]
+        (other,) = followers_of(worker)
         (other if target == "another process" else supervisor).kill()
         _, errors = supervisor.communicate(timeout=30)
         _, left = psutil.wait_procs([worker, other], timeout=10)
@@ -261,6 +263,11 @@ def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_j
     adapters = [load_file(one / "adapter/adapter_model.safetensors") for one in (ours, theirs)]
     assert all(torch.equal(adapters[0][name], adapters[1][name]) for name in adapters[1])
     assert not (ours / "checkpoints").exists()
+
+
+def followers_of(worker: psutil.Process) -> list[psutil.Process]:
+    """The further processes of a training, by its first one."""
+    return [process for process in worker.children() if "training.follow" in process.cmdline()]
 
 
 def newest_step(folder) -> int:

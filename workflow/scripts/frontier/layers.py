@@ -17,7 +17,7 @@ from torch import nn
 def dense_weight(layer: nn.Linear, dtype: torch.dtype) -> torch.Tensor:
     """The layer's weight as a dense (out, in) tensor of `dtype`, dequantised from NF4 or FP4 where it is stored so."""
     if isinstance(layer, bnb.nn.Linear4bit):
-        # Sharded, the weight is plain bytes, and its layer has the scales.
+        # Sharded, the weight is plain storage, and its layer has the scales.
         state = getattr(layer.weight, "quant_state", layer.quant_state)
         return bnb.functional.dequantize_4bit(layer.weight.data, state).to(dtype)
     return layer.weight.to(dtype)

@@ -96,12 +96,13 @@ def prepare(model: nn.Module, device: torch.device) -> None:
     """Ready a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
-            # accelerate leaves bitsandbytes' own class whole on every device. As plain bytes it is sharded like any
-            # weight; the scales, a byte for 64 weights, are with the layer, whole.
+            # accelerate leaves bitsandbytes' own class whole on every device, and torch before 2.13 shards no integers.
+            # As plain numbers of four bytes it is sharded like any weight; the scales, a byte for 64 weights, are with
+            # the layer, whole.
             state = module.weight.quant_state
             state.to(device)
             module.quant_state = state
-            module.weight = nn.Parameter(module.weight.data, requires_grad=False)
+            module.weight = nn.Parameter(module.weight.data.flatten().view(torch.float32), requires_grad=False)
     loss.give_losses(model)
 
 
