@@ -100,8 +100,12 @@ def test_jobs_of_one_snakemake_have_one_server_which_ends_with_it(trained, tmp_p
     Study(folder).configure(seeds=[1, 2])
     targets = [f"results/runs/fp32-r4-s{seed}/training.json" for seed in (1, 2)]
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *targets]
+    # Longer than the address of a socket may be.
+    temporary = tmp_path / ("long" * 30)
+    temporary.mkdir()
     with open(tmp_path / "output", "w") as output:
-        snakemake = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        environment = os.environ | {"TMPDIR": str(temporary)}
+        snakemake = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment)
     seen = {}
     while snakemake.poll() is None:
         seen |= {process: process.parent() for process, _ in workers(folder)}
@@ -111,6 +115,7 @@ def test_jobs_of_one_snakemake_have_one_server_which_ends_with_it(trained, tmp_p
     (server,) = set(seen.values())
     assert len(seen) == 2
     soon(lambda: is_over(server), 5)
+    assert not list(temporary.rglob("*.socket"))
 
 
 def test_jobs_of_one_server_share_no_environment(trained, tmp_path, snakemake):

@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -73,27 +74,39 @@ class Forked:
 def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> socket.socket:
     """A connection to the server of a Snakemake, which is started where there is none."""
     folder = devices.private_folder()
-    path = folder / f"{snakemake.pid}-{snakemake.create_time():.2f}.socket"
+    name = f"{snakemake.pid}-{snakemake.create_time():.2f}.socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with open(folder / "server.lock", "w") as lock:
+    with open(folder / "server.lock", "w") as lock, _opened(folder) as number:
+        # A socket's path has 108 characters at most, and a folder of its own can be longer.
+        address = f"/proc/self/fd/{number}/{name}"
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            server.connect(str(path))
+            server.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
-            path.unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-                listener.bind(str(path))
+                listener.bind(address)
                 listener.listen()
-                _start(listener, owner, variables)
-            server.connect(str(path))
+                _start(listener, owner, folder / name, variables)
+            server.connect(address)
     return server
 
 
-def _start(listener: socket.socket, owner: io.FileIO, variables: dict) -> None:
+@contextmanager
+def _opened(folder: Path):
+    """The folder's descriptor while the block runs."""
+    number = os.open(folder, os.O_PATH)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _start(listener: socket.socket, owner: io.FileIO, path: Path, variables: dict) -> None:
     descriptors = [listener.fileno(), owner.fileno()]
     # It outlives this process, and whoever waits for the end of this process's output must not wait for it.
     subprocess.Popen(
-        [sys.executable, "-m", "frontier.forkserver", *map(str, descriptors)],
+        [sys.executable, "-m", "frontier.forkserver", *map(str, descriptors), str(path)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

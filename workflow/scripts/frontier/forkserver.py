@@ -1,6 +1,7 @@
-"""The process from which jobs are forked, so that a study imports torch once: `python -m frontier.forkserver 3 4`.
+"""The process from which jobs are forked, so that a study imports torch once: `python -m frontier.forkserver 3 4 PATH`.
 
-Each Snakemake has one and is its owner; 3 and 4 are descriptors of a listening unix socket and of the owner's process.
+Each Snakemake has one and is its owner; 3 and 4 are descriptors of a listening unix socket, which lies at PATH, and of
+the owner's process.
 A connection is a job: in comes the request with its descriptors, out go the worker and, at its end, its exit status.
 The worker lives no longer than the connection, and the server no longer than its owner.
 """
@@ -38,14 +39,14 @@ _REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
 
 def main() -> None:
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
-    sources = _sources()
+    path, sources = Path(sys.argv[3]), _sources()
     preload(preflight.cuda_devices() > 0)
     if _has_started_cuda():
         sys.exit("an import has started CUDA, which no fork could use")
     # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
     gc.freeze()
     server = os.getpid()
-    sys.argv[1:] = Server(listener, owner, sources).serve(), str(server)
+    sys.argv[1:] = Server(listener, owner, path, sources).serve(), str(server)
     worker.main()
 
 
@@ -63,10 +64,10 @@ class Server:
     `sources` says which code was imported: a request that comes when there is other code on disk is turned away.
     """
 
-    def __init__(self, listener: socket.socket, owner: io.FileIO, sources: dict):
+    def __init__(self, listener: socket.socket, owner: io.FileIO, path: Path, sources: dict):
         # An epoll would be one with its workers'.
         self.selector = selectors.PollSelector()
-        self.listener, self.sources = listener, sources
+        self.path, self.sources = path, sources
         self._await(owner, self._end)
         self._await(listener, self._accept)
 
@@ -87,7 +88,7 @@ class Server:
 
     def _end(self, owner: io.FileIO) -> None:
         """The kernel ends the workers with it: `worker.die_with`."""
-        Path(self.listener.getsockname()).unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
         # To take so many modules apart is a second's work, and for nothing.
         os._exit(0)
 
