@@ -30,6 +30,7 @@ def row(precision: str, rank: int, seed: int, perplexity: float | None, **change
         "eval_loss": None if perplexity is None else float(np.log(perplexity)),
         "train_seconds": 2.5 * HOUR,
         "peak_memory_gib": 5.0,
+        "peak_held_gib": None,
         "memory_metric": "cuda_allocated",
         "device": "a card",
         "predicted_peak_error": None,

@@ -1,6 +1,7 @@
 """Configurations: what is completed, what is refused, and with which line."""
 
 import copy
+import re
 
 import pytest
 import yaml
@@ -86,6 +87,12 @@ def test_every_key_has_a_description():
     for section, sources in config.SCHEMA["$defs"].items():
         for name, schema in sources.items():
             walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
+
+
+def test_the_configuration_that_the_readme_shows_is_accepted():
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    study = config.resolve(yaml.safe_load(shown))
+    assert len(config.runs(study)) == 18
 
 
 def test_the_table_of_keys_is_the_schemas():

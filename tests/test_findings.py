@@ -60,6 +60,13 @@ CASES = [
         SIX,
     ),
     ("nf4_within_budget", "inconclusive", "nearer than repeats", sized("nf4", {8: 5.0, 16: 5.98}, **HOST), SIX),
+    (
+        "nf4_within_budget",
+        "inconclusive",
+        "tensors inside, context not",
+        sized("nf4", {8: 5.0, 16: 5.5}, peak_held_gib=6.1),
+        SIX,
+    ),
     ("nf4_within_budget", "inconclusive", "one not measured", sized("nf4", {8: 5.0, 16: None}), SIX),
     ("nf4_within_budget", "not_measured", "no NF4 run", sized("fp16", {8: 5.0}), SIX),
     (
@@ -275,6 +282,12 @@ def test_the_cheapest_within_noise_is_recommended_and_the_next_is_named():
     assert one["evidence"]["values"]["run"] == "nf4-r32-s0"
     assert one["evidence"]["values"]["runner_up"] == "fp16-r8-s0"
     assert "1.90 GiB less memory" in one["sentence"]
+
+
+def test_a_limit_of_memory_counts_all_that_the_process_held():
+    one = judged("recommendation", results(sized("nf4", {8: 5.0}, peak_held_gib=6.1), recommend={"memory_gib": 6}))
+    assert one["verdict"] == "contradicted"
+    assert "takes 6.10 GiB" in one["sentence"]
 
 
 def test_limits_of_the_recommendation_come_before_the_budgets():

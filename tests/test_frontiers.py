@@ -63,6 +63,12 @@ def test_a_run_fits_when_it_keeps_every_limit():
     assert frontiers.fits(frame, {"memory_gib": None, "hours": 12})[1]
 
 
+def test_memory_is_held_against_a_limit_with_all_that_the_process_had():
+    """The tensors of both fit; on a card of 6 GiB the context of one has no room beside them."""
+    frame = table(row("nf4", 8, 0, 3.0, peak_held_gib=5.9), row("nf4", 16, 0, 3.0, peak_held_gib=6.1))
+    assert list(frontiers.fits(frame, {"memory_gib": 6, "hours": None})) == [True, False]
+
+
 def test_the_columns_stand_beside_what_they_judge_and_read_back():
     frame = table(row("nf4", 8, 0, 3.0), row("nf4", 16, 0, None, status="oom", peak_memory_gib=None))
     losses = {"nf4-r8-s0": run_losses(3.0, 0.1, 0), "nf4-r16-s0": run_losses(3.0, 0.1, 0)[:0]}

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import tiny
 from conftest import RESULTS, RUN, Study
-from frontier import outcomes, records, supervise
+from frontier import clock, outcomes, records, supervise
 from frontier.spill import Sample, is_spilled
 from jobs import OUTPUTS, Job, inputs_of, job_of, start
 
@@ -159,13 +159,42 @@ def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, bu
         assert not (tmp_path / "training.json").exists()
 
 
-def test_projected_past_the_budget_of_hours(trained, tmp_path):
+def test_a_budget_of_hours_that_is_spent(trained, tmp_path):
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, hours=1e-7)
     assert start(job).wait() == 0
     outcome = records.read_json(tmp_path / "training.json")["outcome"]
-    assert (outcome["status"], outcome["phase"], outcome["steps"]) == ("over_time", "train", 4)
+    assert (outcome["status"], outcome["phase"], outcome["steps"]) == ("over_time", "train", 1)
+    total = job_of(trained)["request"]["training"]["steps"]
+    assert outcome["reason"] == f"the budget of 1e-07 h was spent at step 1 of {total}"
     assert outcome["projected_hours"] > 1e-7
     assert outcome["train_seconds"] is None
+
+
+def test_a_training_projected_past_its_budget_of_hours(trained, tmp_path):
+    """Stopped as soon as its steps foretell the end, long before the budget is spent."""
+    job = job_of(trained)
+    job["request"]["training"] |= {"epochs": None, "steps": 100_000}
+    assert start(Job(job, tmp_path, inputs_of(trained), OUTPUTS, hours=0.05)).wait() == 0
+    outcome = records.read_json(tmp_path / "training.json")["outcome"]
+    assert (outcome["status"], outcome["steps"]) == ("over_time", clock.WARM_UP_STEPS + 20)
+    assert outcome["projected_hours"] > 0.05
+    assert outcome["reason"].startswith("projected to take ")
+
+
+@pytest.mark.parametrize(
+    ("steady", "expected"),
+    [
+        ([0.9], None),
+        ([0.5] * 19, None),
+        ([0.5] * 20, 10 + 50),
+        ([0.5] * 19 + [40.0], 10 + 50),
+        ([90.0], None),
+        ([90.0, 50.0, 70.0], 10 + 7000),
+    ],
+    ids="one few enough one-far-longer one-of-minutes slow".split(),
+)
+def test_what_a_training_foretells_of_its_end(steady, expected):
+    assert clock.project(10.0, steady, 100) == expected
 
 
 def test_diverged(trained, tmp_path):

@@ -227,7 +227,7 @@ def test_an_outcome_of_the_first_process_is_the_rows(long_job, tmp_path):
             others = followers_of(worker)
     assert supervisor.wait(timeout=120) == 0
     outcome = records.read_json(tmp_path / "training.json")["outcome"]
-    assert (outcome["status"], outcome["steps"]) == ("over_time", 4)
+    assert (outcome["status"], outcome["steps"]) == ("over_time", 1)
     assert len(others) == 1
     assert not others[0].is_running()
 

@@ -1,6 +1,7 @@
 """What a training costs while it runs, and when to end it: clock, history, checkpoints, budget, divergence."""
 
 import math
+import statistics
 import time
 from pathlib import Path
 
@@ -13,6 +14,19 @@ from frontier.progress import event, say
 
 WARM_UP_STEPS = 3
 DIVERGED_STEPS = 3
+# What foretells a training: so many steps, or fewer that took so long together.
+_TELLING_STEPS, _FEWEST_STEPS, _TELLING_SECONDS = 20, 3, 60
+
+
+def project(seconds: float, steady: list[float], steps_left: int) -> float | None:
+    """A training's whole seconds, from those so far and those of its steady steps; None while these tell too little.
+
+    The median step counts: one that is much longer than others, or that recorded a new length, foretells nothing.
+    """
+    few = len(steady) < _TELLING_STEPS and sum(steady) < _TELLING_SECONDS
+    if few or len(steady) < _FEWEST_STEPS:
+        return None
+    return seconds + statistics.median(steady) * steps_left
 
 
 class Clock(TrainerCallback):
@@ -21,15 +35,16 @@ class Clock(TrainerCallback):
     def __init__(self, run: str, device: torch.device, phases: measure.Phases | None = None):
         self.run, self.device, self.phases = run, device, phases
         self.history: list[dict] = []
-        self.seconds = self.warm_up_seconds = 0.0
+        self.seconds = 0.0
         self.tokens = self.steps = self.resumes = 0
         self.losses: list[torch.Tensor] = []
+        self._own_seconds: list[float] = []
         self._since_log: list[float] = []
         self._last_line = 0.0
 
     def state(self) -> dict:
         """What a checkpoint must keep for the clock to count every attempt's useful work once."""
-        kept = ("history", "seconds", "warm_up_seconds", "tokens", "steps", "resumes", "_since_log")
+        kept = ("history", "seconds", "tokens", "steps", "resumes", "_since_log")
         return {name: getattr(self, name) for name in kept}
 
     def restore(self, state: dict) -> None:
@@ -37,7 +52,7 @@ class Clock(TrainerCallback):
         self.resumes += 1
 
     def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):
-        self._enter("warm_up" if self.steps < WARM_UP_STEPS else "steady")
+        self._enter("warm_up" if len(self._own_seconds) < WARM_UP_STEPS else "steady")
         self._learning_rate = lr_scheduler.get_last_lr()[0]
         measure.synchronize(self.device)
         self._start = time.perf_counter()
@@ -46,7 +61,7 @@ class Clock(TrainerCallback):
         measure.synchronize(self.device)
         seconds = time.perf_counter() - self._start
         self.seconds += seconds
-        self.warm_up_seconds += seconds * (self.steps < WARM_UP_STEPS)
+        self._own_seconds.append(seconds)
         self.steps = state.global_step
         self._since_log.append(float(sum(self.losses)))
         self.losses.clear()
@@ -63,11 +78,8 @@ class Clock(TrainerCallback):
         self._say(state, loss)
 
     def projected_seconds(self, total_steps: int) -> float | None:
-        """The whole training's seconds as its steps after the warm-up foretell them; None before there are any."""
-        if self.steps <= WARM_UP_STEPS:
-            return None
-        steady = (self.seconds - self.warm_up_seconds) / (self.steps - WARM_UP_STEPS)
-        return self.seconds + steady * (total_steps - self.steps)
+        """The whole training's seconds as this process's steps after its warm-up foretell them, where they can."""
+        return project(self.seconds, self._own_seconds[WARM_UP_STEPS:], total_steps - self.steps)
 
     def _enter(self, phase: str) -> None:
         if self.phases:
@@ -94,11 +106,8 @@ class Guard(TrainerCallback):
         self._saved_at = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
-        hours = self.limits.get("hours")
-        projected = self.clock.projected_seconds(state.max_steps)
-        if hours and projected and projected > hours * 3600 and not self.limits.get("continue_over_time"):
-            reason = f"projected to take {projected / 3600:.3g} h, over the budget of {hours:g} h"
-            raise Stop("over_time", reason, projected_hours=projected / 3600)
+        if self.limits.get("hours") and not self.limits.get("continue_over_time"):
+            self._keep_to(self.limits["hours"], state)
         if self._checkpoint_is_due(state) and state.global_step < state.max_steps:
             control.should_save = True
             if self.clock.phases:
@@ -122,6 +131,16 @@ class Guard(TrainerCallback):
         self._saved_at = time.monotonic()
         if self.clock.phases:
             self.clock.phases.enter("between_steps")
+
+    def _keep_to(self, hours: float, state) -> None:
+        spent = self.clock.seconds / 3600
+        projected = (self.clock.projected_seconds(state.max_steps) or 0.0) / 3600
+        if projected > hours:
+            reason = f"projected to take {projected:.3g} h, over the budget of {hours:g} h"
+            raise Stop("over_time", reason, projected_hours=projected)
+        if spent > hours:
+            reason = f"the budget of {hours:g} h was spent at step {state.global_step} of {state.max_steps}"
+            raise Stop("over_time", reason, projected_hours=spent / state.global_step * state.max_steps)
 
     def _checkpoint_is_due(self, state) -> bool:
         minutes, steps = self.limits.get("checkpoint_minutes"), self.limits.get("checkpoint_steps")

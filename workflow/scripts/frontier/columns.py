@@ -46,6 +46,7 @@ COLUMNS = {
     "memory_metric": Column("Memory metric", "", "cuda_allocated: tensors on the GPU; host_rss: resident set."),
     "peak_allocated_gib": Column("Peak allocated", "GiB", "Tensors on the GPU at their peak.", ".2f"),
     "peak_reserved_gib": Column("Peak reserved", "GiB", "What the allocator held of the GPU at its peak.", ".2f"),
+    "peak_held_gib": Column("Held on the GPU", "GiB", "All that the run's process had there, context included.", ".2f"),
     "peak_device_gib": Column("Device in use", "GiB", "All that was in use on the GPU, by any process.", ".2f"),
     "peak_host_gib": Column("Peak host memory", "GiB", "The process's resident set at its peak.", ".2f"),
     "trainable_parameters": Column("Trainable parameters", "", "Weights of the adapter.", ",.0f"),

@@ -18,6 +18,7 @@ from frontier.claims import (
     not_measured,
     percents,
 )
+from frontier.frontiers import held_gib
 from frontier.uncertainty import Interval
 
 SPEEDUP = 10
@@ -26,15 +27,19 @@ _CLOCK_FACTOR = 1.5
 
 
 def memory_state(row, limit: float) -> str | None:
-    """Where a run's peak memory is: over or within a limit in GiB, or near it, by the repeats' spread; None unknown."""
-    peak = row["peak_memory_gib"]
+    """Where a run's memory is: over or within a limit in GiB, or near it; None unknown.
+
+    Near is what differs from the limit by no more than repeats do, and a run whose tensors are within it while what its
+    process held is not: under that limit the allocator would have kept less.
+    """
+    peak, held = row["peak_memory_gib"], row["held_gib"]
     in_evaluation = row.get("phase") == "evaluate" and not pd.isna(peak)
     if row["status"] == "spilled" or (row["status"] == "oom" and not in_evaluation):
         return "over"
     if pd.isna(peak):
         return None
     spread = SPREAD_GIB.get(row["memory_metric"], 0)
-    return "over" if peak > limit + spread else "within" if peak <= limit - spread else "near"
+    return "over" if peak > limit + spread else "within" if held <= limit - spread else "near"
 
 
 def fp16_exceeds_budget(results: Results) -> dict:
@@ -195,18 +200,23 @@ def _against_budget(results: Results, name: str, precision, all_of: str, none_of
     limit, rows = results.budget["memory_gib"], results.rows(precision)
     if limit is None:
         return not_measured(name, "the configuration sets no memory budget", rows["run"])
-    states = {row["run"]: memory_state(row, limit) for _, row in rows.iterrows()}
+    judged = rows.assign(held_gib=held_gib(rows))
+    states = {row["run"]: memory_state(row, limit) for _, row in judged.iterrows()}
     if not any(states.values()):
         return not_measured(name, f"no run of {precision or '16 bits'} measured its memory", rows["run"])
     if none_of in states.values():
         verdict = CONTRADICTED
     else:
         verdict = SUPPORTED if set(states.values()) == {all_of} else INCONCLUSIVE
-    peaks = rows.set_index("run")["peak_memory_gib"].astype(float).to_dict()
+    peaks, held = (judged.set_index("run")[name].astype(float).to_dict() for name in ("peak_memory_gib", "held_gib"))
     known = [peak for peak in peaks.values() if not math.isnan(peak)]
     reached = f"peaks of {min(known):.2f} to {max(known):.2f} GiB" if known else "no peak measured"
+    most = judged["held_gib"].max()
+    if known and most > max(known):
+        reached += f", up to {most:.2f} held with CUDA's context and what the allocator keeps"
     lost = [run for run, status in zip(rows["run"], rows["status"], strict=True) if status in ("oom", "spilled")]
     ended = f", and {listing(lost)} ran out of memory" if lost else ""
     start = words[verdict].format(budget=f"the memory budget of {limit:g} GiB")
     sentence = f"{start}: {reached}{ended}."
-    return claim(name, verdict, sentence, rows["run"], {"budget_gib": limit, "peak_gib": peaks, "state": states})
+    values = {"budget_gib": limit, "peak_gib": peaks, "held_gib": held, "state": states}
+    return claim(name, verdict, sentence, rows["run"], values)

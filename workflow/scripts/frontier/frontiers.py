@@ -54,12 +54,21 @@ def pareto(summary: pd.DataFrame) -> pd.Series:
 
 def fits(summary: pd.DataFrame, budget: dict) -> pd.Series:
     """Whether each run stays inside every limit that the budget sets; empty without a limit or a measurement."""
-    limits = {"peak_memory_gib": budget["memory_gib"], "train_seconds": budget["hours"] and budget["hours"] * 3600}
+    limits = {"held_gib": budget["memory_gib"], "train_seconds": budget["hours"] and budget["hours"] * 3600}
     limits = {column: limit for column, limit in limits.items() if limit is not None}
     result = pd.Series(pd.NA, index=summary.index, dtype="boolean")
     if not limits:
         return result
-    costs = summary[list(limits)].astype(float)
+    costs = summary.assign(held_gib=held_gib(summary))[list(limits)].astype(float)
     result[costs.notna().all(axis=1)] = True
     result[(costs > pd.Series(limits)).any(axis=1) | summary["status"].isin(_TOO_COSTLY)] = False
     return result
+
+
+def held_gib(summary: pd.DataFrame) -> pd.Series:
+    """What a limit of memory is held against: all that a run's process had on the device, context and kept blocks too.
+
+    Where that was not measured, as without CUDA, what the memory metric counts.
+    """
+    measured = summary["peak_memory_gib"].astype(float)
+    return summary["peak_held_gib"].astype(float).fillna(measured) if "peak_held_gib" in summary else measured

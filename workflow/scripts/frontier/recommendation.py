@@ -1,6 +1,7 @@
 """Claim 12: the run to use inside the limits, why that one, and the runner-up. docs/findings.md has the rule."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from frontier.claims import (
     title,
 )
 from frontier.comparisons import contrast
+from frontier.frontiers import held_gib
 
 
 def recommendation(results: Results) -> dict:
@@ -28,6 +30,7 @@ def recommendation(results: Results) -> dict:
     run's own uncertainty reaches makes the verdict inconclusive.
     """
     name = "recommendation"
+    results = replace(results, summary=results.summary.assign(held_gib=held_gib(results.summary)))
     limits = {key: results.recommend[key] for key in ("memory_gib", "hours", "max_perplexity")}
     limits = {key: results.budget.get(key) if value is None else value for key, value in limits.items()}
     rows = results.summary[results.summary["status"] == "ok"]
@@ -91,7 +94,7 @@ def _excess(rows: pd.DataFrame, limits: dict) -> str | None:
         row = rows[rows["status"] != "ok"].iloc[0]
         return f"has a run that ended {row['status']}"
     for key, column, unit, form in (
-        ("memory_gib", "peak_memory_gib", 1, "takes {:.2f} GiB"),
+        ("memory_gib", "held_gib", 1, "takes {:.2f} GiB"),
         ("hours", "train_seconds", 3600, "takes {:.2f} hours"),
         ("max_perplexity", "perplexity", 1, "has a perplexity of {:.3f}"),
     ):
@@ -103,7 +106,7 @@ def _excess(rows: pd.DataFrame, limits: dict) -> str | None:
 
 def _near_limit(results: Results, configuration, rows: pd.DataFrame, limits: dict) -> str | None:
     """Which limit the uncertainty of a measurement reaches past, as words."""
-    peak, memory = rows["peak_memory_gib"].max(), limits["memory_gib"]
+    peak, memory = rows["held_gib"].max(), limits["memory_gib"]
     if memory is not None and peak + SPREAD_GIB.get(rows["memory_metric"].iloc[0], 0) > memory:
         return f"its {peak:.2f} GiB are nearer to the limit of {memory:g} GiB than repeats are to each other"
     if limits["max_perplexity"] is not None:

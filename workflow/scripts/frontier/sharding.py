@@ -24,7 +24,9 @@ from frontier import loss, packing
 from frontier.data import IGNORED
 from frontier.outcomes import GIB
 
-_OF_EACH = "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_device_gib peak_host_gib".split()
+_OF_EACH = (
+    "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_held_gib peak_device_gib peak_host_gib"
+).split()
 
 
 class Share(NamedTuple):

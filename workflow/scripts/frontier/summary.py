@@ -9,13 +9,13 @@ from frontier.errors import UserError
 
 COLUMNS = (
     "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
-    "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_device_gib "
-    "peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
+    "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_held_gib "
+    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
     "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device host notes"
 ).split()
 _FROM_TRAINING = (
     "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
-    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
+    "peak_held_gib peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
 ).split()
 _SURROUNDINGS = ("device", "host", "python", "start")
 _COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
