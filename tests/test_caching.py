@@ -94,6 +94,12 @@ def test_comment_and_docstring_in_training_code(study):
     assert study.plan() == {}
 
 
+def test_plumbing(study):
+    study.edit(f"{PACKAGE}/devices.py", 'f"lora-frontier-', 'f"frontier-')
+    study.edit(f"{PACKAGE}/supervise.py", "_WATCH_SECONDS = 0.5", "_WATCH_SECONDS = 0.25")
+    assert study.plan() == {}
+
+
 def test_touched_files(study):
     for path in [*(study.folder / "workflow").rglob("*.*"), study.folder / "config/config.yaml"]:
         os.utime(path)
