@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import Study
@@ -76,6 +77,20 @@ def test_template_and_data_size(study):
     assert study.plan() == whole
     study.configure(data={"template": "Question: {question}\nAnswer: ", "train_examples": 20})
     assert study.plan() == whole | {"fetch_data": [""]}
+
+
+def test_weights_changed_in_place(study):
+    """All studies of these tests share the model, so it is put back as it was."""
+    weights = Path(study.config["model"]["path"]) / "model.safetensors"
+    content, status = weights.read_bytes(), weights.stat()
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        plan = study.plan()
+    finally:
+        weights.write_bytes(content)
+        os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    both = ["fp16", "nf4"]
+    assert plan == retrained(fetch_model=[""], prepare_base=both, tokenize_data=[""], evaluate_base=both)
 
 
 def test_figure_code_and_caption(study):
