@@ -240,7 +240,8 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     dtype = models.compute_dtype("auto", args.precision, device)
     folder = Path(args.model).resolve()
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
-    base = models.prepare_base({"folder": str(folder), "digest": records.digest(files)}, args.precision, device)
+    fetched = {"folder": str(folder), "digest": records.digest(files), "files": {}, "stamps": {}}
+    base = models.prepare_base(fetched, args.precision, device)
     gc.collect()
     measure.reset_peaks(device)
     begin = time.perf_counter()

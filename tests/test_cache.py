@@ -30,20 +30,20 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
 
     models.CACHE = folder / "cache"
     quantised = []
-    real = models.quantization
+    real = models._quantize
 
-    def counted(precision: str):
-        quantised.append(precision)
+    def counted(source: Path, *arguments):
+        quantised.append(source)
         if together:
             meet(folder, "quantising")
-        return real(precision)
+        real(source, *arguments)
 
-    models.quantization = counted
+    models._quantize = counted
     record = models.fetch({"source": "path", "path": str(model)}, {})
     meet(folder, "ready")
     base = models.prepare_base(record, "nf4", torch.device("cpu"))
     models.load(base, torch.device("cpu"))
-    models.quantization = real
+    models._quantize = real
     files = {path.name: records.file_digest(path) for path in sorted((models.CACHE / base["folder"]).iterdir())}
     return {"files": files, "quantised": len(quantised)}
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import Study
@@ -78,6 +79,20 @@ def test_template_and_data_size(study):
     assert study.plan() == whole | {"fetch_data": [""]}
 
 
+def test_weights_changed_in_place(study):
+    """All studies of these tests share the model, so it is put back as it was."""
+    weights = Path(study.config["model"]["path"]) / "model.safetensors"
+    content, status = weights.read_bytes(), weights.stat()
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        plan = study.plan()
+    finally:
+        weights.write_bytes(content)
+        os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    both = ["fp16", "nf4"]
+    assert plan == retrained(fetch_model=[""], prepare_base=both, tokenize_data=[""], evaluate_base=both)
+
+
 def test_figure_code_and_caption(study):
     study.edit(f"{PACKAGE}/figures.py", ': "What rank buys"', ': "What a rank buys"')
     assert study.plan() == {"draw_figures": [""], "write_report": [""]}
@@ -91,6 +106,12 @@ def test_summary_code(study):
 def test_comment_and_docstring_in_training_code(study):
     study.edit(f"{PACKAGE}/training.py", "import csv\n", "import csv  # a comment\n")
     study.edit(f"{PACKAGE}/training.py", '"""Train one adapter and', '"""Train an adapter and')
+    assert study.plan() == {}
+
+
+def test_plumbing(study):
+    study.edit(f"{PACKAGE}/devices.py", 'f"lora-frontier-', 'f"frontier-')
+    study.edit(f"{PACKAGE}/supervise.py", "_WATCH_SECONDS = 0.5", "_WATCH_SECONDS = 0.25")
     assert study.plan() == {}
 
 

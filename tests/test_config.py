@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 from conftest import ROOT
-from frontier import config, preflight
+from frontier import config, gpus, preflight
 from frontier.errors import UserError
 
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
@@ -213,7 +213,7 @@ def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
     assert refusal(model=path) == f"config: model.path: got {tmp_path}, takes a folder that holds a config.json"
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / "dev" / name).touch()
-    assert preflight.cuda_devices(tmp_path) == 2
+    assert gpus.cuda_devices(tmp_path) == 2
     assert refusal(device="cuda:2").endswith("found 2 GPU(s)")
     # A cluster's login node need not have what its nodes have.
     preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:2"}), tmp_path, devices_here=False)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from frontier import devices, heap, preflight, retries, supervise
+from frontier import devices, gpus, heap, launch, retries
 from frontier.errors import UserError
 
 HOLDER = """
@@ -63,17 +63,17 @@ def holder(tmp_path):
     ids="none two hidden minus-one chosen cut uuid slurm-cgroup slurm-step unlike".split(),
 )
 def test_what_a_process_may_use(variables, present, found):
-    assert devices.inventory(variables, present) == found
+    assert gpus.inventory(variables, present) == found
 
 
 def test_what_a_configuration_wants_of_it():
     found = {"2": "0", "3": "1"}
-    assert devices.wanted("cpu", found) == devices.wanted("auto", {}) == []
-    assert devices.wanted("auto", found) == devices.wanted("cuda", found) == ["2", "3"]
-    assert devices.wanted("cuda:1", found) == ["3"]
+    assert gpus.wanted("cpu", found) == gpus.wanted("auto", {}) == []
+    assert gpus.wanted("auto", found) == gpus.wanted("cuda", found) == ["2", "3"]
+    assert gpus.wanted("cuda:1", found) == ["3"]
     for device, there in (("cuda", {}), ("cuda:2", found)):
         with pytest.raises(UserError, match=rf"got {device}, .* may use {len(there)} GPU"):
-            devices.wanted(device, there)
+            gpus.wanted(device, there)
 
 
 def test_never_two_jobs_on_one_device(holder):
@@ -135,20 +135,20 @@ def test_a_job_without_a_device_claims_none(tmp_path, monkeypatch):
 
 
 def test_the_worker_sees_its_device_alone():
-    variables = supervise.environment({"device": "auto"}, devices.Claim(["5"], ["0"], []))
-    assert (variables["CUDA_VISIBLE_DEVICES"], variables[devices.DEVICE_IDS]) == ("0", "5")
-    assert devices.DEVICE_IDS not in supervise.environment({"device": "auto"})
+    variables = launch.environment({"device": "auto"}, devices.Claim(["5"], ["0"], []))
+    assert (variables["CUDA_VISIBLE_DEVICES"], variables[gpus.DEVICE_IDS]) == ("0", "5")
+    assert gpus.DEVICE_IDS not in launch.environment({"device": "auto"})
 
 
 def test_only_jobs_on_a_cpu_have_the_c_library_join_what_they_free(monkeypatch):
     monkeypatch.delenv(heap.VARIABLE, raising=False)
-    monkeypatch.setattr(preflight, "cuda_devices", lambda: 0)
-    assert supervise.environment({})[heap.VARIABLE] == heap.SETTINGS
-    monkeypatch.setattr(preflight, "cuda_devices", lambda: 1)
-    assert heap.VARIABLE not in supervise.environment({"device": "auto"})
-    assert supervise.environment({"device": "cpu"})[heap.VARIABLE] == heap.SETTINGS
+    monkeypatch.setattr(gpus, "cuda_devices", lambda: 0)
+    assert launch.environment({})[heap.VARIABLE] == heap.SETTINGS
+    monkeypatch.setattr(gpus, "cuda_devices", lambda: 1)
+    assert heap.VARIABLE not in launch.environment({"device": "auto"})
+    assert launch.environment({"device": "cpu"})[heap.VARIABLE] == heap.SETTINGS
     monkeypatch.setenv(heap.VARIABLE, "glibc.malloc.check=1")
-    assert supervise.environment({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
+    assert launch.environment({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
 
 
 def test_only_what_failed_by_itself_is_not_tried_again(tmp_path, monkeypatch):

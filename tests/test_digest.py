@@ -2,9 +2,12 @@
 
 import ast
 import hashlib
+import shutil
 
 import pytest
-from frontier import digest
+import yaml
+from conftest import ROOT
+from frontier import config, digest
 
 SOURCE = '''
 """Module."""
@@ -58,7 +61,7 @@ def test_same_under_every_python():
 
 
 def test_every_scripts_digest_covers_what_it_runs():
-    """Walk the imports afresh, by name alone: all that a script can reach stands in its digest."""
+    """Walk the imports afresh, by name alone: all that a script can reach, but the plumbing, stands in its digest."""
     scripts = sorted(digest.SCRIPTS.glob("*.py"))
     assert len(scripts) >= 10
     for script in scripts:
@@ -80,10 +83,56 @@ def test_every_scripts_digest_covers_what_it_runs():
                         waiting += words[3:]
                     elif words[:1] == ["from"] and words[1].startswith("frontier."):
                         waiting.append(words[1].split(".")[1])
-        assert reached == expected | {script.stem}, script
+        assert reached == expected - set(digest.PLUMBING) | {script.stem}, script
 
 
 def test_figures_are_no_part_of_training():
     names = {path.stem for path in digest.reachable(digest.SCRIPTS / "train_adapter.py")}
-    assert {"training", "layers", "loss", "packing", "models", "data", "supervise"} <= names
+    assert {"training", "layers", "loss", "packing", "models", "data", "launch"} <= names
     assert not names & {"figures", "summary", "evaluation"}
+
+
+@pytest.fixture
+def identities(tmp_path, monkeypatch):
+    """A function of modules of the package: what the shipped study's jobs and code are called once these are edited."""
+    shutil.copytree(digest.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digest, "SCRIPTS", tmp_path / "scripts")
+    study = config.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8")))
+    names = {"base": "nf4", "baseline": "nf4"}
+    scripts = "fetch_model fetch_data tokenize_data prepare_base train_adapter evaluate_adapter evaluate_base".split()
+
+    def edited(*modules: str) -> dict[str, str]:
+        files = {tmp_path / f"scripts/frontier/{module}.py" for module in modules}
+        sources = {file: file.read_text("utf-8") for file in files}
+        for file, source in sources.items():
+            file.write_text(source + "\nEDITED = True\n", encoding="utf-8")
+        code = {name: digest.code_digest(name) for name in [*scripts, "measure_accuracy", "frontier/training"]}
+        for file, source in sources.items():
+            file.write_text(source, encoding="utf-8")
+        made = config.identities(study, code).items()
+        return code | {kind: it if isinstance(it, str) else it(names.get(kind, "nf4-r8-s0")) for kind, it in made}
+
+    return edited
+
+
+def test_plumbing_makes_nothing_again(identities):
+    assert identities(*digest.PLUMBING) == identities()
+
+
+def test_what_can_change_a_result_makes_it_again(identities):
+    before = identities()
+    launched = ["launch", "heap", "gpus"]
+    measured = ["layers", "loss", "packing", "data", "models", "limits", "nvml", "measure", "outcomes", "records"]
+    trained = ["training", "trainer", "kernels", "sharding", "spill", "clock", "checkpoints"]
+    for module in launched + measured + trained:
+        after = identities(module)
+        expected = {"training", "train_adapter", "evaluation", *(["baseline"] if module not in trained else [])}
+        assert expected <= {name for name in before if after[name] != before[name]}, module
+
+
+def test_every_module_counts_or_is_known_not_to():
+    """A new module is part of a result, or plumbing, or stands here: no job of the workflow comes to it."""
+    without_a_job = {"__init__", "cluster", "status", "unlock"}
+    counted = {path.stem for script in digest.SCRIPTS.glob("*.py") for path in digest.reachable(script)}
+    modules = {path.stem for path in digest.SCRIPTS.glob("frontier/*.py")}
+    assert modules - counted == without_a_job | set(digest.PLUMBING)

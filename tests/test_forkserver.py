@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, Study
-from frontier import digest, forkserver, records
+from frontier import digest, launch, records
 from jobs import OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
@@ -183,12 +183,12 @@ def test_forked_are_the_jobs_that_import_torch():
     heavy = re.compile(r"^(import|from) (torch|transformers)\b", re.MULTILINE)
     reached = {name: digest.reachable(digest.SCRIPTS / f"frontier/{name}.py") for name in modules}
     expected = {name for name in modules if any(heavy.search(path.read_text("utf-8")) for path in reached[name])}
-    assert set(forkserver.MODULES) == expected
+    assert set(launch.MODULES) == expected
 
 
 def test_what_is_imported_beside_cuda_leaves_it_alone():
     """bitsandbytes starts CUDA when it is imported, and peft, accelerate and the Trainer import it."""
-    code = "from frontier import forkserver; forkserver.preload(cuda=True); import sys; print(*sys.modules)"
+    code = "from frontier import launch; launch.preload(cuda=True); import sys; print(*sys.modules)"
     path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -81,11 +81,25 @@ def test_refusal_is_one_line_and_leaves_no_table(pair):
     assert not (here.folder / "results/merged.csv").exists()
 
 
-def test_run_killed_before_it_could_tell_is_no_obstacle(pair):
+@pytest.mark.parametrize("run", [RUN, "results/runs/fp16-r2-s0"], ids=["later", "first"])
+def test_run_killed_before_it_could_tell_is_no_obstacle(pair, run):
     here, there = pair
-    edit(there.folder / RUN / "training.json", lambda record: record.update(material=None))
-    edit(there.folder / RUN / "training.json", lambda record: record["outcome"].update(status="oom"))
+    for study in pair:
+        edit(study.folder / run / "training.json", lambda record: record.update(material=None))
+        edit(study.folder / run / "training.json", lambda record: record["outcome"].update(status="oom"))
     assert len(merge.merge([str(here.folder), str(there.folder)])) == 12
+
+
+def test_others_are_held_to_the_first_run_that_could_tell():
+    told = {"model": "m", "data": "d", "training code": "t"}
+    runs = {"killed": told | {"model": None, "data": None}, "a": told, "b": told | {"model": "other"}}
+    with pytest.raises(UserError) as refusal:
+        merge.refuse_unlike(runs, {"killed"})
+    assert str(refusal.value) == "merge: not made from what a was made from, so refused: b (model)"
+    merge.refuse_unlike({"killed": runs["killed"], "a": told}, {"killed"})
+    # Its code is known, and held to the others' as well.
+    with pytest.raises(UserError, match=r"refused: killed \(training code\)"):
+        merge.refuse_unlike({"killed": runs["killed"] | {"training code": "x"}, "a": told}, {"killed"})
 
 
 def test_nothing_to_merge_is_said(finished_study, tmp_path):

@@ -1,6 +1,8 @@
 """Base models: what a source gives, what is refused, what the cache keeps."""
 
 import json
+import os
+import shutil
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +12,10 @@ import tiny
 import torch
 from frontier import config, models, records
 from frontier.errors import UserError
+from transformers import AutoModelForCausalLM
 
+CPU = torch.device("cpu")
+COMMIT = "a" * 40
 MISTRAL = {
     "model_type": "mistral",
     "vocab_size": 90,
@@ -124,29 +129,37 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache):
 
 
 @pytest.fixture
-def hub(tiny_model, monkeypatch):
-    """A hub on this machine that serves the tiny model at one commit, as far as snapshot_download asks."""
-    commit = "a" * 40
-    names = sorted(path.name for path in tiny_model.iterdir())
+def hub(tiny_model, tmp_path, monkeypatch):
+    """A hub on this machine that serves the tiny model at one commit, as far as snapshot_download asks.
+
+    Its weights are there in two layouts more, as Mistral's are. The result is what was asked for, as paths.
+    """
+    served = shutil.copytree(tiny_model, tmp_path / "served")
+    for name in ("consolidated.safetensors", "consolidated-00001.safetensors", "original/model.safetensors"):
+        (served / name).parent.mkdir(exist_ok=True)
+        shutil.copy(tiny_model / "model.safetensors", served / name)
+    names = sorted(path.relative_to(served).as_posix() for path in served.rglob("*.*") if path.is_file())
+    asked = set()
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self):
-            name = self.path.rsplit("/", 1)[-1]
+            name = self.path.partition(f"/resolve/{COMMIT}/")[2]
             if "/tree/" in self.path:
-                sizes = [(other, (tiny_model / other).stat().st_size) for other in names]
+                sizes = [(other, (served / other).stat().st_size) for other in names]
                 body = json.dumps([{"type": "file", "path": p, "size": s, "oid": p} for p, s in sizes]).encode()
             elif self.path.startswith("/api/models/"):
                 siblings = [{"rfilename": other} for other in names]
-                body = json.dumps({"id": "owner/name", "sha": commit, "siblings": siblings}).encode()
-            elif f"/resolve/{commit}/" in self.path and name in names:
-                body = (tiny_model / name).read_bytes()
+                body = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode()
+            elif name in names:
+                asked.add(name)
+                body = (served / name).read_bytes()
             else:
                 self.send_error(404)
                 return
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("ETag", f'"{name}"')
-            self.send_header("X-Repo-Commit", commit)
+            self.send_header("ETag", f'"{name.replace("/", "-")}"')
+            self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(body)
@@ -163,17 +176,103 @@ def hub(tiny_model, monkeypatch):
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
         f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
     )
-    yield commit
+    yield asked
     server.shutdown()
 
 
 def test_hub_model_is_fetched_and_an_unpinned_one_warned_of(hub, cache):
-    pinned = models.fetch({"source": "hub", "id": "owner/name", "revision": hub}, config.EMBEDDED_MODEL)
+    pinned = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
     assert pinned["warnings"] == []
-    assert models.load(models.prepare_base(pinned, "fp32", torch.device("cpu")), torch.device("cpu")).num_parameters()
+    assert models.load(models.prepare_base(pinned, "fp32", CPU), CPU).num_parameters()
     unpinned = models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
     assert unpinned["digest"] == pinned["digest"]
     assert unpinned["warnings"] == ["model.revision is not pinned: owner/name may change between runs"]
+
+
+def test_hub_weights_in_other_layouts_are_left_there(hub, tiny_model):
+    record = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    wanted = {path.name for path in tiny_model.iterdir()}
+    assert hub == wanted == set(record["files"])
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_weights_are_counted_once(tiny_model, tmp_path, sharded):
+    """Those that are loaded: not a second layout of them, nor, among shards, a file that the index does not name."""
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    if sharded:
+        network = AutoModelForCausalLM.from_pretrained(folder)
+        (folder / "model.safetensors").unlink()
+        network.save_pretrained(folder, max_shard_size="50KB")
+        assert len(list(folder.glob("model-*.safetensors"))) > 2
+        shutil.copy(tiny_model / "model.safetensors", folder / "model.fp16.safetensors")
+    shutil.copy(tiny_model / "model.safetensors", folder / "consolidated.safetensors")
+    record = models.fetch({"source": "path", "path": str(folder)}, {})
+    base = models.prepare_base(record, "fp16", CPU)
+    assert models.weights_gib(base) * 2**30 == 2 * models.load(base, CPU).num_parameters()
+    assert "consolidated.safetensors" not in record["files"]
+
+
+def test_what_is_watched_is_what_the_digest_is_over(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    for name in ("README.md", ".gitattributes", "consolidated.safetensors", "original/model.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    source = {"source": "path", "path": str(folder)}
+    watched = config.model_files({"model": source})
+    assert {models.Path(file).name for file in watched} == set(models.fetch(source, {})["files"])
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {models.Path(file).name for file in watched}
+    assert config.model_files({"model": config.EMBEDDED_MODEL}) == []
+
+
+def test_a_folder_that_changed_since_it_was_fetched_is_refused(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    record = models.fetch({"source": "path", "path": str(folder)}, {})
+    bases = [models.prepare_base(record, precision, CPU) for precision in ("fp32", "nf4")]
+    weights = folder / "model.safetensors"
+    # A date alone is no change.
+    os.utime(weights)
+    assert models.load(bases[0], CPU).num_parameters()
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    refusal = (
+        rf"^model: model\.safetensors in {folder} changed since the model was fetched; snakemake .* -R fetch_model"
+    )
+    for attempt in (
+        lambda: models.load(bases[0], CPU),
+        lambda: models.prepare_base(record, "fp16", CPU),
+        lambda: models.prepare_base(record, "fp4", CPU),
+        lambda: models.load_tokenizer(record),
+    ):
+        with pytest.raises(UserError, match=refusal):
+            attempt()
+    # What was quantised of the old weights is still what its record says.
+    assert models.load(bases[1], CPU).num_parameters()
+    assert models.fetch({"source": "path", "path": str(folder)}, {})["digest"] != record["digest"]
+    weights.unlink()
+    with pytest.raises(UserError, match=refusal):
+        models.load(bases[0], CPU)
+
+
+def test_another_quantiser_makes_another_base(tiny_model, cache, monkeypatch):
+    record = models.fetch({"source": "path", "path": str(tiny_model)}, {})
+    base = models.prepare_base(record, "nf4", CPU)
+    assert base["quantiser"]["bnb_4bit_use_double_quant"]
+    real = models.quantization
+    plain = models.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="float32")
+    monkeypatch.setattr(models, "quantization", lambda precision: plain)
+    edited = models.prepare_base(record, "nf4", CPU)
+    assert not models.load(edited, CPU).model.layers[0].self_attn.q_proj.weight.quant_state.nested
+    monkeypatch.setattr(models, "quantization", real)
+    version = models.importlib.metadata.version
+    monkeypatch.setattr(
+        models.importlib.metadata, "version", lambda name: "9.9" if name == "bitsandbytes" else version(name)
+    )
+    upgraded = models.prepare_base(record, "nf4", CPU)
+    assert upgraded["quantiser"] == base["quantiser"] | {"bitsandbytes": "9.9"}
+    assert len({one["folder"] for one in (base, edited, upgraded)}) == 3
+    assert {one["digest"] for one in (base, edited, upgraded)} == {record["digest"]}
+    assert len([path for path in (cache / "bases").iterdir() if path.is_dir()]) == 3
 
 
 def test_tokenizer_without_end_of_sequence_is_refused(tmp_path):
@@ -184,4 +283,4 @@ def test_tokenizer_without_end_of_sequence_is_refused(tmp_path):
     tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
     with pytest.raises(UserError, match="end-of-sequence"):
-        models.load_tokenizer({"tokenizer": str(folder)})
+        models.load_tokenizer(models.fetch({"source": "path", "path": str(folder)}, {}))

@@ -19,6 +19,7 @@ from frontier import (
     findings,
     foresight,
     hindsight,
+    launch,
     memory,
     plan,
     recording,
@@ -26,7 +27,6 @@ from frontier import (
     search,
     shapes,
     summary,
-    supervise,
     tracing,
 )
 from frontier import config as settings
@@ -169,7 +169,7 @@ def test_a_training_on_a_cpu_grows_by_what_is_planned():
     done = subprocess.run(
         [sys.executable, Path(__file__).parent / "growth.py"],
         input=json.dumps({"config": SMALL | sizes, "request": wanted, "tokens": 240}),
-        env=supervise.environment({"device": "cpu"}),
+        env=launch.environment({"device": "cpu"}),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

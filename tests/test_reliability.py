@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import platform
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -196,6 +198,17 @@ def test_disk_that_fills_up_while_a_checkpoint_is_written(trained, tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+def unlocked(folder: Path, host: str) -> bool:
+    """Whether `frontier.unlock` takes the folder's lock away where Snakemake's logs say that it ran on `host`."""
+    for log in (folder / ".snakemake/log").iterdir():
+        dates = log.stat()
+        log.write_text(re.sub(r"(?m)^  Host: .*", f"  Host: {host}", log.read_text("utf-8")), encoding="utf-8")
+        os.utime(log, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    path = {"PYTHONPATH": str(folder / "workflow/scripts")}
+    subprocess.run([sys.executable, "-m", "frontier.unlock"], cwd=folder, env=os.environ | path, check=True)
+    return not list((folder / ".snakemake/locks").glob("*"))
+
+
 def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_path):
     folder = tmp_path / "study"
     shutil.copytree(trained.folder, folder, symlinks=True)
@@ -222,8 +235,8 @@ def test_sigkill_of_snakemake_repeats_nothing_and_leaves_no_orphan(trained, tmp_
     assert not (folder / "results/runs/fp32-r4-s1/training.json").exists()
     locked = study.snakemake("--cores", "1", "results/runs/fp32-r4-s1/training.json")
     assert "unlock" in locked.stdout + locked.stderr
-    path = {"PYTHONPATH": str(folder / "workflow/scripts")}
-    subprocess.run([sys.executable, "-m", "frontier.unlock"], cwd=folder, env=os.environ | path, check=True)
+    assert not unlocked(folder, host="elsewhere")
+    assert unlocked(folder, host=platform.node())
     study.run("results/runs/fp32-r4-s1/training.json")
     assert (folder / RESULTS / "training.json").stat().st_mtime_ns == finished
     assert records.read_json(folder / "results/runs/fp32-r4-s1/training.json")["outcome"]["resumes"] == 1

@@ -21,6 +21,9 @@ rule plan_runs:
             if STUDY["plan"]["card"] == "auto"
             else {}
         ),
+        shape=[
+            file for file in settings.model_files(STUDY) if file.endswith("/config.json")
+        ],
     output:
         plan=report(
             "results/plan.csv",

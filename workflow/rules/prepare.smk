@@ -1,5 +1,7 @@
 # What every run shares: the model, its bases, the examples and their tokens.
 rule fetch_model:
+    input:
+        settings.model_files(STUDY),
     output:
         model="resources/model.json",
     params:

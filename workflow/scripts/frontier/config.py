@@ -13,6 +13,7 @@ import yaml
 
 from frontier import cards
 from frontier.errors import UserError
+from frontier.model_files import used
 from frontier.records import digest
 
 SCHEMA = yaml.safe_load((Path(__file__).parents[2] / "schemas" / "config.schema.yaml").read_text("utf-8"))
@@ -85,6 +86,12 @@ def precisions(config: dict) -> list[str]:
 def data_files(config: dict) -> list[str]:
     """The files that the data are read from, for Snakemake to watch."""
     return [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
+
+
+def model_files(config: dict) -> list[str]:
+    """The files of a folder that the model is loaded from, for Snakemake to watch."""
+    folder = config["model"].get("path")
+    return [str(path) for path in used(Path(folder))] if folder else []
 
 
 def data_request(config: dict) -> dict:

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from frontier import preflight
+from frontier import gpus
 from frontier.errors import UserError
-
-DEVICE_IDS = "FRONTIER_DEVICE_IDS"
 
 
 class Claim(NamedTuple):
@@ -22,35 +20,6 @@ class Claim(NamedTuple):
     locks: list[int]
 
 
-def inventory(variables: dict, present: int) -> dict[str, str]:
-    """The devices that a process may use, by their names on this host: what CUDA_VISIBLE_DEVICES calls each.
-
-    `variables` is an environment, `present` the number of devices in the machine, for one that names none. Slurm's
-    names come first: where it hides the other devices, CUDA counts from 0 in every job of a node.
-    """
-    visible = variables.get("CUDA_VISIBLE_DEVICES")
-    names = map(str, range(present)) if visible is None else map(str.strip, visible.split(","))
-    known = []
-    for name in names:
-        if name in ("", "-1"):
-            break
-        known.append(name)
-    bound = (variables.get("SLURM_STEP_GPUS") or variables.get("SLURM_JOB_GPUS") or "").split(",")
-    return dict(zip(bound if all(bound) and len(bound) == len(known) else known, known, strict=True))
-
-
-def wanted(device: str, found: dict[str, str], count: int = 1) -> list[str]:
-    """The names of those that a config's `device` (auto, cuda, cuda:N) may be; UserError where too few are there."""
-    kind, _, index = device.partition(":")
-    if kind == "cpu" or (kind == "auto" and not found):
-        return []
-    if int(index or 0) >= len(found):
-        raise UserError(f"device: got {device}, takes a device that is there; this job may use {len(found)} GPU(s)")
-    if count > len(found):
-        raise UserError(f"processes: got {count}, takes as many GPUs as are there; this job may use {len(found)}")
-    return [list(found)[int(index)]] if index else list(found)
-
-
 @contextmanager
 def claim(request: dict, wait, folder: Path | None = None):
     """Hold a free device, or one for each of its processes, that the job's request may use while the block runs.
@@ -58,8 +27,8 @@ def claim(request: dict, wait, folder: Path | None = None):
     None for a job that needs none. Where too few are free, holds none, calls `wait(reason)` and looks again. A lock
     ends with the processes that hold it, whatever ended them, so `locks` belong in the worker too.
     """
-    found, count = inventory(os.environ, preflight.cuda_devices()), request.get("processes", 1)
-    names = wanted(request.get("device", "cpu"), found, count)
+    found, count = gpus.inventory(os.environ, gpus.cuda_devices()), request.get("processes", 1)
+    names = gpus.wanted(request.get("device", "cpu"), found, count)
     if not names:
         yield None
         return

@@ -1,7 +1,7 @@
 """A digest of code that changes when its logic does, and only then.
 
-Comments, docstrings, layout and touched files leave it alone, so that a typo mended in the training code does not
-cost thirty hours. It is the same under every Python that runs the workflow.
+Comments, docstrings, layout, touched files and PLUMBING leave it alone, so that a typo mended in the training code
+does not cost thirty hours. It is the same under every Python that runs the workflow.
 """
 
 import ast
@@ -10,18 +10,36 @@ from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent.parent
+# Modules that no result comes from: they start, watch, hold apart and end the processes that make results. What they
+# import counts all the same.
+PLUMBING = (
+    "supervise",  # starts and watches a job; what that starts with is `launch`, what its end means is `outcomes`
+    "worker",  # calls the job's function, and ends with its parent
+    "forked",  # asks for a forked process, or has a new one started; the record says which
+    "forkserver",  # forks it; what it has imported by then is `launch`
+    "devices",  # keeps two jobs off one GPU; which GPUs a job may have is `gpus`
+    "team",  # starts and ends a training's further processes; their shares are `sharding`, their work `training`
+    "retries",  # ends an attempt that would fail again
+    "preflight",  # refuses a study before any of its jobs starts
+    "foresight",  # leaves a run out, and says so; of one that is started it knows nothing
+    "progress",  # what people and the supervisor are told meanwhile
+    "digest",  # names results
+)
 _UNSTABLE_FIELDS = ("type_params", "kind", "type_comment", "type_ignores")
 
 
 def code_digest(script: str) -> str:
-    """SHA-256 (hex) over workflow/scripts/<script>.py and every module of the package that it comes to run."""
+    """SHA-256 (hex) over workflow/scripts/<script>.py and each module that it comes to run and that can matter."""
     paths = sorted(reachable(SCRIPTS / f"{script}.py"))
     text = "\n".join(f"{path.relative_to(SCRIPTS).as_posix()}: {canonical(path.read_text('utf-8'))}" for path in paths)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def reachable(path: Path) -> set[Path]:
-    """The file and the files of the package it imports, or names as the job that `supervise.run` is to run."""
+    """The file and the files of the package it imports, or names as the job that `supervise.run` is to run.
+
+    PLUMBING is followed and left out.
+    """
     found: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -29,7 +47,7 @@ def reachable(path: Path) -> set[Path]:
         if current not in found:
             found.add(current)
             waiting += _dependencies(current)
-    return found
+    return found - {SCRIPTS / "frontier" / f"{name}.py" for name in PLUMBING}
 
 
 @cache

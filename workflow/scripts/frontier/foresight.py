@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from frontier.records import known
+
 # How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
 MEMORY_MARGIN, TIME_MARGIN = 1.15, 1.5
 
@@ -50,8 +52,3 @@ def hopeless(row: dict, budget: dict) -> dict | None:
             "reason": f"predicted to take {hours:.1f} hours, the budget is {limit:g}; not started",
         }
     return None
-
-
-def known(value) -> bool:
-    """Whether a value of a table is there: neither None nor a table's not-a-number."""
-    return value is not None and value == value

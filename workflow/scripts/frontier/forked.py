@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from frontier import devices
-from frontier.forkserver import MODULES
+from frontier.launch import MODULES
 
 _SECONDS = 180
 

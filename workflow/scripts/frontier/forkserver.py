@@ -6,8 +6,6 @@ A connection is a job: in comes the request with its descriptors, out go the wor
 The worker lives no longer than the connection, and the server no longer than its owner.
 """
 
-import gc
-import importlib
 import io
 import json
 import os
@@ -20,42 +18,21 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from frontier import preflight, worker
+from frontier import gpus, launch, worker
 from frontier.progress import EVENTS
 
-# Those whose jobs import torch.
-MODULES = ("prepare", "training", "evaluation", "accuracy", "calibration", "plan")
-# What they import that leaves CUDA alone. bitsandbytes does not, nor does what imports it.
-WITHOUT_CUDA = (
-    "torch._inductor.compile_fx",
-    "torch.distributed.tensor",
-    "datasets",
-    "pandas",
-    "scipy.optimize",
-    "transformers.generation",
-)
 _REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
 
 
 def main() -> None:
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
-    preload(preflight.cuda_devices() > 0)
+    launch.preload(gpus.cuda_devices() > 0)
     if _has_started_cuda():
         sys.exit("an import has started CUDA, which no fork could use")
-    # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
-    gc.freeze()
     server = os.getpid()
     sys.argv[1:] = Server(listener, owner, path, sources).serve(), str(server)
     worker.main()
-
-
-def preload(cuda: bool) -> None:
-    """Import what jobs do; on a machine with CUDA, what does not start it."""
-    # Else torch, asked whether there is CUDA, starts it.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    for name in WITHOUT_CUDA if cuda else [f"frontier.{module}" for module in MODULES]:
-        importlib.import_module(name)
 
 
 class Server:

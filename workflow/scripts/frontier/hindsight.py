@@ -1,7 +1,7 @@
 """How near a plan came to the runs that were measured."""
 
 from frontier import cards
-from frontier.foresight import known
+from frontier.records import known
 
 
 def is_for(card, device: str | None) -> bool:

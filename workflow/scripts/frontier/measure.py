@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from frontier.devices import DEVICE_IDS
+from frontier.gpus import DEVICE_IDS
 from frontier.progress import event
 from frontier.worker import START
 

@@ -24,11 +24,13 @@ def material(training: dict, evaluation: dict) -> dict:
 
 
 def refuse_unlike(materials: dict[str, dict], unfinished: set[str]) -> None:
-    """Raise UserError naming each run whose model, data or code is not that of the first, or is not known.
+    """Raise UserError naming each run whose model, data or code is not known, or not that of the first that knows all.
 
     A run in `unfinished` measured nothing that could be compared, so what it leaves open is no reason.
     """
-    unlike, (first, reference) = [], next(iter(materials.items()))
+    complete = (name for name, facts in materials.items() if None not in facts.values())
+    first = next(complete, next(iter(materials)))
+    unlike, reference = [], materials[first]
     for name, facts in materials.items():
         differing = [
             fact

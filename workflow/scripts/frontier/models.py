@@ -1,5 +1,6 @@
 """Base models: fetched once, converted once, kept in a cache that every study shares, and loaded at a precision."""
 
+import importlib.metadata
 import math
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from frontier import records
+from frontier import model_files, records
 from frontier.errors import UserError
 from frontier.packing import ATTENTION
 
@@ -31,8 +32,9 @@ _SHARD_BYTES = 2 * 2**30
 def fetch(model: dict, tokenizer_model: dict) -> dict:
     """Make the model of a config's `model` section present as a folder, and return its record.
 
-    The record has `folder`, `files` (SHA-256 by name), `digest` over those, `architecture_only`, `tokenizer` (a
-    folder) and the source as it was asked for; folders of the cache are relative to it, so that it can be moved.
+    The record has `folder`, `files` (SHA-256 by name), `digest` over those, `stamps` (size and time of change of files
+    outside the cache, by name), `architecture_only`, `tokenizer` (a folder) and the source as it was asked for;
+    folders of the cache are relative to it, so that it can be moved.
     `tokenizer_model` lends its tokenizer to a model without any. Raises UserError where the source cannot be had.
     """
     source = model["source"]
@@ -40,7 +42,8 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
         folder = Path(model["path"]).resolve()
     else:
         folder = _cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
-    paths = sorted(path for path in (CACHE / folder).iterdir() if path.is_file())
+    paths = model_files.used(CACHE / folder)
+    stamps = {path.name: _stamp(path) for path in paths} if source == "path" else {}
     with ThreadPoolExecutor() as pool:
         files = dict(zip((path.name for path in paths), pool.map(records.file_digest, paths), strict=True))
     record = {
@@ -48,6 +51,7 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
         "folder": str(folder),
         "files": files,
         "digest": records.digest(files),
+        "stamps": stamps,
         "architecture_only": source == "architecture",
         "tokenizer": str(folder),
         "warnings": _warnings(model),
@@ -61,26 +65,26 @@ def prepare_base(record: dict, precision: str, device: torch.device) -> dict:
     """Convert a fetched model to what `load` needs for `precision`, once; the record of the result.
 
     16- and 32-bit bases are the model's own folder, cast while loading. A quantised base is written to the cache, so
-    that no run quantises again.
+    that no run quantises again; under a name of its own for each way of quantising, which the record has as
+    `quantiser`. Raises UserError where the model's files are no longer those that were fetched.
     """
+    _refuse_changed(record)
+    base = {"precision": precision, "digest": record["digest"]}
     if precision not in QUANTIZED:
-        return {"folder": record["folder"], "precision": precision, "digest": record["digest"]}
-
-    def quantize(into: Path) -> None:
-        model = AutoModelForCausalLM.from_pretrained(
-            CACHE / record["folder"],
-            dtype=torch.float16,
-            quantization_config=quantization(precision),
-            device_map={"": device},
-        )
-        model.save_pretrained(into)
-
-    folder = _cached(f"bases/{record['digest'][:16]}-{precision}", quantize)
-    return {"folder": str(folder), "precision": precision, "digest": record["digest"]}
+        return base | {key: record[key] for key in ("folder", "files", "stamps")}
+    how = quantization(precision)
+    quantiser = how.to_dict() | {"bitsandbytes": importlib.metadata.version("bitsandbytes")}
+    name = f"bases/{record['digest'][:16]}-{precision}-{records.digest(quantiser)[:8]}"
+    folder = _cached(name, lambda into: _quantize(CACHE / record["folder"], how, device, into))
+    return base | {"folder": folder, "quantiser": quantiser}
 
 
 def load(base: dict, device: torch.device):
-    """The base model of a `prepare_base` record on `device`, frozen, its attention the packed one."""
+    """The base model of a `prepare_base` record on `device`, frozen, its attention the packed one.
+
+    Raises UserError where its files are no longer those that were fetched.
+    """
+    _refuse_changed(base)
     dtype = STORED.get(base["precision"], torch.float16)
     model = AutoModelForCausalLM.from_pretrained(
         CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
@@ -89,7 +93,8 @@ def load(base: dict, device: torch.device):
 
 
 def load_tokenizer(record: dict):
-    """The tokenizer of a fetched model; one that names no end of sequence raises UserError."""
+    """The tokenizer of a fetched model; one that changed or names no end of sequence raises UserError."""
+    _refuse_changed(record)
     tokenizer = AutoTokenizer.from_pretrained(CACHE / record["tokenizer"])
     if tokenizer.eos_token_id is None:
         raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
@@ -103,7 +108,7 @@ def vocabulary_size(record: dict) -> int:
 def weights_gib(base: dict) -> float:
     """What the base's weights take in memory at its precision, read from the headers of its files alone."""
     total = 0
-    for path in (CACHE / base["folder"]).glob("*.safetensors"):
+    for path in model_files.weights(CACHE / base["folder"]):
         if base["precision"] in QUANTIZED:
             total += path.stat().st_size
         else:
@@ -138,6 +143,35 @@ def quantization(precision: str) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _refuse_changed(record: dict) -> None:
+    """Raise UserError where a file of a folder outside the cache is not what was fetched; one of the same date is."""
+    folder = CACHE / record["folder"]
+    changed = [
+        name
+        for name, stamp in record.get("stamps", {}).items()
+        if not (folder / name).is_file()
+        or (_stamp(folder / name) != stamp and records.file_digest(folder / name) != record["files"][name])
+    ]
+    if changed:
+        more = f" and {len(changed) - 1} more" if changed[1:] else ""
+        raise UserError(
+            f"model: {changed[0]}{more} in {folder} changed since the model was fetched; "
+            "snakemake --cores 1 -R fetch_model makes again what depends on it"
+        )
+
+
+def _quantize(folder: Path, how: BitsAndBytesConfig, device: torch.device, into: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float16, quantization_config=how, device_map={"": device}
+    )
+    model.save_pretrained(into)
 
 
 def _cached(name: str, build) -> str:
@@ -185,8 +219,16 @@ def _fetch_hub(model: dict, into: Path) -> None:
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
+    # Folders hold the same weights in other layouts (original/, onnx/).
+    unused = ["*/*", *model_files.OTHER_LAYOUT]
     try:
-        snapshot_download(model["id"], revision=model.get("revision"), allow_patterns=patterns, local_dir=into)
+        snapshot_download(
+            model["id"],
+            revision=model.get("revision"),
+            allow_patterns=patterns,
+            ignore_patterns=unused,
+            local_dir=into,
+        )
     except (OSError, ValueError) as error:
         raise UserError(
             f"model: the hub does not give {model['id']} ({type(error).__name__}); "

@@ -60,6 +60,12 @@ def killed_by_kernel(detail: str, last_gib: float | None) -> dict:
     }
 
 
+def hung(detail: str, seconds: float, budget_gib: float) -> dict:
+    """The outcome of a process that stood still under a memory budget."""
+    reason = f"no sign of life for {seconds} s under a budget of {budget_gib:g} GiB"
+    return {"status": "oom", "phase": phase_of(detail), "reason": reason}
+
+
 def write(job: dict, outcome: dict, environment: dict | None) -> None:
     """Complete a job's node of the DAG with an outcome: its record, and empty what else of its outputs is missing."""
     outputs = job["output"]

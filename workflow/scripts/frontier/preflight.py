@@ -1,9 +1,8 @@
 """What a configuration asks of the machine, checked before any job starts and without loading torch."""
 
-import platform
-import shutil
 from pathlib import Path
 
+from frontier import gpus
 from frontier.errors import UserError
 
 
@@ -21,7 +20,7 @@ def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = Tru
         raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")
     if not devices_here:
         return
-    count = cuda_devices(root)
+    count = gpus.cuda_devices(root)
     name, _, index = config["device"].partition(":")
     if name == "cuda" and int(index or 0) >= count:
         raise UserError(f"config: device: got {config['device']}, takes a device that is there; found {count} GPU(s)")
@@ -32,13 +31,3 @@ def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = Tru
         config["device"] == "cpu" or not count
     ):
         raise UserError("config: precisions: got int8, takes it on a CUDA device alone")
-
-
-def cuda_devices(root: Path = Path("/")) -> int:
-    """How many NVIDIA GPUs the system shows: device files on Linux, one for WSL's shared device, none elsewhere."""
-    if platform.system() != "Linux":
-        return 0
-    files = [path for path in (root / "dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
-    if files:
-        return len(files)
-    return int((root / "dev" / "dxg").exists() and shutil.which("nvidia-smi") is not None)

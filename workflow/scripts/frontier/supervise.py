@@ -12,19 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from frontier import devices, forked, heap, outcomes, preflight, progress, retries, worker
+from frontier import devices, forked, launch, outcomes, progress, retries, worker
 from frontier.digest import code_digest
 from frontier.errors import UserError
 from frontier.forked import Forked
 
 STALL_SECONDS = 180
-# How a card's memory is given out, unless the user's environment says otherwise.
-ALLOCATION = {
-    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8",
-}
 _WATCH_SECONDS = 0.5
 
 
@@ -54,8 +47,7 @@ def run(function: str, snakemake) -> None:
         sys.exit(f"error: {error}")
     outcome = None
     if hung and job["limits"] and job["limits"]["memory_gib"]:
-        reason = f"no sign of life for {STALL_SECONDS} s under a budget of {job['limits']['memory_gib']:g} GiB"
-        outcome = {"status": "oom", "phase": outcomes.phase_of(child.phase), "reason": reason}
+        outcome = outcomes.hung(child.phase, STALL_SECONDS, job["limits"]["memory_gib"])
     elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
         outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
     if outcome and ("training" in job["output"] or "evaluation" in job["output"]):
@@ -78,7 +70,7 @@ class Child:
     def __init__(self, function: str, job: dict, log, device: devices.Claim | None = None):
         (stdin, told), (lines, stdout), (events, telling) = os.pipe(), os.pipe(), os.pipe()
         files = [stdin, stdout, log.fileno(), telling, *(device.locks if device else [])]
-        self.process = start(function, environment(job["request"], device), files)
+        self.process = start(function, launch.environment(job["request"], device), files)
         for file in (stdin, stdout, telling):
             os.close(file)
         self.phase, self.last_gib, self.last_line = "import", None, ""
@@ -162,26 +154,6 @@ def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen 
         pass_fds=files[3:],
         start_new_session=True,
     )
-
-
-def environment(request: dict, device: devices.Claim | None = None) -> dict:
-    """The process's environment: the claimed device or one GPU at most, no telemetry, threads left to torch."""
-    variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    variables["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
-    )
-    variables["TOKENIZERS_PARALLELISM"] = "false"
-    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    variables = ALLOCATION | variables
-    if request.get("device") == "cpu" or not preflight.cuda_devices():
-        variables.setdefault(heap.VARIABLE, heap.SETTINGS)
-    if device:
-        claimed = {devices.DEVICE_IDS: ",".join(device.ids), "CUDA_VISIBLE_DEVICES": ",".join(device.visible)}
-        return variables | claimed
-    index = int(request.get("device", "").partition(":")[2] or 0)
-    visible = variables.get("CUDA_VISIBLE_DEVICES")
-    variables["CUDA_VISIBLE_DEVICES"] = str(index) if visible is None else visible.split(",")[index]
-    return variables
 
 
 def kernel_kills() -> int:

@@ -11,8 +11,8 @@ import threading
 import time
 from pathlib import Path
 
-from frontier import records
-from frontier.progress import EVENTS, say
+from frontier import launch, records
+from frontier.progress import say
 
 # How long after the first end others are waited for: one process's failure is soon every process's.
 _GRACE_SECONDS = 1.0
@@ -71,7 +71,7 @@ class Team:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={name: value for name, value in os.environ.items() if name != EVENTS},
+                env=launch.inherited(),
             )
         told = {"rank": rank, "rendezvous": str(self.rendezvous), "told": str(self._file(rank, "json"))}
         process.stdin.write(json.dumps(job | told).encode())

@@ -1,0 +1,63 @@
+"""What a job's process is launched with, and what can so change what is measured in it: variables and libraries."""
+
+import gc
+import importlib
+import os
+from pathlib import Path
+
+from frontier import gpus, heap
+from frontier.progress import EVENTS
+
+# How a card's memory is given out, unless the user's environment says otherwise.
+ALLOCATION = {
+    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8",
+}
+# Those whose jobs import torch.
+MODULES = ("prepare", "training", "evaluation", "accuracy", "calibration", "plan")
+# What they import that leaves CUDA alone. bitsandbytes does not, nor does what imports it.
+WITHOUT_CUDA = (
+    "torch._inductor.compile_fx",
+    "torch.distributed.tensor",
+    "datasets",
+    "pandas",
+    "scipy.optimize",
+    "transformers.generation",
+)
+
+
+def environment(request: dict, claim=None) -> dict:
+    """The environment of a job: its `devices.Claim` or one GPU at most, no telemetry, threads left to torch."""
+    variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    variables["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH")])
+    )
+    variables["TOKENIZERS_PARALLELISM"] = "false"
+    variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    variables = ALLOCATION | variables
+    if request.get("device") == "cpu" or not gpus.cuda_devices():
+        variables.setdefault(heap.VARIABLE, heap.SETTINGS)
+    if claim:
+        claimed = {gpus.DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
+        return variables | claimed
+    index = int(request.get("device", "").partition(":")[2] or 0)
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    variables["CUDA_VISIBLE_DEVICES"] = str(index) if visible is None else visible.split(",")[index]
+    return variables
+
+
+def inherited() -> dict:
+    """The environment of a training's further processes: the first one's, but for its pipe of events."""
+    return {name: value for name, value in os.environ.items() if name != EVENTS}
+
+
+def preload(cuda: bool) -> None:
+    """Import what jobs do; on a machine with CUDA, what does not start it."""
+    # Else torch, asked whether there is CUDA, starts it.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    for name in WITHOUT_CUDA if cuda else [f"frontier.{module}" for module in MODULES]:
+        importlib.import_module(name)
+    # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
+    gc.freeze()
