@@ -384,7 +384,7 @@ def test_int8_and_bfloat16_on_old_cards_are_one_line_each():
 
 
 def test_plan_without_weights_through_snakemake(new_study):
-    study = new_study(model=None, plan={"card": "RTX 4050 Laptop"}, ranks=[2, 4])
+    study = new_study(model=None, plan={"card": "RTX 4050 Laptop"}, ranks=[2])
     study.configure(model={"source": "architecture", "config": SMALL | {"num_hidden_layers": 4}})
     study.run("results/plan.csv", "results/figures/plan.png")
     frame = pd.read_csv(io.StringIO((study.folder / "results/plan.csv").read_text("utf-8")))
@@ -395,17 +395,9 @@ def test_plan_without_weights_through_snakemake(new_study):
     assert (study.folder / "results/figures/plan.svg").stat().st_size > 1000
 
 
-def test_an_unknown_card_is_one_line(new_study):
-    study = new_study(plan={"card": "RTX 9999 Imaginary"})
-    done = study.snakemake("--cores", "1", "results/plan.csv")
-    assert done.returncode != 0
-    assert "config: plan.card: got RTX 9999 Imaginary" in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 def test_a_hopeless_run_is_not_started_and_says_so(new_study):
-    run = "results/runs/nf4-r2-s0/training.json"
-    study = new_study(precisions=["nf4"], ranks=[2], plan={"card": "RTX 4050 Laptop"}, skip_hopeless=True)
+    run = "results/runs/fp16-r2-s0/training.json"
+    study = new_study(precisions=["fp16"], ranks=[2], plan={"card": "RTX 4050 Laptop"}, skip_hopeless=True)
     study.configure(budget={"memory_gib": 0.5})
     study.run(run)
     record = json.loads((study.folder / run).read_text("utf-8"))
@@ -416,8 +408,6 @@ def test_a_hopeless_run_is_not_started_and_says_so(new_study):
     assert "train_seconds" not in outcome
     assert study.plan(run) == {}
     study.configure(skip_hopeless=False)
-    assert "train_adapter" in study.plan(run)
-    study.configure(skip_hopeless=True, budget={"memory_gib": 4.0})
     assert "train_adapter" in study.plan(run)
 
 
