@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 
 from frontier import config, emulation, memory
-from frontier.batches import collate
+from frontier.packing import collate
 from transformers import AutoConfig
 
 LLAMA_2_7B = {

@@ -47,6 +47,7 @@ REFUSED = [
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
     ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),
+    ({"plan": {"card": "RTX 9999 Imaginary"}}, "config: plan.card: got RTX 9999 Imaginary; "),
     ({"processes": 0}, "config: processes: got 0, takes a whole number from 1 to 64"),
     ({"processes": 3}, "config: processes: got 3, takes a whole number that divides batch_size, 4"),
     ({"processes": 2, "micro_batch_size": 4}, "config: micro_batch_size: got 4 with processes 2, takes a whole number"),

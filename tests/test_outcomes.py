@@ -35,10 +35,10 @@ def test_out_of_memory_in_each_phase_is_a_row_and_a_complete_dag(new_study, tmp_
     assert records.read_json(study.folder / f"{RESULTS}/training.json")["outcome"]["status"] == "ok"
 
 
-def test_another_budget_leaves_alone_what_ended_ok(trained, tmp_path):
+def test_another_budget_and_what_skips_hopeless_runs_leave_alone_what_ended_ok(trained, tmp_path):
     study = Study(tmp_path / "study")
     shutil.copytree(trained.folder, study.folder, symlinks=True)
-    study.configure(budget={"memory_gib": 50})
+    study.configure(budget={"memory_gib": 50}, skip_hopeless=True)
     assert not {"train_adapter", "evaluate_adapter", "evaluate_base"} & set(study.plan())
 
 

@@ -36,13 +36,10 @@ wildcard_constraints:
     precision=settings.PRECISION_PATTERN,
 
 
-def budget_in_force(record):
+def budget_in_force(record, skips=False):
     """The budget that a job is tracked by: a raised one makes again what did not end well under it, and that alone."""
-    if Path(record).exists():
-        known = read_json(record)
-        if known["outcome"]["status"] == "ok":
-            return known.get("tracked")
-    return STUDY["budget"]
+    known = read_json(record) if Path(record).exists() else None
+    return settings.tracked_budget(STUDY, known, skips)
 
 
 def job(identity, tracked=None, **request):

@@ -34,7 +34,6 @@ rule summarize_runs:
                 "baselines": [*map(IDENTITY["baseline"], PRECISIONS)],
             },
             budget=STUDY["budget"],
-            card=STUDY["plan"]["card"],
         ),
     log:
         "results/logs/summarize_runs.log",

@@ -12,12 +12,12 @@ rule train_adapter:
     params:
         job=lambda wc: job(
             IDENTITY["training"](wc.run),
-            budget_in_force(f"results/runs/{wc.run}/training.json"),
+            budget_in_force(f"results/runs/{wc.run}/training.json", skips=True),
             **settings.training_request(STUDY, wc.run),
         ),
         # Named with `input`, a parameter is not tracked: limits do not change what is learned.
         limits=lambda wc, input: settings.limits(STUDY),
-        # Nor is what gives up hopeless runs.
+        # Nor is what foretells hopeless runs.
         plan=lambda wc, input: (
             settings.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),

@@ -7,20 +7,24 @@ from pathlib import Path
 
 import torch
 
-from frontier import data, packing, records, training
+from frontier import config, data, records, training
 from frontier.data import IGNORED
 from frontier.errors import UserError
 
 # Of English with numbers, by the tokenizers of current models: between 3 and 4.
 CHARACTERS_PER_TOKEN = 3.3
-_MOST = 4000
+# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
+MOST_TOKENS = 2**15
+# 37 epochs of GSM8K; what a longer run draws after them is not looked at.
+_MOST_DRAWN = 2**18
 
 
 def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
     """The training examples of a study as tokens, and how they are known.
 
-    The real tokens where they are there and of this data; otherwise the texts, at CHARACTERS_PER_TOKEN; otherwise as
-    many examples as there are of `max_length` tokens, all of them learned: then the plan is an upper bound.
+    `tokens`: the real ones, where they are there and of this data. `texts`: the texts, at CHARACTERS_PER_TOKEN.
+    `max_length`: as many as there are, each of `max_length` tokens, all of them learned: an upper bound. `uncounted`:
+    the same, as many as a batch may take, where nobody knows how many there are.
     """
     section = study["data"]
     length = section["max_length"]
@@ -29,8 +33,9 @@ def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
     if section["source"] != "hub":
         rows = data.read_examples(section)[0]["train"]
         return [_guessed(row, section["template"], length) for row in rows], "texts"
-    count = section["train_examples"] or study["batch_size"] * (study["steps"] or 100)
-    return [_example(0, length)] * count, "max_length"
+    if section["train_examples"]:
+        return [_example(0, length)] * section["train_examples"], "max_length"
+    return [_example(0, length)] * max(study["batch_size"], MOST_TOKENS // length), "uncounted"
 
 
 def lengths(rows: list[dict]) -> list[int]:
@@ -38,30 +43,25 @@ def lengths(rows: list[dict]) -> list[int]:
 
 
 def draw(rows: list[dict], request: dict) -> list[list[dict]]:
-    """The micro-batches of a run in the order in which its Trainer draws them, at most _MOST of them."""
-    count = micro_batches(len(rows), request["training"])
+    """The micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
+    left = steps(len(rows), request["training"])
     with tempfile.TemporaryDirectory() as folder:
         arguments = training.trainer_arguments(request, torch.device("cpu"), torch.float32, Path(folder))
-        numbered = [{"input_ids": [position], "labels": [IGNORED]} for position in range(len(rows))]
         clock = training.Clock(request["run"], torch.device("cpu"))
         trainer = training.AnswerTrainer(
-            model=torch.nn.Linear(1, 1), args=arguments, train_dataset=numbered, clock=clock
+            model=torch.nn.Linear(1, 1), args=arguments, train_dataset=range(len(rows)), clock=clock
         )
         loader = trainer.get_train_dataloader()
-        drawn: list[list[dict]] = []
-        for epoch in itertools.count():
-            if hasattr(loader, "set_epoch"):
-                loader.set_epoch(epoch)
-            for row in loader:
-                drawn.append([rows[position] for position in row["input_ids"][0].tolist()])
-                if len(drawn) >= min(count, _MOST):
-                    return drawn
-
-
-def micro_batches(count: int, settings: dict) -> int:
-    """How many micro-batches a run takes over so many examples."""
-    micro = settings["micro_batch_size"] or settings["batch_size"]
-    return steps(count, settings) * (settings["batch_size"] // micro)
+    most = _MOST_DRAWN // arguments.per_device_train_batch_size
+    drawn: list[list[dict]] = []
+    for epoch in itertools.count():
+        loader.set_epoch(epoch)
+        for number, positions in enumerate(loader.batch_sampler, start=1):
+            drawn.append([rows[position] for position in positions])
+            # An epoch's last step may have fewer micro-batches.
+            left -= number % arguments.gradient_accumulation_steps == 0 or number == len(loader)
+            if not left or len(drawn) >= most:
+                return drawn
 
 
 def steps(count: int, settings: dict) -> int:
@@ -71,17 +71,21 @@ def steps(count: int, settings: dict) -> int:
 
 def largest(drawn: list[list[dict]]) -> list[dict]:
     """The micro-batch that takes the most memory: of the most tokens, and of those the most learned."""
-    return max(drawn, key=_weight)
+    most = max(map(_tokens_of, drawn))
+    known: dict[int, int] = {}
+
+    def learned(row: dict) -> int:
+        if id(row) not in known:
+            known[id(row)] = sum(label != IGNORED for label in row["labels"])
+        return known[id(row)]
+
+    return max((batch for batch in drawn if _tokens_of(batch) == most), key=lambda batch: sum(map(learned, batch)))
 
 
 def typical(drawn: list[list[dict]]) -> list[dict]:
     """The micro-batch whose number of tokens is nearest to the mean."""
-    mean = sum(_weight(batch)[0] for batch in drawn) / len(drawn)
-    return min(drawn, key=lambda batch: abs(_weight(batch)[0] - mean))
-
-
-def collate(batch: list[dict]) -> dict:
-    return packing.collate(batch)
+    mean = sum(map(_tokens_of, drawn)) / len(drawn)
+    return min(drawn, key=lambda batch: abs(_tokens_of(batch) - mean))
 
 
 def cut(rows: list[dict], length: int) -> list[dict]:
@@ -89,11 +93,8 @@ def cut(rows: list[dict], length: int) -> list[dict]:
     return [{key: row[key][:length] for key in ("input_ids", "labels")} for row in rows]
 
 
-def _weight(batch: list[dict]) -> tuple[int, int]:
-    return (
-        sum(len(example["input_ids"]) for example in batch),
-        sum(label != IGNORED for example in batch for label in example["labels"]),
-    )
+def _tokens_of(batch: list[dict]) -> int:
+    return sum(len(example["input_ids"]) for example in batch)
 
 
 def _tokens(study: dict, resources: Path) -> list[dict] | None:
@@ -102,10 +103,10 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
     if not (note.exists() and model.exists() and tokens.exists()):
         return None
     record, source = records.read_json(note), records.read_json(model)
-    same_data = record["examples"]["source"] == {
-        key: value for key, value in study["data"].items() if key not in record["request"]
-    }
-    same_way = all(study["data"][key] == value for key, value in record["request"].items())
+    # Of a file edited since, Snakemake would make them again.
+    edited = max((Path(file).stat().st_mtime for file in config.data_files(study)), default=0.0)
+    same_data = record["examples"]["source"] == config.data_request(study)["data"] and edited <= note.stat().st_mtime
+    same_way = record["request"] == config.tokens_request(study)
     if same_data and same_way and source["source"] == study["model"] and record["model"] == source["digest"]:
         return data.load_tokens(str(tokens))
     return None

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import config, emulation, kernels, layers, measure, packing, records, tracing, training
+from frontier import cards, config, emulation, kernels, layers, measure, packing, records, tracing, training
 from frontier.clock import WARM_UP_STEPS, Clock
 from frontier.loss import token_losses
 
@@ -50,12 +50,13 @@ def run(job: dict) -> None:
     start = time.perf_counter()
     device = measure.open_device(job["request"]["device"], job["request"]["cpu_threads"])
     rates = measure_device(device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    card = cards.present(device)
+    figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
     seconds = time.perf_counter() - start
-    records.write_json(job["output"]["calibration"], {"name": name, "seconds": seconds, "rates": rates})
+    records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
     fastest = max(rate for points in rates["matmul"].values() for _, rate in points)
     print(
-        f"{name}: products {fastest / 1e12:.2f} TFLOP/s, memory {rates['traffic'][-1][1] / 1e9:.0f} GB/s, "
+        f"{card['name']}: products {fastest / 1e12:.2f} TFLOP/s, memory {rates['traffic'][-1][1] / 1e9:.0f} GB/s, "
         f"{rates['launch_seconds'] * 1e6:.0f} us a launch; measured in {seconds:.0f} s",
         flush=True,
     )

@@ -40,16 +40,15 @@ def plain(name: str) -> str:
     return " ".join(word for word in words if word not in ("nvidia", "geforce", "gpu", "tensor", "core"))
 
 
-def present() -> dict:
-    """The figures of the device that is there: its memory and capability; its speed is for a calibration to tell."""
+def present(device) -> dict:
+    """The figures of a torch device, named as a run's record names it, its speed where it is a known card's."""
     import psutil
     import torch
 
-    if not torch.cuda.is_available():
-        memory = psutil.virtual_memory().total / 2**30
-        return {"name": "cpu", "memory_gib": memory, "bandwidth_gbs": None, "half_tflops": None, "capability": None}
-    properties = torch.cuda.get_device_properties(0)
-    figures = {"name": properties.name, "memory_gib": properties.total_memory / 2**30}
-    capability = [properties.major, properties.minor]
-    listed = next((card for name, card in table().items() if plain(name) == plain(properties.name)), {})
-    return {"bandwidth_gbs": None, "half_tflops": None} | listed | figures | {"capability": capability}
+    from frontier import measure
+
+    seen = measure.environment(device, measure.utc_now())
+    memory = seen.get("device_gib") or psutil.virtual_memory().total / 2**30
+    capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
+    listed = next((card for name, card in table().items() if plain(name) == plain(seen["device"])), {})
+    return listed | {"name": seen["device"], "memory_gib": memory, "capability": capability}

@@ -111,6 +111,21 @@ def limits(config: dict) -> dict:
     return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
+def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> dict | None:
+    """The budget that a job is tracked by, where it has left `record`: it decides what a changed budget makes again.
+
+    What ended well stands. What did not is made again under another budget. A run that was given up unseen by the key
+    skip_hopeless, which a job that `skips` such runs is tracked by too, is made again once the key is off.
+    """
+    now = config["budget"] | ({"skip_hopeless": True} if skips and config["skip_hopeless"] else {})
+    if record is None:
+        return now
+    outcome, tracked = record["outcome"], record.get("tracked")
+    under = {key: value for key, value in (tracked or {}).items() if key != "skip_hopeless"}
+    stands = outcome.get("basis") != "predicted" and under == config["budget"]
+    return tracked if outcome["status"] == "ok" or stands else now
+
+
 def plan_limit(config: dict) -> dict:
     """The limit that a plan is drawn against: the smaller of the budget and a named card's memory."""
     budget, card = config["budget"]["memory_gib"], cards.find(config["plan"]["card"])

@@ -4,11 +4,9 @@ from frontier import cards
 from frontier.records import known
 
 
-def is_for(card, device: str | None) -> bool:
-    """Whether a plan for `plan.card` is one for the device that a run was measured on."""
-    return device is not None and (
-        card == "auto" or (isinstance(card, str) and cards.plain(card) == cards.plain(device))
-    )
+def is_for(planned: str | None, device: str | None) -> bool:
+    """Whether a plan's device is the one that a run was measured on, by their names."""
+    return known(planned) and known(device) and cards.plain(planned) == cards.plain(device)
 
 
 def compared(row: dict, measured: dict) -> dict:

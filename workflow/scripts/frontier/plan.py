@@ -8,7 +8,20 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from frontier import batches, cards, emulation, memory, recording, records, roofline, search, shapes, tracing
+from frontier import (
+    batches,
+    cards,
+    emulation,
+    measure,
+    memory,
+    packing,
+    recording,
+    records,
+    roofline,
+    search,
+    shapes,
+    tracing,
+)
 from frontier.errors import UserError
 from frontier.memory import GIB
 from frontier.progress import say
@@ -16,6 +29,7 @@ from frontier.progress import say
 PARTS = tuple(f"{part}_gib" for part in recording.CATEGORIES)
 COLUMNS = (
     "run",
+    "device",
     "predicted_peak_gib",
     *PARTS,
     "overhead_gib",
@@ -25,17 +39,20 @@ COLUMNS = (
     "limited_by",
     "largest_batch_that_fits",
 )
+_UNCOUNTED = (
+    "no hours, for epochs counts examples and nobody knows yet how many there are: "
+    "give data.train_examples, or make resources/tokens/tokens.json first"
+)
 # A CUDA context with torch's, cuBLAS' and bitsandbytes' kernels loaded.
 CONTEXT_GIB = 0.6
-# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
-_MOST_TOKENS = 2**15
 
 
 @dataclass
 class Planner:
     """Predicts runs of one model on one device; what runs have in common is predicted once.
 
-    `rows` are the training examples as tokens, `limit_gib` what a run may hold: the card, or the budget.
+    `rows` are the training examples as tokens, `limit_gib` what a run may hold: the card, or the budget. Where it is
+    not known how many examples there will be, rows are not `counted`. `name` is the device's.
     """
 
     config: object
@@ -44,24 +61,27 @@ class Planner:
     rates: roofline.Rates | None
     limit_gib: float | None
     context_gib: float
+    counted: bool = True
+    name: str | None = None
     known: dict = field(default_factory=dict)
 
     def row(self, request: dict) -> dict:
-        """A run's row; what cannot be predicted for want of rates is None."""
+        """A run's row; what cannot be predicted for want of rates, or of the number of examples, is None."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
         overhead = self.context_gib + max(0.0, peak.held - sum(peak.parts.values())) / GIB
         seconds = self.seconds(request, batches.typical(drawn)) if self.rates else None
-        steps = batches.steps(len(self.rows), request["training"])
+        steps = request["training"]["steps"] or (self.counted and batches.steps(len(self.rows), request["training"]))
         need = peak.held / GIB + self.context_gib
         return {
             "run": request["run"],
+            "device": self.name,
             "predicted_peak_gib": peak.allocated / GIB,
             **{f"{part}_gib": peak.parts[part] / GIB for part in recording.CATEGORIES},
             "overhead_gib": overhead,
             "fits": None if self.limit_gib is None else need <= self.limit_gib,
             "predicted_seconds_per_step": seconds and seconds.seconds,
-            "predicted_hours": seconds and seconds.seconds * steps / 3600,
+            "predicted_hours": seconds.seconds * steps / 3600 if seconds and steps else None,
             "limited_by": seconds and seconds.limited_by,
             "largest_batch_that_fits": self.largest_batch(request),
         }
@@ -72,7 +92,7 @@ class Planner:
             request,
             batch,
             lambda: memory.peak(
-                self.config, request, [batches.collate(batch)] * _micro(request)[1], self._lengths, self.device
+                self.config, request, [packing.collate(batch)] * _micro(request)[1], self._lengths, self.device
             ),
         )
 
@@ -111,7 +131,7 @@ class Planner:
             return self.need_gib(*self._with_batch(request, examples))
 
         start = _micro(request)[0]
-        most = max(start, int(_MOST_TOKENS / statistics.mean(self._lengths)))
+        most = max(start, int(batches.MOST_TOKENS / statistics.mean(self._lengths)))
         return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
 
     def advice(self, request: dict, row: dict) -> str | None:
@@ -154,7 +174,7 @@ class Planner:
         return changed, batches.largest(batches.draw(rows, changed))
 
     def _step_time(self, config, request: dict, batch: list[dict]) -> roofline.Time:
-        trace = tracing.trace(config, request, [batches.collate(batch)], self._lengths, self.device)
+        trace = tracing.trace(config, request, [packing.collate(batch)], self._lengths, self.device)
         passes = [operation for operation in trace.operations if operation.phase != "update"]
         update = [operation for operation in trace.operations if operation.phase == "update"]
         one = roofline.time(passes, trace.lengths, self.rates).times(_micro(request)[1])
@@ -177,48 +197,48 @@ def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[st
     for request in requests:
         refusal = _refusal(request, planner.device)
         if refusal:
-            rows.append({"run": request["run"]})
+            rows.append({"run": request["run"], "device": planner.name})
             lines.append(refusal)
             continue
         rows.append(planner.row(request))
         advice = planner.advice(request, rows[-1])
         if advice and advice not in lines:
             lines.append(advice)
-    if all(len(row) == 1 for row in rows):
+    if all("predicted_peak_gib" not in row for row in rows):
         raise UserError(lines[0])
-    return pd.DataFrame(rows, columns=COLUMNS), lines
+    numbers = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(numbers), lines
 
 
-def open_planner(study: dict, card: dict | None, calibration: dict | None, resources: Path) -> tuple[Planner, str]:
+def open_planner(study: dict, card: dict, resources: Path) -> tuple[Planner, str]:
     """The planner of a study, and a line that says what it plans for and from.
 
-    `card` is what `cards.find` gave: None for the device that is there, which `calibration` has measured.
+    `card` has a device's figures (`cards.find`, `cards.present`), and where they are measured its `rates`.
     """
-    present = card is None
-    card = cards.present() if present else card
     cuda = card["capability"] is not None
     device = emulation.Device(cuda, tuple(card["capability"] or (8, 0)))
-    if calibration is not None:
-        rates, speed = roofline.from_calibration(calibration["rates"]), "as calibrated"
-    elif card["half_tflops"] and card["bandwidth_gbs"]:
+    if card.get("rates"):
+        rates, speed = roofline.from_calibration(card["rates"]), "as calibrated"
+    elif card.get("half_tflops") and card.get("bandwidth_gbs"):
         rates, speed = roofline.from_datasheet(card), "by its datasheet"
     else:
         rates, speed = None, "of unknown speed"
     limits = [limit for limit in (card["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = CONTEXT_GIB if cuda else psutil.Process().memory_info().rss / GIB
     rows, known = batches.examples(study, resources)
-    planner = Planner(shapes.find(study["model"]), rows, device, rates, min(limits, default=None), context)
-    where = {"tokens": "the tokens", "texts": "the texts", "max_length": "data.max_length, an upper bound"}
-    return planner, f"planned for {card['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where[known]}"
+    counted = known != "uncounted"
+    shape = shapes.find(study["model"])
+    planner = Planner(shape, rows, device, rates, min(limits, default=None), context, counted, card["name"])
+    where = {"tokens": "the tokens", "texts": "the texts"}.get(known, "data.max_length, an upper bound")
+    line = f"planned for {card['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where}"
+    return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"
 
 
 def run(job: dict) -> None:
     """Write results/plan.csv, and say for each run that does not fit what would."""
     request = job["request"]
-    calibration = job["input"].get("calibration")
-    planner, line = open_planner(
-        request["study"], request["card"], records.read_json(calibration) if calibration else None, Path("resources")
-    )
+    card = request["card"] or _calibrated(job["input"]["calibration"])
+    planner, line = open_planner(request["study"], card, Path("resources"))
     frame, lines = table(planner, request["runs"])
     records.write_text(job["output"]["plan"], frame.to_csv(index=False))
     shown = frame[["run", "predicted_peak_gib", "overhead_gib", "fits", "predicted_hours", "largest_batch_that_fits"]]
@@ -229,15 +249,32 @@ def run(job: dict) -> None:
 def foretell(job: dict) -> None:
     """Write one run's row, for the run itself to read before it starts; UserError where it cannot be planned."""
     request, run = job["request"], job["run"]
-    calibration = Path("results/calibration.json")
-    known = records.read_json(calibration) if calibration.exists() else None
-    planner, _ = open_planner(request["study"], request["card"], known, Path("resources"))
+    planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
     planned = next(one for one in request["runs"] if one["run"] == run)
     refusal = _refusal(planned, planner.device)
     if refusal:
         raise UserError(refusal)
     planner.limit_gib = None
     records.write_json(job["output"]["row"], planner.row(planned))
+
+
+def _calibrated(path: str) -> dict:
+    """The device that a calibration has measured, its figures and rates: it need not be this machine's."""
+    card = records.read_json(path)
+    if "capability" not in card:
+        raise UserError(
+            f"plan: {path} does not say what device it measured; "
+            "make it again: snakemake --cores 1 results/plan.csv -R calibrate_device"
+        )
+    return card
+
+
+def _present(study: dict) -> dict:
+    """The device that this process trains on, with its rates where results/calibration.json is of it."""
+    card = cards.present(measure.open_device(study["device"], study["cpu_threads"]))
+    path = Path("results/calibration.json")
+    known = records.read_json(path) if path.exists() else {}
+    return card | ({"rates": known["rates"]} if known.get("name") == card["name"] else {})
 
 
 def _micro(request: dict) -> tuple[int, int]:

@@ -90,11 +90,6 @@ class Recorder(TorchDispatchMode):
         self._known[result] = value
         return result
 
-    def expect(self, tensors) -> None:
-        """Count tensors that were there before as they are: neither they nor their views are born later."""
-        for tensor in tensors:
-            self._ids[tensor.untyped_storage()] = 0
-
     def name(self, tensors: list[torch.Tensor], category: str) -> None:
         """Say what storages are that a category by phase would get wrong, from their birth on."""
         wanted = {self._ids.get(tensor.untyped_storage()) for tensor in tensors if tensor is not None}

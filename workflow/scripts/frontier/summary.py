@@ -92,16 +92,17 @@ def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**columns, **bases)
 
 
-def join_plan(frame: pd.DataFrame, plan: pd.DataFrame, card) -> pd.DataFrame:
+def join_plan(frame: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
     """The summary with what `plan` foretold of each run, and by how much it erred where the run was measured.
 
-    `card` is the config's `plan.card`; a plan for another device than a run's says nothing of that run.
+    A plan for another device than a run's says nothing of that run.
     """
     planned = {row["run"]: row for row in plan.to_dict("records")}
     frame = frame.copy()
     for place, row in zip(frame.index, frame.to_dict("records"), strict=True):
-        if row["run"] in planned and hindsight.is_for(card, row["device"]):
-            for name, value in hindsight.compared(planned[row["run"]], row).items():
+        foretold = planned.get(row["run"], {})
+        if hindsight.is_for(foretold.get("device"), row["device"]):
+            for name, value in hindsight.compared(foretold, row).items():
                 frame.loc[place, name] = value
     return frame
 
@@ -129,7 +130,7 @@ def run(job: dict) -> None:
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
     frame = frontiers.judge_rows(frame, losses, job["request"]["budget"])
     if inputs.get("plan"):
-        frame = join_plan(frame, pd.read_csv(inputs["plan"]), job["request"]["card"])
+        frame = join_plan(frame, pd.read_csv(inputs["plan"]))
     if inputs.get("accuracy"):
         frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
