@@ -77,7 +77,10 @@ def test_a_process_that_left_no_environment_is_no_obstacle():
 def test_stale_records_are_refused_by_name():
     names = [f"results/runs/nf4-r{rank}-s0/training.json" for rank in (1, 2, 3, 4, 5)]
     summary.refuse_stale(names, ["a"] * 5, ["a"] * 5)
-    with pytest.raises(UserError, match=r"nf4-r2-s0/training\.json: recorded under another .* refused"):
+    line = (
+        r"nf4-r2-s0/training\.json: recorded under another .* refused.* snakemake --cores 1 -R results/.* --cores 1 -F"
+    )
+    with pytest.raises(UserError, match=line):
         summary.refuse_stale(names, ["a"] * 5, ["a", "b", "a", "a", "a"])
     with pytest.raises(UserError, match="and 2 more"):
         summary.refuse_stale(names, ["a"] * 5, ["b"] * 5)

@@ -113,7 +113,7 @@ def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> Non
         listed = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
         raise UserError(
             f"summary: {listed}: recorded under another configuration or code, so the row is refused; "
-            f"make it again with snakemake -R {stale[0]}, or all of them with -F"
+            f"make it again with snakemake --cores 1 -R {stale[0]}, or all of them with snakemake --cores 1 -F"
         )
 
 
