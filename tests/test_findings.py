@@ -1,6 +1,7 @@
 """Every verdict that every claim can come to, on made-up tables, and what a reader sees of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -274,6 +275,12 @@ def test_what_training_recovers_of_the_cost():
     share = one["evidence"]["values"]["recovered_share"]
     assert share["estimate"] == pytest.approx(0.5)
     assert 0.47 < share["low"] < 0.5 < share["high"] < 0.53
+
+
+def test_the_command_that_makes_a_plan_is_one_that_snakemake_takes():
+    table = results([])
+    table = replace(table, summary=table.summary.drop(columns=["predicted_peak_error", "predicted_seconds_error"]))
+    assert "; snakemake --cores 1 results/plan.csv makes one" in judged("planner_accuracy", table)["sentence"]
 
 
 def test_the_cheapest_within_noise_is_recommended_and_the_next_is_named():
