@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from frontier import summary
+from frontier import outcomes, summary
 from frontier.errors import UserError
 
 ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "start": "forked"}
@@ -72,6 +72,13 @@ def test_a_process_that_left_no_environment_is_no_obstacle():
     trainings[0]["environment"] = None
     frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16")])
     assert frame["notes"].isna().all()
+
+
+def test_an_evaluation_that_was_killed_is_a_row_without_a_perplexity():
+    killed = {"request": {"name": "fp16"}, "outcome": outcomes.killed_by_kernel("evaluate", None)}
+    (row,) = summary.table([training("fp16-r8-s0")], [killed], [killed]).to_dict("records")
+    assert (row["status"], row["phase"], row["train_seconds"]) == ("oom", "evaluate", 2.0)
+    assert row["perplexity"] is row["base_perplexity"] is None
 
 
 def test_stale_records_are_refused_by_name():

@@ -40,7 +40,7 @@ def budget_in_force(record):
     """The budget that a job is tracked by: a raised one makes again what did not end well under it, and that alone."""
     if Path(record).exists():
         known = read_json(record)
-        if known["outcome"]["status"] == "ok":
+        if known["outcome"].get("status") == "ok":
             return known.get("tracked")
     return STUDY["budget"]
 

@@ -58,7 +58,7 @@ def run(function: str, snakemake) -> None:
         outcome = {"status": "oom", "phase": outcomes.phase_of(child.phase), "reason": reason}
     elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
         outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
-    if outcome and ("training" in job["output"] or "evaluation" in job["output"]):
+    if outcome and outcomes.record_of(job["output"]):
         outcomes.write(job | {"material": child.material}, outcome, child.environment)
         print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
     elif child.status == 2:
