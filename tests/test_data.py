@@ -4,7 +4,7 @@ import json
 
 import pytest
 import tiny
-from frontier import config, data
+from frontier import config, data, models, prepare, records
 from frontier.errors import UserError
 
 SECTION = {
@@ -58,6 +58,29 @@ def test_more_examples_than_there_are(tmp_path):
     section = lines(tmp_path / "rows.jsonl", *map(row, range(10)))
     with pytest.raises(UserError, match=r"data\.train_examples: got 9, takes at most the 8 there are"):
         data.read_examples(section | {"validation_examples": 2, "train_examples": 9})
+
+
+@pytest.mark.parametrize(
+    ("count", "changes", "line"),
+    [
+        (4, {}, "data.validation_examples: got nothing, takes 1 to 3 of the 4 rows there are"),
+        (4, {"validation_examples": 4}, "data.validation_examples: got 4, takes 1 to 3 of the 4 rows there are"),
+        (1, {}, "data: got 1 row(s), takes two at least where some are held out"),
+        (0, {}, "data: got 0 row(s), takes two at least where some are held out"),
+        (
+            4,
+            {"validation_file": "rows.jsonl"},
+            "data: no train example is left of 4 rows to train on and 4 to validate on; 4 repeat a question",
+        ),
+    ],
+)
+def test_too_few_rows_are_refused_in_one_line(tmp_path, monkeypatch, count, changes, line):
+    monkeypatch.chdir(tmp_path)
+    section = lines(tmp_path / "rows.jsonl", *map(row, range(count)))
+    with pytest.raises(UserError) as refusal:
+        data.read_examples(section | changes)
+    assert str(refusal.value).startswith(line)
+    assert "\n" not in str(refusal.value)
 
 
 def test_split_does_not_depend_on_how_much_of_training_is_used(tmp_path):
@@ -121,6 +144,22 @@ def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
         "examples_cut_off": 2,
         "examples_left_out": 1,
     }
+
+
+def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_path, monkeypatch, tokenizer):
+    monkeypatch.setattr(models, "load_tokenizer", lambda record: tokenizer)
+    monkeypatch.setattr(models, "vocabulary_size", lambda record: 300)
+    inputs = {name: str(tmp_path / f"{name}.json") for name in ("model", "examples")}
+    for path in inputs.values():
+        records.write_json(path, {"digest": ""})
+    inputs |= {"train": str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0))}
+    job = {"request": {"template": "A long preface. {question}", "max_length": 8}, "input": inputs, "output": {}}
+    with pytest.raises(UserError) as refusal:
+        prepare.tokenize_data(job)
+    assert str(refusal.value) == (
+        "data.max_length: got 8, takes room for an answer: all 5 train examples are left out, "
+        "as data.template and question alone are as long"
+    )
 
 
 def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):

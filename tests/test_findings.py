@@ -1,6 +1,7 @@
 """Every verdict that every claim can come to, on made-up tables, and what a reader sees of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,14 @@ CASES = [
     ("nf4_quality_gap", "supported", "NF4 better", both({8: 3.0}, {8: 2.8}), {}),
     ("nf4_quality_gap", "contradicted", "behind at each", both({8: 3.0, 16: 2.9}, {8: 3.5, 16: 3.4}), {}),
     ("nf4_quality_gap", "inconclusive", "noise that could hide it", both({8: 3.0}, {8: 3.01}), {"noise": 1.0}),
+    ("nf4_quality_gap", "supported", "one rank at 5%", both({8: 3.0}, {8: 3.01}), {"noise": 0.085}),
+    (
+        "nf4_quality_gap",
+        "inconclusive",
+        "a rank of two, picked by the data",
+        both({8: 3.0, 16: 3.0}, {8: 3.5, 16: 3.01}),
+        {"noise": 0.085},
+    ),
     ("nf4_quality_gap", "not_measured", "no rank in common", both({8: 3.0}, {16: 3.0}), {}),
     ("rank_monotone", "supported", "falls beyond noise", curve("nf4", FALLING), {}),
     ("rank_monotone", "supported", "three seeds that agree", curve("nf4", FALLING, seeds=(0, 1, 2)), {}),
@@ -275,6 +284,12 @@ def test_what_training_recovers_of_the_cost():
     assert 0.47 < share["low"] < 0.5 < share["high"] < 0.53
 
 
+def test_the_command_that_makes_a_plan_is_one_that_snakemake_takes():
+    table = results([])
+    table = replace(table, summary=table.summary.drop(columns=["predicted_peak_error", "predicted_seconds_error"]))
+    assert "; snakemake --cores 1 results/plan.csv makes one" in judged("planner_accuracy", table)["sentence"]
+
+
 def test_the_cheapest_within_noise_is_recommended_and_the_next_is_named():
     rows = [row("fp16", 8, 0, 3.0, peak_memory_gib=5.9), row("nf4", 32, 0, 3.001, peak_memory_gib=4.0)]
     rows += [row("nf4", 16, 0, 3.5, peak_memory_gib=3.0), row("fp16", 64, 0, 2.0, peak_memory_gib=9.0)]
@@ -288,6 +303,29 @@ def test_a_limit_of_memory_counts_all_that_the_process_held():
     one = judged("recommendation", results(sized("nf4", {8: 5.0}, peak_held_gib=6.1), recommend={"memory_gib": 6}))
     assert one["verdict"] == "contradicted"
     assert "takes 6.10 GiB" in one["sentence"]
+
+
+def test_memory_and_time_of_the_recommendation_are_one_devices():
+    """The device with the most runs, or where none of those fits another; what is left aside is said."""
+    rows = [row("fp16", 8, 0, 3.0, peak_memory_gib=5.0), row("fp16", 16, 0, 3.01, peak_memory_gib=5.5)]
+    rows += [row("nf4", 8, 0, 3.001, peak_memory_gib=2.0, device="another")]
+    one = judged("recommendation", results(rows))
+    assert one["evidence"]["values"]["run"] == "fp16-r8-s0"
+    assert one["evidence"]["values"]["runner_up"] == "fp16-r16-s0"
+    assert one["sentence"].endswith("Memory and time are those of a card alone; left aside: 1 measured elsewhere.")
+    one = judged("recommendation", results(rows, budget={"memory_gib": 3, "hours": None}))
+    assert one["evidence"]["values"]["run"] == "nf4-r8-s0"
+    assert one["sentence"].endswith("those of another alone; left aside: 2 measured elsewhere.")
+    one = judged("recommendation", results(rows, budget={"memory_gib": 1, "hours": None}))
+    assert one["verdict"] == "contradicted"
+    assert "left aside" not in judged("recommendation", results(rows[:2]))["sentence"]
+
+
+def test_a_run_that_failed_elsewhere_does_not_count_against_a_configuration():
+    rows = [row("nf4", 8, 0, 2.0), row("nf4", 16, 0, 3.0)]
+    for device, rank in (("another", 8), ("a card", 16), (None, 16)):
+        failed = row("nf4", 8, 1, None, device=device, **OOM)
+        assert judged("recommendation", results([*rows, failed]))["evidence"]["values"]["rank"] == rank
 
 
 def test_limits_of_the_recommendation_come_before_the_budgets():

@@ -1,8 +1,10 @@
 """How runs that cannot end well end: as a row that says why, on real limits and real kills."""
 
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,26 +13,37 @@ import pandas as pd
 import psutil
 import pytest
 import tiny
+import torch
 from conftest import RESULTS, RUN, Study
-from frontier import clock, outcomes, records, supervise
+from frontier import accuracy, clock, config, evaluation, measure, outcomes, records, supervise, training
 from frontier.spill import Sample, is_spilled
 from jobs import OUTPUTS, Job, inputs_of, job_of, start
+
+EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
+ANSWERED = {"accuracy": "accuracy.json", "answers": "answers.parquet"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory budgets without CUDA need Linux's data limit")
 def test_out_of_memory_in_each_phase_is_a_row_and_a_complete_dag(new_study, tmp_path):
     """A budget below the imports (load), and ones that the training and the evaluation pass, through Snakemake."""
-    study = new_study(precisions=["fp32"], ranks=[4], steps=2, budget={"memory_gib": 0.1})
+    study = new_study(precisions=["fp32"], ranks=[4], steps=2, budget={"memory_gib": 0.1}, accuracy={"measure": True})
     study.run()
     (row,) = pd.read_csv(study.folder / "results/summary.csv").to_dict("records")
     assert (row["status"], row["phase"]) == ("oom", "load")
     assert "below" in row["reason"]
     assert pd.isna(row["perplexity"])
     assert pd.isna(row["train_seconds"])
+    assert pd.isna(row["accuracy_strict"])
     assert (study.folder / "results/figures/memory_time.png").stat().st_size > 0
+    accuracies = pd.read_csv(study.folder / "results/accuracy.csv").set_index("run")
+    assert list(accuracies["status"]) == ["oom", "oom"]
+    assert accuracies["reason"].str.contains("is below the").all()
+    assert accuracies.loc["fp32", list(accuracy.COLUMNS)].isna().all()
     # Lifting the budget makes again what did not end ok.
     study.configure(budget={"memory_gib": None})
-    assert study.plan()["train_adapter"] == [RUN]
+    planned = study.plan()
+    assert planned["train_adapter"] == planned["measure_accuracy"] == [RUN]
+    assert planned["measure_base_accuracy"] == ["fp32"]
     study.run(f"{RESULTS}/training.json")
     assert records.read_json(study.folder / f"{RESULTS}/training.json")["outcome"]["status"] == "ok"
 
@@ -43,14 +56,16 @@ def test_another_budget_and_what_skips_hopeless_runs_leave_alone_what_ended_ok(t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory budgets without CUDA need Linux's data limit")
-@pytest.mark.parametrize(("kind", "phase"), [("load", "load"), ("train", "train"), ("evaluate", "evaluate")])
+@pytest.mark.parametrize(
+    ("kind", "phase"), [("load", "load"), ("train", "train"), ("evaluate", "evaluate"), ("answer", "evaluate")]
+)
 def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind, phase):
-    """A model, a batch and an evaluation too large for what the budget leaves beside the imports."""
+    """A model, a batch, an evaluation and an answer too large for what the budget leaves beside the imports."""
     wide = {"hidden_size": 2048, "intermediate_size": 4096, "num_hidden_layers": 4, "vocab_size": 30000}
     tokens = pd.DataFrame({"input_ids": [[5] * 8000] * 8, "labels": [[-100] + [5] * 7999] * 8})
     tokens.to_parquet(tmp_path / "long.parquet")
     inputs = inputs_of(trained)
-    record = job_of(trained, "evaluation" if kind == "evaluate" else "training")
+    record = job_of(trained, "evaluation" if kind in ("evaluate", "answer") else "training")
     imports = records.read_json(trained.folder / f"{RESULTS}/training.json")["outcome"]["phases"]["import"]["host_gib"]
     if kind == "load":
         folder = tiny.write_model(tmp_path / "wide", **wide)
@@ -60,14 +75,20 @@ def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind
         inputs["tokens"] = str(tmp_path / "long.parquet")
     outputs, function = OUTPUTS, "training.run"
     if kind == "evaluate":
-        outputs, function = {"evaluation": "evaluation.json", "losses": "nll.parquet"}, "evaluation.run"
+        outputs, function = EVALUATED, "evaluation.run"
         inputs = {key: inputs[key] for key in ("base", "tokens", "model")}
+    if kind == "answer":
+        outputs, function = ANSWERED, "accuracy.run"
+        rows = [{"question": "q" * (8000 - index), "answer": "#### 1"} for index in range(8)]
+        (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        inputs = {key: inputs[key] for key in ("base", "model")} | {"problems": str(tmp_path / "long.jsonl")}
+        study = trained.config | {"data": trained.config["data"] | {"max_length": 9000}}
+        record["request"] = config.accuracy_request(config.resolve(study), "fp32")
     job = Job(record, tmp_path, inputs, outputs, memory_gib=imports + 0.1)
     supervisor = start(job, function)
     _, errors = supervisor.communicate(timeout=120)
     assert supervisor.returncode == 0, errors + (tmp_path / "job.log").read_text()
-    name = "evaluation.json" if kind == "evaluate" else "training.json"
-    outcome = records.read_json(tmp_path / name)["outcome"]
+    outcome = records.read_json(tmp_path / next(iter(outputs.values())))["outcome"]
     assert (outcome["status"], outcome["phase"]) == ("oom", phase)
     assert "more were refused" in outcome["reason"]
     assert outcome["refused_gib"] > 0
@@ -159,6 +180,71 @@ def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, bu
         assert not (tmp_path / "training.json").exists()
 
 
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A function that has a Python program stand for the process that a supervisor starts."""
+
+    def install(program: str) -> None:
+        def start(function, variables, files):
+            streams = dict(zip(("stdin", "stdout", "stderr"), files[:3], strict=True))
+            return subprocess.Popen([sys.executable, "-c", program], start_new_session=True, **streams)
+
+        monkeypatch.setattr(supervise, "start", start)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("end", "budget", "reason"),
+    [
+        (signal.SIGKILL, None, "killed by the kernel, out of memory"),
+        (signal.SIGSTOP, 4, "no sign of life for 1 s under a budget of 4 GiB"),
+    ],
+)
+def test_an_accuracy_that_memory_ended_is_a_row_without_a_score(tmp_path, monkeypatch, stand_in, end, budget, reason):
+    stand_in(f"import os; os.kill(os.getpid(), {int(end)})")
+    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
+    counts = iter([3, 4])
+    monkeypatch.setattr(supervise, "kernel_kills", lambda: next(counts))
+    request = {"name": RUN, "precision": "fp32", "rank": 4, "seed": 0, "split": "test", "device": "cpu"}
+    record = {"digest": "", "request": request, "tracked": None, "limits": {"memory_gib": budget}}
+    supervise.run("accuracy.run", Job(record, tmp_path, {}, ANSWERED))
+    assert pd.read_parquet(tmp_path / "answers.parquet").empty
+    record = tmp_path / "accuracy.json"
+    accuracy.gather({"input": {"bases": [], "runs": [record]}, "output": {"table": tmp_path / "accuracy.csv"}})
+    (row,) = pd.read_csv(tmp_path / "accuracy.csv").to_dict("records")
+    assert (row["run"], row["status"]) == (RUN, "oom")
+    assert row["reason"].startswith(reason)
+    assert all(pd.isna(row[name]) for name in accuracy.COLUMNS)
+
+
+WAITING = "import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+
+
+def test_a_process_that_waits_for_a_busy_child_is_not_hung(tmp_path, monkeypatch, stand_in):
+    monkeypatch.setattr(supervise, "STALL_SECONDS", 1.5)
+    busy = "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
+    stand_in(WAITING.format(child=busy))
+    with open(tmp_path / "job.log", "w") as log:
+        child = supervise.Child("", {"request": {}}, log)
+        assert not child.watch()
+    assert child.status == 0
+
+
+def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(tmp_path, monkeypatch, stand_in):
+    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
+    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
+    with open(tmp_path / "job.log", "w") as log:
+        child = supervise.Child("", {"request": {}}, log)
+        while not child.last_line:
+            assert child.process.poll() is None
+            time.sleep(0.01)
+        idle = psutil.Process(int(child.last_line))
+        assert child.watch()
+    gone, _ = psutil.wait_procs([idle], timeout=10)
+    assert gone or idle.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_budget_of_hours_that_is_spent(trained, tmp_path):
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, hours=1e-7)
     assert start(job).wait() == 0
@@ -214,6 +300,7 @@ def test_diverged(trained, tmp_path):
         ("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1073741824 bytes. Error", 1),
         ("unable to mmap 2147483648 bytes from file <model.safetensors>: Cannot allocate memory (12)", 2),
         ("CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has a total capacity of 79.18 GiB", 0.5),
+        ("CUDA out of memory. Tried to allocate 512 bytes. GPU 0 has a total capacity of 79.18 GiB", 2**-21),
     ],
 )
 def test_every_form_of_a_refused_allocation(text, gib):
@@ -224,9 +311,97 @@ def test_every_form_of_a_refused_allocation(text, gib):
     }
 
 
-def test_other_errors_are_no_outcome():
-    assert outcomes.from_error(RuntimeError("size mismatch for weight")) is None
-    assert outcomes.from_error(ValueError("memory")) is None
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in https://"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("CUDA NVRTC error: NVRTC_ERROR_OUT_OF_MEMORY"),
+        torch.OutOfMemoryError("Allocation on device 0 would exceed allowed memory. (out of memory)"),
+        MemoryError(),
+    ],
+    ids=str,
+)
+def test_a_refusal_that_names_no_size(error):
+    assert outcomes.from_error(error) == {"status": "oom", "reason": "out of memory", "refused_gib": None}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("size mismatch for weight"),
+        ValueError("memory"),
+        torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+    ids=str,
+)
+def test_other_errors_are_no_outcome(error):
+    assert outcomes.from_error(error) is None
+
+
+@pytest.fixture
+def broken_context(monkeypatch):
+    """CUDA that answers each call with the error of the first; its text."""
+    text = "CUDA error: out of memory"
+
+    def fail(*_):
+        raise torch.AcceleratorError(text)
+
+    for name in ("mem_get_info", "max_memory_allocated", "synchronize", "get_device_name"):
+        monkeypatch.setattr(torch.cuda, name, fail)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("module", "judge", "outputs"), [(evaluation, "evaluate", EVALUATED), (accuracy, "solve", ANSWERED)]
+)
+def test_a_judgements_record_needs_no_device_that_is_lost(
+    tmp_path, monkeypatch, broken_context, module, judge, outputs
+):
+    def fail(*_):
+        raise torch.AcceleratorError(broken_context)
+
+    monkeypatch.setattr(module, judge, fail)
+    monkeypatch.setattr(measure, "environment", lambda *_: {})
+    outputs = {name: str(tmp_path / file) for name, file in outputs.items()}
+    module.run({"request": {"device": "cuda", "cpu_threads": 1}, "input": {}, "output": outputs})
+    outcome = records.read_json(outcomes.record_of(outputs))["outcome"]
+    assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "load", "out of memory")
+    assert outcome["phases"]["import"]["host_gib"] > 0
+
+
+def test_a_trainings_record_needs_no_device_that_is_lost(broken_context):
+    phases = measure.Phases(torch.device("cuda"))
+    phases.current = "steady"
+    refusal = outcomes.from_error(torch.AcceleratorError(broken_context))
+    outcome = training.unfinished(refusal, phases, clock.Clock(RUN, torch.device("cuda"), phases), {})
+    assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "train", "out of memory")
+    assert outcome["memory_metric"] == "cuda_allocated"
+    assert outcome["peak_host_gib"] > 0
+    assert outcome["peak_allocated_gib"] is None
+
+
+@pytest.mark.parametrize(
+    ("module", "judge", "outputs"), [(evaluation, "evaluate", EVALUATED), (accuracy, "solve", ANSWERED)]
+)
+@pytest.mark.parametrize(("status", "is_judged"), [("spilled", True), ("oom", False)])
+def test_what_left_an_adapter_is_judged_and_nothing_else(
+    tmp_path, monkeypatch, module, judge, outputs, status, is_judged
+):
+    monkeypatch.setattr(module, judge, lambda *_: {"status": "ok"})
+    monkeypatch.setattr(measure, "environment", lambda *_: {})
+    inputs = {"training": tmp_path / "training.json"}
+    records.write_json(inputs["training"], {"outcome": {"status": status, "phase": "train", "reason": "r"}})
+    outputs = {name: str(tmp_path / file) for name, file in outputs.items()}
+    module.run({"request": {"device": "cpu", "cpu_threads": 1}, "input": inputs, "output": outputs})
+    assert records.read_json(outcomes.record_of(outputs))["outcome"]["status"] == ("ok" if is_judged else status)
 
 
 def trace(*rows) -> list[Sample]:

@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from frontier import summary
+from frontier import outcomes, summary
 from frontier.errors import UserError
 
 ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "start": "forked"}
@@ -74,10 +74,20 @@ def test_a_process_that_left_no_environment_is_no_obstacle():
     assert frame["notes"].isna().all()
 
 
+def test_an_evaluation_that_was_killed_is_a_row_without_a_perplexity():
+    killed = {"request": {"name": "fp16"}, "outcome": outcomes.killed_by_kernel("evaluate", None)}
+    (row,) = summary.table([training("fp16-r8-s0")], [killed], [killed]).to_dict("records")
+    assert (row["status"], row["phase"], row["train_seconds"]) == ("oom", "evaluate", 2.0)
+    assert row["perplexity"] is row["base_perplexity"] is None
+
+
 def test_stale_records_are_refused_by_name():
     names = [f"results/runs/nf4-r{rank}-s0/training.json" for rank in (1, 2, 3, 4, 5)]
     summary.refuse_stale(names, ["a"] * 5, ["a"] * 5)
-    with pytest.raises(UserError, match=r"nf4-r2-s0/training\.json: recorded under another .* refused"):
+    line = (
+        r"nf4-r2-s0/training\.json: recorded under another .* refused.* snakemake --cores 1 -R results/.* --cores 1 -F"
+    )
+    with pytest.raises(UserError, match=line):
         summary.refuse_stale(names, ["a"] * 5, ["a", "b", "a", "a", "a"])
     with pytest.raises(UserError, match="and 2 more"):
         summary.refuse_stale(names, ["a"] * 5, ["b"] * 5)

@@ -37,8 +37,11 @@ rule measure_accuracy:
         answers="results/runs/{run}/answers.parquet",
     params:
         job=lambda wc: job(
-            IDENTITY["accuracy"](wc.run), **settings.accuracy_request(STUDY, wc.run)
+            IDENTITY["accuracy"](wc.run),
+            budget_in_force(f"results/runs/{wc.run}/accuracy.json"),
+            **settings.accuracy_request(STUDY, wc.run),
         ),
+        limits=lambda wc, input: settings.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -60,8 +63,10 @@ rule measure_base_accuracy:
     params:
         job=lambda wc: job(
             IDENTITY["accuracy"](wc.precision),
+            budget_in_force(f"results/baselines/{wc.precision}/accuracy.json"),
             **settings.accuracy_request(STUDY, wc.precision),
         ),
+        limits=lambda wc, input: settings.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -79,7 +84,7 @@ rule gather_accuracy:
             "results/baselines/{precision}/accuracy.json", precision=PRECISIONS
         ),
     output:
-        accuracy=report(
+        table=report(
             "results/accuracy.csv",
             caption="../report/accuracy.rst",
             category="Results",

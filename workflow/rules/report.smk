@@ -15,7 +15,7 @@ rule summarize_runs:
         # With .snakemake lost, its date alone tells of an edit: the summary is made again, and judges its rows.
         config="config/config.yaml",
         accuracy=(
-            rules.gather_accuracy.output.accuracy
+            rules.gather_accuracy.output.table
             if STUDY["accuracy"]["measure"]
             else []
         ),

@@ -7,10 +7,13 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig
 
-from frontier import answers, data, layers, measure, models, records
+from frontier import answers, data, judgement, layers, measure, models, records
 from frontier.errors import UserError
+from frontier.limits import set_memory_limit
+from frontier.nvml import open_meter
 
 COLUMNS = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfinished")
+_UNMEASURED = dict.fromkeys(COLUMNS)
 
 
 def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit: int | None) -> list[dict]:
@@ -77,23 +80,26 @@ def score(marked: list[dict]) -> dict:
 
 def run(job: dict) -> None:
     """Answer the split's problems with a base model or an adapter; write the record and every answer."""
+    judgement.run(job, solve, _UNMEASURED)
+
+
+def solve(job: dict, device: torch.device, phases: measure.Phases) -> dict:
+    """The outcome of an accuracy that came to its end; every answer is written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    device = measure.open_device(request["device"], request["cpu_threads"])
-    started_at = measure.utc_now()
     record = records.read_json(inputs["model"])
-    trained = "training" not in inputs or records.read_json(inputs["training"])["outcome"]["status"] == "ok"
-    marked: list[dict] = []
-    if trained and not record["architecture_only"]:
-        tokenizer = models.load_tokenizer(record)
-        rows = data.read_lines(inputs["problems"])
-        asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
-        model = _load(inputs, request, device)
-        marked = _answer(model, tokenizer, asked, request, device)
+    if record["architecture_only"]:
+        return {"status": "ok"} | _UNMEASURED
+    set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
+    tokenizer = models.load_tokenizer(record)
+    rows = data.read_lines(inputs["problems"])
+    asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
+    phases.enter("load")
+    model = _load(inputs, request, device)
+    phases.enter("evaluate")
+    marked = _answer(model, tokenizer, asked, request, device)
+    phases.enter("save")
     pd.DataFrame(marked).to_parquet(outputs["answers"])
-    outcome = score(marked)
-    environment = measure.environment(device, started_at)
-    written = {"digest": job["digest"], "request": request, "outcome": outcome, "environment": environment}
-    records.write_json(outputs["accuracy"], written)
+    return {"status": "ok"} | score(marked)
 
 
 def gather(job: dict) -> None:
@@ -101,9 +107,10 @@ def gather(job: dict) -> None:
     inputs = job["input"]
     found = [records.read_json(path) for path in [*inputs["bases"], *inputs["runs"]]]
     table = pd.DataFrame([_row(record) for record in found])
-    table = table.astype({"rank": "Int64", "seed": "Int64"})
-    records.write_text(job["output"]["accuracy"], table.to_csv(index=False))
-    print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), flush=True)
+    table = table.astype(dict.fromkeys(("rank", "seed", "examples", "unfinished"), "Int64"))
+    records.write_text(job["output"]["table"], table.to_csv(index=False))
+    shown = table.drop(columns="reason")
+    print(shown.to_string(index=False, float_format="{:.3f}".format, na_rep=""), flush=True)
 
 
 def fetch_test(job: dict) -> None:
@@ -119,7 +126,7 @@ def _row(record: dict) -> dict:
     """A record as a row; a base model's has its precision as name, and no rank or seed."""
     request, outcome = record["request"], record["outcome"]
     keys = {"run": request["name"], **{key: request[key] for key in ("precision", "rank", "seed", "split")}}
-    return keys | {column: outcome[column] for column in COLUMNS}
+    return keys | {column: outcome.get(column) for column in ("status", "reason", *COLUMNS)}
 
 
 def _load(inputs: dict, request: dict, device: torch.device):

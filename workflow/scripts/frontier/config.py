@@ -123,7 +123,7 @@ def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> di
     outcome, tracked = record["outcome"], record.get("tracked")
     under = {key: value for key, value in (tracked or {}).items() if key != "skip_hopeless"}
     stands = outcome.get("basis") != "predicted" and under == config["budget"]
-    return tracked if outcome["status"] == "ok" or stands else now
+    return tracked if outcome.get("status") == "ok" or stands else now
 
 
 def plan_limit(config: dict) -> dict:

@@ -30,7 +30,12 @@ def read_examples(data: dict) -> tuple[dict[str, list[dict]], dict]:
         ("train", train, data["train_examples"]),
         ("validation", held_out, data["validation_examples"]),
     ):
-        if not rows or (wanted is not None and len(rows) < wanted):
+        if not rows:
+            raise UserError(
+                f"data: no {name} example is left of {len(splits['train'])} rows to train on and "
+                f"{len(splits['validation'])} to validate on; {counts['duplicates']} repeat a question"
+            )
+        if wanted is not None and len(rows) < wanted:
             raise UserError(f"data.{name}_examples: got {wanted}, takes at most the {len(rows)} there are")
     result = {"train": train[: data["train_examples"]], "validation": held_out[: data["validation_examples"]]}
     without = sum(not FINAL_ANSWER.search(row["answer"]) for rows in result.values() for row in rows)
@@ -124,7 +129,14 @@ def _distinct(rows: list[dict], taken: set[str], counts: Counter) -> list[dict]:
 
 def _hold_out(rows: list[dict], data: dict) -> dict[str, list[dict]]:
     """The last rows of a training split as validation, where the source has none of its own."""
+    if len(rows) < 2:
+        raise UserError(f"data: got {len(rows)} row(s), takes two at least where some are held out for validation")
     size = data["validation_examples"] or int(len(rows) * _VALIDATION_SHARE)
+    if not 0 < size < len(rows):
+        raise UserError(
+            f"data.validation_examples: got {data['validation_examples'] or 'nothing'}, takes 1 to {len(rows) - 1} of "
+            f"the {len(rows)} rows there are, or nothing for a fifth of five or more"
+        )
     return {"train": rows[:-size], "validation": rows[-size:]}
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import torch
 from peft import PeftModel
 
-from frontier import data, layers, measure, models, outcomes, packing, records
-from frontier.limits import lift_memory_limit, set_memory_limit
+from frontier import data, judgement, layers, measure, models, packing, records
+from frontier.limits import set_memory_limit
 from frontier.loss import token_losses
 from frontier.nvml import open_meter
-from frontier.progress import event, say
+from frontier.progress import say
 
 _UNMEASURED = {"perplexity": None, "eval_loss": None}
 
@@ -50,41 +50,14 @@ def quality(losses: pd.DataFrame) -> dict:
 
 
 def run(job: dict) -> None:
-    """Evaluate a base model or, where the job has an adapter, that adapter on it; write the record and the losses.
-
-    A run whose training did not end with an adapter has its outcome stand for the evaluation too.
-    """
-    request, inputs, outputs = job["request"], job["input"], job["output"]
-    device = measure.open_device(request["device"], request["cpu_threads"])
-    phases = measure.Phases(device)
-    environment = measure.environment(device, phases.started_at)
-    event(environment=environment)
-    if "training" in inputs:
-        trained = records.read_json(inputs["training"])["outcome"]
-        if trained["status"] not in ("ok", "spilled"):
-            reason = {key: trained.get(key) for key in ("status", "phase", "reason")}
-            outcomes.write(job, _UNMEASURED | reason, environment)
-            return
-    try:
-        outcome = evaluate(job, device, phases)
-    except (RuntimeError, MemoryError, outcomes.Stop) as error:
-        lift_memory_limit()
-        outcome = outcomes.from_error(error)
-        if outcome is None:
-            raise
-        outcome = _UNMEASURED | {"phase": outcomes.phase_of(phases.current)} | outcome
-        outcomes.write_no_losses(outputs["losses"])
-    environment["ended_at"] = measure.utc_now()
-    record = {key: job.get(key) for key in ("digest", "code", "request", "tracked", "limits")}
-    record |= {"outcome": outcome | {"phases": phases.end()}, "environment": environment}
-    records.write_json(outputs["evaluation"], record)
+    """Evaluate a base model or, where the job has an adapter, that adapter on it; write the record and the losses."""
+    judgement.run(job, evaluate, _UNMEASURED)
 
 
 def evaluate(job: dict, device: torch.device, phases: measure.Phases) -> dict:
     """The outcome of an evaluation that came to its end; the examples' losses are written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     if records.read_json(inputs["model"])["architecture_only"]:
-        outcomes.write_no_losses(outputs["losses"])
         return {"status": "ok"} | _UNMEASURED
     set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
     # TF32 would round the float32 products to ten bits.

@@ -112,6 +112,10 @@ class Phases:
             self._measured = name
         event(phase=name)
 
+    def leave_device(self) -> None:
+        """Ask the device nothing more: one whose context is broken answers each call with an error."""
+        self.device = torch.device("cpu")
+
     def end(self) -> dict:
         """The phases so far, the current one included."""
         self._count()

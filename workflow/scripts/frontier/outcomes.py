@@ -11,12 +11,23 @@ from frontier import records
 GIB = 2**30
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 PHASES = {"import": "load", "load": "load", "evaluate": "evaluate"}
+# How a training can end that leaves an adapter to judge.
+WITH_ADAPTER = ("ok", "spilled")
+# The outputs of a job that are its record, and those that are its tables of results, by name.
+RECORDS, TABLES = ("training", "evaluation", "accuracy"), ("losses", "answers")
 _REFUSALS = (
-    r"DefaultCPUAllocator: can't allocate memory: you tried to allocate (?P<bytes>\d+) bytes",
-    r"unable to mmap (?P<bytes>\d+) bytes",
-    r"CUDA out of memory\. Tried to allocate (?P<size>[\d.]+) (?P<unit>[KMG]iB)",
+    r"DefaultCPUAllocator: can't allocate memory: you tried to allocate (?P<size>\d+) (?P<unit>bytes)",
+    r"unable to mmap (?P<size>\d+) (?P<unit>bytes)",
+    r"CUDA out of memory\. Tried to allocate (?P<size>[\d.]+) (?P<unit>bytes|[KMG]iB)",
 )
-_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# What torch's allocator did not ask for: contexts, pinned memory, recorded graphs, kernels, the libraries' own.
+_REFUSALS_BESIDE_TORCH = re.compile(
+    r"(CUDA error|CUDA driver error|Triton Error \[CUDA\]): out of memory"
+    r"|CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
+    r"|cuDNN error: CUDNN_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)"
+    r"|CUDA NVRTC error: NVRTC_ERROR_OUT_OF_MEMORY"
+)
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 class Stop(Exception):
@@ -34,19 +45,25 @@ def phase_of(detail: str) -> str:
 
 def from_error(error: BaseException) -> dict | None:
     """The outcome that an exception means, or None where it means none."""
+    import torch
+
     if isinstance(error, Stop):
         return error.outcome
-    if isinstance(error, MemoryError):
-        return {"status": "oom", "reason": "out of memory", "refused_gib": None}
     text = str(error)
     for pattern in _REFUSALS:
         match = re.search(pattern, text)
         if match:
-            named = match.groupdict()
-            size = int(named["bytes"]) if "bytes" in named else float(named["size"]) * _UNITS[named["unit"]]
+            size = float(match["size"]) * _UNITS[match["unit"]]
             reason = f"out of memory: {size / GIB:.2f} GiB more were refused"
             return {"status": "oom", "reason": reason, "refused_gib": size / GIB}
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or _REFUSALS_BESIDE_TORCH.search(text):
+        return {"status": "oom", "reason": "out of memory", "refused_gib": None}
     return None
+
+
+def may_have_lost_device(outcome: dict) -> bool:
+    """Whether the device may be past use, so that whatever asks it anything would fail as the run did."""
+    return outcome["status"] == "oom" and "refused_gib" in outcome and outcome["refused_gib"] is None
 
 
 def killed_by_kernel(detail: str, last_gib: float | None) -> dict:
@@ -66,6 +83,11 @@ def hung(detail: str, seconds: float, budget_gib: float) -> dict:
     return {"status": "oom", "phase": phase_of(detail), "reason": reason}
 
 
+def record_of(outputs: dict) -> str | None:
+    """The file that tells how a job ended; None for a job whose end is no result."""
+    return next((outputs[name] for name in RECORDS if name in outputs), None)
+
+
 def write(job: dict, outcome: dict, environment: dict | None) -> None:
     """Complete a job's node of the DAG with an outcome: its record, and empty what else of its outputs is missing."""
     outputs = job["output"]
@@ -73,17 +95,18 @@ def write(job: dict, outcome: dict, environment: dict | None) -> None:
         Path(outputs["adapter"]).mkdir(parents=True, exist_ok=True)
     if "history" in outputs and not Path(outputs["history"]).exists():
         records.write_text(outputs["history"], ",".join(HISTORY) + "\n")
-    if "losses" in outputs and not Path(outputs["losses"]).exists():
-        write_no_losses(outputs["losses"])
+    for name in TABLES:
+        if name in outputs and not Path(outputs[name]).exists():
+            write_empty(outputs[name], {"nll": "double", "tokens": "int64"} if name == "losses" else {})
     record = {key: job.get(key) for key in ("digest", "code", "request", "tracked", "limits", "material")}
     record |= {"outcome": outcome, "environment": environment}
-    records.write_json(outputs.get("training") or outputs["evaluation"], record)
+    records.write_json(record_of(outputs), record)
 
 
-def write_no_losses(path: str) -> None:
+def write_empty(path: str, columns: dict[str, str]) -> None:
+    """A Parquet table without rows; `columns` has the type of each column."""
     import pyarrow
     from pyarrow import parquet
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    empty = {"nll": pyarrow.array([], pyarrow.float64()), "tokens": pyarrow.array([], pyarrow.int64())}
-    parquet.write_table(pyarrow.table(empty), path)
+    parquet.write_table(pyarrow.table({name: pyarrow.array([], kind) for name, kind in columns.items()}), path)

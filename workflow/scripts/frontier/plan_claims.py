@@ -14,7 +14,7 @@ def planner_accuracy(results: Results) -> dict:
     """
     name, summary = "planner_accuracy", results.summary
     if "predicted_peak_error" not in summary:
-        return not_measured(name, "no plan was made; snakemake results/plan.csv makes one")
+        return not_measured(name, "no plan was made; snakemake --cores 1 results/plan.csv makes one")
     judged = summary.dropna(subset=["predicted_peak_error"])
     if judged.empty:
         return not_measured(name, "no run has both a prediction and a measurement")

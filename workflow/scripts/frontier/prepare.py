@@ -1,6 +1,7 @@
 """The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
 
 from frontier import data, measure, models, records
+from frontier.errors import UserError
 from frontier.progress import say
 
 
@@ -39,6 +40,11 @@ def tokenize_data(job: dict) -> None:
     for name in ("train", "validation"):
         rows = data.read_lines(inputs[name])
         examples, counts = data.tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
+        if not examples:
+            raise UserError(
+                f"data.max_length: got {request['max_length']}, takes room for an answer: all {len(rows)} {name} "
+                "examples are left out, as data.template and question alone are as long"
+            )
         data.write_tokens(examples, outputs[name])
         record[name] = counts
         say(

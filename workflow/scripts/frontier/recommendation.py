@@ -27,14 +27,42 @@ def recommendation(results: Results) -> dict:
     """Whether a run fits all limits: of the configurations within one standard error of the best, the cheapest.
 
     Cheapest is least memory, a difference within the repeats' spread not counted, then lowest rank. A limit that the
-    run's own uncertainty reaches makes the verdict inconclusive.
+    run's own uncertainty reaches makes the verdict inconclusive. Of several devices the one with the most runs counts,
+    or where none of those fits the next: memory and time are compared within a device alone.
     """
+    places = by_device(results)
+    judged = zip(places, map(recommend, places), strict=True)
+    fitting = next((pair for pair in judged if pair[1]["verdict"] in (SUPPORTED, INCONCLUSIVE)), None)
+    if fitting is None:
+        return recommend(results)
+    here, one = _measured(fitting[0].summary), fitting[1]
+    left_aside = len(_measured(results.summary)) - len(here)
+    if left_aside:
+        device = here["device"].iloc[0]
+        one["sentence"] += f" Memory and time are those of {device} alone; left aside: {left_aside} measured elsewhere."
+    return one
+
+
+def by_device(results: Results) -> list[Results]:
+    """The results of each device and memory metric apart, those of the most measured runs first.
+
+    A run that did not end ok counts where it ran, and everywhere if nothing tells where.
+    """
+    summary, parts = results.summary, []
+    for (device, metric), rows in _measured(summary).groupby(["device", "memory_metric"]):
+        here = (summary["device"] == device) & (summary["memory_metric"] == metric)
+        failed = (summary["status"] != "ok") & (summary["device"].isna() | (summary["device"] == device))
+        parts.append((len(rows), replace(results, summary=summary[here | failed])))
+    return [part for _, part in sorted(parts, key=lambda one: -one[0])]
+
+
+def recommend(results: Results) -> dict:
+    """The recommendation of one device's runs."""
     name = "recommendation"
     results = replace(results, summary=results.summary.assign(held_gib=held_gib(results.summary)))
     limits = {key: results.recommend[key] for key in ("memory_gib", "hours", "max_perplexity")}
     limits = {key: results.budget.get(key) if value is None else value for key, value in limits.items()}
-    rows = results.summary[results.summary["status"] == "ok"]
-    rows = rows.dropna(subset=["perplexity", "peak_memory_gib", "train_seconds"])
+    rows = _measured(results.summary)
     measured = [one for one in _configurations(rows) if one in results.losses.columns]
     if not measured:
         return not_measured(name, "no run that ended ok has its perplexity, memory and time measured")
@@ -115,6 +143,11 @@ def _near_limit(results: Results, configuration, rows: pd.DataFrame, limits: dic
             high = f"up to {math.exp(interval.high):.3f}" if math.isfinite(interval.high) else "no interval is known"
             return f"its perplexity may be above the limit of {limits['max_perplexity']:g}: {high}"
     return None
+
+
+def _measured(summary: pd.DataFrame) -> pd.DataFrame:
+    rows = summary[summary["status"] == "ok"]
+    return rows.dropna(subset=["perplexity", "peak_memory_gib", "train_seconds"])
 
 
 def _configurations(rows: pd.DataFrame) -> list[tuple[str, int]]:

@@ -30,9 +30,8 @@ def row(training: dict, evaluation: dict, baseline: dict) -> dict:
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
         "basis": ended.get("basis", "measured"),
         "needs_gib": needs_gib(ended),
-        "perplexity": quality["perplexity"],
-        "eval_loss": quality["eval_loss"],
-        "base_perplexity": baseline["outcome"]["perplexity"],
+        **{key: quality.get(key) for key in ("perplexity", "eval_loss")},
+        "base_perplexity": baseline["outcome"].get("perplexity"),
         **{key: cost.get(key) for key in _FROM_TRAINING},
         **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
     }
@@ -89,7 +88,7 @@ def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
     names = ("strict", "strict_se", "flexible", "flexible_se", "split", "examples")
     columns = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
     bases = {f"base_accuracy_{name}": frame["precision"].map(measured[name]) for name in ("strict", "flexible")}
-    return frame.assign(**columns, **bases)
+    return frame.assign(**columns, **bases).astype({"accuracy_examples": "Int64"})
 
 
 def join_plan(frame: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
@@ -114,7 +113,7 @@ def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> Non
         listed = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
         raise UserError(
             f"summary: {listed}: recorded under another configuration or code, so the row is refused; "
-            f"make it again with snakemake -R {stale[0]}, or all of them with -F"
+            f"make it again with snakemake --cores 1 -R {stale[0]}, or all of them with snakemake --cores 1 -F"
         )
 
 

@@ -50,7 +50,7 @@ def run(function: str, snakemake) -> None:
         outcome = outcomes.hung(child.phase, STALL_SECONDS, job["limits"]["memory_gib"])
     elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
         outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
-    if outcome and ("training" in job["output"] or "evaluation" in job["output"]):
+    if outcome and outcomes.record_of(job["output"]):
         outcomes.write(job | {"material": child.material}, outcome, child.environment)
         print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
     elif child.status == 2:
@@ -89,16 +89,18 @@ class Child:
         return self.process.returncode
 
     def watch(self) -> bool:
-        """Wait for the end; True where the process showed no sign of life and was ended. Ends with Snakemake."""
+        """Wait for the end; True where the process showed no sign of life and was ended. Ends with Snakemake.
+
+        What it waits for (a download, a planner, a training's other processes) is alive for it.
+        """
         snakemake = _snakemake_ancestor()
         alive_at, signs = time.monotonic(), None
         while self.process.poll() is None:
             _end_with(snakemake)
             try:
                 process = psutil.Process(self.process.pid)
-                with process.oneshot():
-                    self.last_gib = process.memory_info().rss / outcomes.GIB
-                    now = process.cpu_times()[:2], process.io_counters()[:4] if hasattr(process, "io_counters") else ()
+                self.last_gib = process.memory_info().rss / outcomes.GIB
+                now = {one.pid: _signs_of_life(one) for one in [process, *process.children(recursive=True)]}
             except psutil.Error:
                 continue
             if now != signs:
@@ -112,7 +114,11 @@ class Child:
         return False
 
     def kill(self) -> None:
+        """End the process and with it all that it has started: they are the group of the session that it leads."""
         if self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            # One just forked does not lead its session yet.
             self.process.kill()
             self.process.wait()
 
@@ -175,6 +181,13 @@ def _snakemake_ancestor() -> psutil.Process | None:
     for process in psutil.Process().parents():
         if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
             return process
+    return None
+
+
+def _signs_of_life(process: psutil.Process) -> tuple | None:
+    """What moves while a process does anything; None for one that is gone, or another user's."""
+    with suppress(psutil.Error), process.oneshot():
+        return process.cpu_times()[:2], process.io_counters()[:4] if hasattr(process, "io_counters") else ()
     return None
 
 

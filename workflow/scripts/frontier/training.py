@@ -283,6 +283,8 @@ def cost(clock: Clock, phases: measure.Phases) -> dict:
 def unfinished(outcome: dict, phases: measure.Phases, clock: Clock, inputs: dict) -> dict:
     """An outcome that is not ok, with its phase and what was known by then; a clock cut short is no training time."""
     phase = outcomes.phase_of(phases.current)
+    if outcomes.may_have_lost_device(outcome):
+        phases.leave_device()
     known = cost(clock, phases)
     host, allocated = (
         max((one[name] for one in known["phases"].values() if one.get(name) is not None), default=None)
