@@ -77,12 +77,11 @@ def test_every_scripts_digest_covers_what_it_runs():
             if name not in expected:
                 expected.add(name)
                 text = (digest.SCRIPTS / "frontier" / f"{name}.py").read_text("utf-8")
-                for line in text.splitlines():
-                    words = line.replace(",", " ").split()
-                    if words[:2] == ["from", "frontier"]:
-                        waiting += words[3:]
-                    elif words[:1] == ["from"] and words[1].startswith("frontier."):
-                        waiting.append(words[1].split(".")[1])
+                for node in ast.walk(ast.parse(text)):
+                    if isinstance(node, ast.ImportFrom) and node.module == "frontier":
+                        waiting += [alias.name for alias in node.names]
+                    elif isinstance(node, ast.ImportFrom) and node.module.startswith("frontier."):
+                        waiting.append(node.module.split(".")[1])
         assert reached == expected - set(digest.PLUMBING) | {script.stem}, script
 
 
