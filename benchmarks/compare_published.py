@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 
 from frontier import config, emulation, memory
+from frontier.outcomes import GIB
 from frontier.packing import collate
 from transformers import AutoConfig
 
@@ -75,9 +76,9 @@ def main() -> None:
         examples = [{"input_ids": [1] * length, "labels": [1] * length}] * batch
         wanted = request(name, precision, rank, batch)
         peak = memory.peak(shape, wanted, [collate(examples)], [length] * batch, emulation.Device(True, (8, 6)))
-        gib = published * 1e9 / memory.GIB
-        cells = [name, precision, rank, batch, length, f"{gib:.2f}", f"{peak.allocated / memory.GIB:.2f}"]
-        print("|", " | ".join(map(str, [*cells, f"{peak.parts['weights'] / memory.GIB:.2f}", source])), "|", flush=True)
+        gib = published * 1e9 / GIB
+        cells = [name, precision, rank, batch, length, f"{gib:.2f}", f"{peak.allocated / GIB:.2f}"]
+        print("|", " | ".join(map(str, [*cells, f"{peak.parts['weights'] / GIB:.2f}", source])), "|", flush=True)
 
 
 if __name__ == "__main__":

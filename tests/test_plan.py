@@ -25,6 +25,7 @@ from frontier import (
     launch,
     measure,
     memory,
+    outcomes,
     packing,
     plan,
     prepare,
@@ -184,7 +185,7 @@ def test_a_training_on_a_cpu_grows_by_what_is_planned():
         text=True,
         check=True,
     )
-    assert planned / memory.GIB == pytest.approx(float(done.stdout.split()[-1]), rel=0.15)
+    assert planned / outcomes.GIB == pytest.approx(float(done.stdout.split()[-1]), rel=0.15)
 
 
 def test_memory_rises_with_batch_length_and_rank_and_falls_with_checkpointing():

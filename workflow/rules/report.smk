@@ -108,7 +108,7 @@ rule draw_figures:
             category="Figures",
         ),
     params:
-        job=job(CODE["draw_figures"], budget=STUDY.get("budget") or {}),
+        job=job(CODE["draw_figures"], budget=STUDY["budget"]),
     log:
         "results/logs/draw_figures.log",
     conda:

@@ -15,6 +15,8 @@ SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED = VERDICTS = (
     "inconclusive",
     "not_measured",
 )
+# How often a claim may be wrong; where it picks one of several comparisons, each has its share of that.
+ALPHA = 0.05
 # A difference in perplexity below 2%, or in time below 5%, is no reason to choose a run.
 NEGLIGIBLE_LOSS = math.log(1.02)
 NEGLIGIBLE_TIME = math.log(1.05)

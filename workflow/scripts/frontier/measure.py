@@ -14,10 +14,10 @@ import psutil
 import torch
 
 from frontier.gpus import DEVICE_IDS
+from frontier.outcomes import GIB
 from frontier.progress import event
 from frontier.worker import START
 
-GIB = 2**30
 PACKAGES = (
     "snakemake",
     "torch",

@@ -11,7 +11,6 @@ from frontier import emulation, recording, tracing
 
 # With one layer, both halves of the backward pass are in the same one.
 FEW = (2, 3)
-GIB = 2**30
 # The allocator's unit; with expandable segments, which `launch.environment` asks for, no more than that is lost.
 _BLOCK = 512
 

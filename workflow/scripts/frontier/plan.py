@@ -23,7 +23,7 @@ from frontier import (
     tracing,
 )
 from frontier.errors import UserError
-from frontier.memory import GIB
+from frontier.outcomes import GIB
 from frontier.progress import say
 
 PARTS = tuple(f"{part}_gib" for part in recording.CATEGORIES)

@@ -1,6 +1,7 @@
 """What NF4 costs in quality against 16 bits: claims 4, 5 and 11. docs/findings.md has each claim's rule."""
 
 from frontier.claims import (
+    ALPHA,
     CONTRADICTED,
     INCONCLUSIVE,
     NEGLIGIBLE_LOSS,
@@ -17,8 +18,6 @@ from frontier.claims import (
     title,
 )
 from frontier.comparisons import BASE, contrast
-
-ALPHA = 0.05
 
 
 def fp16_best_quality(results: Results) -> dict:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from kneed import KneeLocator
 
 from frontier.claims import (
+    ALPHA,
     CONTRADICTED,
     INCONCLUSIVE,
     SUPPORTED,
@@ -22,8 +23,6 @@ from frontier.claims import (
     span,
 )
 from frontier.comparisons import contrast
-
-ALPHA = 0.05
 
 
 def rank_monotone(results: Results) -> dict:

@@ -11,8 +11,8 @@ from itables.javascript import generate_init_offline_itables_html
 
 from frontier import columns, figures, records, svg
 from frontier.canvas import NARROW, WIDE, time_unit
+from frontier.claims import VERDICTS
 
-VERDICTS = ("supported", "contradicted", "inconclusive", "not_measured")
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
 _CAPTIONS = {
     "memory_time": "Peak memory over training time, each run named by its rank. Down and left is cheaper.",
