@@ -21,9 +21,7 @@ rule plan_runs:
             if STUDY["plan"]["card"] == "auto"
             else {}
         ),
-        shape=[
-            file for file in settings.model_files(STUDY) if file.endswith("/config.json")
-        ],
+        shape=settings.shape_files(STUDY),
     output:
         plan=report(
             "results/plan.csv",

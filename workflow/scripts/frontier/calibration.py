@@ -8,6 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import bitsandbytes as bnb
+import psutil
 import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -15,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from frontier import cards, config, emulation, kernels, layers, measure, packing, records, tracing, training
 from frontier.clock import WARM_UP_STEPS, Clock
 from frontier.loss import token_losses
+from frontier.outcomes import GIB
 
 _SECONDS = 0.12
 _REPEATS = 20
@@ -50,7 +52,7 @@ def run(job: dict) -> None:
     start = time.perf_counter()
     device = measure.open_device(job["request"]["device"], job["request"]["cpu_threads"])
     rates = measure_device(device)
-    card = cards.present(device)
+    card = present(device)
     figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
     seconds = time.perf_counter() - start
     records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
@@ -60,6 +62,16 @@ def run(job: dict) -> None:
         f"{rates['launch_seconds'] * 1e6:.0f} us a launch; measured in {seconds:.0f} s",
         flush=True,
     )
+
+
+def present(device: torch.device) -> dict:
+    """The figures of a device that is there, named as a run's record names it, its speed where it is a known card's."""
+    seen = measure.environment(device, measure.utc_now())
+    memory = seen.get("device_gib") or psutil.virtual_memory().total / GIB
+    capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
+    known = {cards.plain(name): card for name, card in cards.table().items()}
+    figures = {"name": seen["device"], "memory_gib": memory, "capability": capability}
+    return known.get(cards.plain(seen["device"]), {}) | figures
 
 
 def _clock(work, device: torch.device) -> float:

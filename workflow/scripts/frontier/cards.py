@@ -1,4 +1,4 @@
-"""The device that a plan is for: the one present, a card by its name, or figures of one's own."""
+"""The device that a plan is for, where it is not the one present: a card by its name, or figures of one's own."""
 
 import difflib
 from pathlib import Path
@@ -38,17 +38,3 @@ def plain(name: str) -> str:
     """A card's name without what the makers of drivers and of tables write differently."""
     words = name.lower().replace("-", " ").split()
     return " ".join(word for word in words if word not in ("nvidia", "geforce", "gpu", "tensor", "core"))
-
-
-def present(device) -> dict:
-    """The figures of a torch device, named as a run's record names it, its speed where it is a known card's."""
-    import psutil
-    import torch
-
-    from frontier import measure
-
-    seen = measure.environment(device, measure.utc_now())
-    memory = seen.get("device_gib") or psutil.virtual_memory().total / 2**30
-    capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
-    listed = next((card for name, card in table().items() if plain(name) == plain(seen["device"])), {})
-    return listed | {"name": seen["device"], "memory_gib": memory, "capability": capability}

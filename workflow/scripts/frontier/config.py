@@ -94,6 +94,11 @@ def model_files(config: dict) -> list[str]:
     return [str(path) for path in used(Path(folder))] if folder else []
 
 
+def shape_files(config: dict) -> list[str]:
+    """Those of `model_files` that a plan reads."""
+    return [file for file in model_files(config) if Path(file).name == "config.json"]
+
+
 def data_request(config: dict) -> dict:
     return {"data": {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}}
 

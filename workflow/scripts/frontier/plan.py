@@ -10,7 +10,7 @@ import psutil
 
 from frontier import (
     batches,
-    cards,
+    calibration,
     emulation,
     measure,
     memory,
@@ -213,7 +213,7 @@ def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[st
 def open_planner(study: dict, card: dict, resources: Path) -> tuple[Planner, str]:
     """The planner of a study, and a line that says what it plans for and from.
 
-    `card` has a device's figures (`cards.find`, `cards.present`), and where they are measured its `rates`.
+    `card` has a device's figures (`cards.find`, `calibration.present`), and where they are measured its `rates`.
     """
     cuda = card["capability"] is not None
     device = emulation.Device(cuda, tuple(card["capability"] or (8, 0)))
@@ -271,7 +271,7 @@ def _calibrated(path: str) -> dict:
 
 def _present(study: dict) -> dict:
     """The device that this process trains on, with its rates where results/calibration.json is of it."""
-    card = cards.present(measure.open_device(study["device"], study["cpu_threads"]))
+    card = calibration.present(measure.open_device(study["device"], study["cpu_threads"]))
     path = Path("results/calibration.json")
     known = records.read_json(path) if path.exists() else {}
     return card | ({"rates": known["rates"]} if known.get("name") == card["name"] else {})
