@@ -11,6 +11,8 @@ from conftest import RESULTS, ROOT, Study
 from frontier import devices, records, supervise
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
+EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
+ANSWERED = {"accuracy": "accuracy.json", "answers": "answers.parquet"}
 
 
 class Params(dict):

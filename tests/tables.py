@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from frontier import comparisons
+from frontier import comparisons, findings
 from frontier.claims import Results
 
 HOUR = 3600
 NO_LIMITS = {"memory_gib": None, "hours": None}
+SIX = {"budget": {"memory_gib": 6, "hours": None}}
+OOM = {"status": "oom", "peak_memory_gib": None, "train_seconds": None}
 
 
 def run_losses(perplexity: float, noise: float, key: int, examples: int = 200) -> pd.DataFrame:
@@ -78,3 +80,11 @@ def study(**changes) -> Results:
         for rank, perplexity in {8: 4.0, 16: 3.3, 32: 3.29}.items()
     ]
     return results(rows, **{"budget": {"memory_gib": 6, "hours": None}} | changes)
+
+
+def sized(precision: str, peaks: dict[int, float | None], **changes) -> list[dict]:
+    return [row(precision, rank, 0, 3.0, peak_memory_gib=peak, **changes) for rank, peak in peaks.items()]
+
+
+def judged(name: str, table) -> dict:
+    return next(one for one in findings.state(table) if one["id"] == name)

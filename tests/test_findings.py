@@ -11,10 +11,10 @@ from frontier.claims import VERDICTS
 from frontier.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import HOUR, curve, results, row, run_losses, study
+from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
 
-SIX = {"budget": {"memory_gib": 6, "hours": None}}
 HOST = {"memory_metric": "host_rss"}
+
 FALLING = {8: 4.0, 16: 3.3, 32: 3.1}
 
 
@@ -30,18 +30,11 @@ def timed(seconds: dict[str, list[float]], **changes) -> list[dict]:
     ]
 
 
-def sized(precision: str, peaks: dict[int, float | None], **changes) -> list[dict]:
-    return [row(precision, rank, 0, 3.0, peak_memory_gib=peak, **changes) for rank, peak in peaks.items()]
-
-
-OOM = {"status": "oom", "peak_memory_gib": None, "train_seconds": None}
-
-
-# Claim, verdict, what the table is shaped like, its rows, and what else it takes.
 def foretold(peak: float, seconds: float | None) -> dict:
     return {"predicted_peak_error": peak, "predicted_seconds_error": seconds}
 
 
+# Claim, verdict, what the table is shaped like, its rows, and what else it takes.
 CASES = [
     ("fp16_exceeds_budget", "supported", "every run above", sized("fp16", {8: 15.0, 16: 16.0}), SIX),
     ("fp16_exceeds_budget", "supported", "out of memory", curve("fp16", {8: None}, **OOM), SIX),
@@ -214,10 +207,6 @@ CASES = [
 ]
 
 
-def judged(name: str, table) -> dict:
-    return next(one for one in findings.state(table) if one["id"] == name)
-
-
 @pytest.mark.parametrize(("name", "verdict", "shape", "rows", "more"), CASES, ids=[f"{c[0]}: {c[2]}" for c in CASES])
 def test_verdict(name, verdict, shape, rows, more):
     one = judged(name, results(rows, **more))
@@ -290,59 +279,6 @@ def test_the_command_that_makes_a_plan_is_one_that_snakemake_takes():
     assert "; snakemake --cores 1 results/plan.csv makes one" in judged("planner_accuracy", table)["sentence"]
 
 
-def test_the_cheapest_within_noise_is_recommended_and_the_next_is_named():
-    rows = [row("fp16", 8, 0, 3.0, peak_memory_gib=5.9), row("nf4", 32, 0, 3.001, peak_memory_gib=4.0)]
-    rows += [row("nf4", 16, 0, 3.5, peak_memory_gib=3.0), row("fp16", 64, 0, 2.0, peak_memory_gib=9.0)]
-    one = judged("recommendation", results(rows, **SIX))
-    assert one["evidence"]["values"]["run"] == "nf4-r32-s0"
-    assert one["evidence"]["values"]["runner_up"] == "fp16-r8-s0"
-    assert "1.90 GiB less memory" in one["sentence"]
-
-
-def test_a_limit_of_memory_counts_all_that_the_process_held():
-    one = judged("recommendation", results(sized("nf4", {8: 5.0}, peak_held_gib=6.1), recommend={"memory_gib": 6}))
-    assert one["verdict"] == "contradicted"
-    assert "takes 6.10 GiB" in one["sentence"]
-
-
-def test_memory_and_time_of_the_recommendation_are_one_devices():
-    """The device with the most runs, or where none of those fits another; what is left aside is said."""
-    rows = [row("fp16", 8, 0, 3.0, peak_memory_gib=5.0), row("fp16", 16, 0, 3.01, peak_memory_gib=5.5)]
-    rows += [row("nf4", 8, 0, 3.001, peak_memory_gib=2.0, device="another")]
-    one = judged("recommendation", results(rows))
-    assert one["evidence"]["values"]["run"] == "fp16-r8-s0"
-    assert one["evidence"]["values"]["runner_up"] == "fp16-r16-s0"
-    assert one["sentence"].endswith("Memory and time are those of a card alone; left aside: 1 measured elsewhere.")
-    one = judged("recommendation", results(rows, budget={"memory_gib": 3, "hours": None}))
-    assert one["evidence"]["values"]["run"] == "nf4-r8-s0"
-    assert one["sentence"].endswith("those of another alone; left aside: 2 measured elsewhere.")
-    one = judged("recommendation", results(rows, budget={"memory_gib": 1, "hours": None}))
-    assert one["verdict"] == "contradicted"
-    assert "left aside" not in judged("recommendation", results(rows[:2]))["sentence"]
-
-
-def test_a_run_that_failed_elsewhere_does_not_count_against_a_configuration():
-    rows = [row("nf4", 8, 0, 2.0), row("nf4", 16, 0, 3.0)]
-    for device, rank in (("another", 8), ("a card", 16), (None, 16)):
-        failed = row("nf4", 8, 1, None, device=device, **OOM)
-        assert judged("recommendation", results([*rows, failed]))["evidence"]["values"]["rank"] == rank
-
-
-def test_limits_of_the_recommendation_come_before_the_budgets():
-    rows = [row("fp16", 8, 0, 2.0, peak_memory_gib=9.0), row("nf4", 8, 0, 3.0, peak_memory_gib=5.0)]
-    for memory, run in ((None, "nf4-r8-s0"), (10, "fp16-r8-s0")):
-        one = judged("recommendation", results(rows, **SIX, recommend={"memory_gib": memory}))
-        assert one["evidence"]["values"]["run"] == run
-    slow = [row("nf4", 8, 0, 2.0, train_seconds=20 * HOUR), row("nf4", 16, 0, 3.0)]
-    one = judged("recommendation", results(slow, recommend={"hours": 12}))
-    assert one["evidence"]["values"]["run"] == "nf4-r16-s0"
-
-
-def test_a_configuration_with_a_seed_that_failed_is_not_recommended():
-    rows = [*curve("nf4", {8: 2.0, 16: 3.0}, seeds=(0,)), row("nf4", 8, 1, None, **OOM), row("nf4", 16, 1, 3.0)]
-    assert judged("recommendation", results(rows))["evidence"]["values"]["rank"] == 16
-
-
 def test_a_spilled_clock_counts_for_the_speed_claim_and_says_so_but_not_for_ranks():
     rows = timed({"fp16": [111e3, 112e3, 113e3]}, status="spilled") + timed({"nf4": [7e3, 7e3, 7e3]})
     claims = {one["id"]: one for one in findings.state(results(rows))}
@@ -366,11 +302,13 @@ def test_one_example_gives_no_interval_and_no_verdict_on_quality():
 
 
 STATUSES = ("ok", "oom", "over_time", "diverged", "spilled")
+
 CELLS = st.tuples(
     st.sampled_from(("fp16", "bf16", "nf4", "int8")),
     st.sampled_from((8, 16, 32)),
     st.integers(0, 2),
 )
+
 MEASURED = st.tuples(
     st.sampled_from(STATUSES),
     st.none() | st.floats(1.5, 50),

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from conftest import ROOT, Study
 from frontier import digest, launch, records
-from jobs import OUTPUTS, Job, inputs_of, job_of, workers
+from jobs import EVALUATED, OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
 
@@ -74,7 +74,7 @@ def evaluation(trained: Study, folder: Path, **inputs) -> Job:
     job = job_of(trained, "evaluation")
     job["request"] |= {"device": "auto"}
     inputs = {key: inputs_of(trained)[key] for key in ("base", "tokens", "model")} | inputs
-    return Job(job, folder, inputs, {"evaluation": "evaluation.json", "losses": "nll.parquet"})
+    return Job(job, folder, inputs, EVALUATED)
 
 
 def environment_of(folder: Path) -> dict:

@@ -1,26 +1,16 @@
-"""How runs that cannot end well end: as a row that says why, on real limits and real kills."""
+"""How runs that cannot end well end: as a row that says why, on real limits."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import tiny
 import torch
 from conftest import RESULTS, RUN, Study
-from frontier import accuracy, clock, config, evaluation, measure, outcomes, records, supervise, training
-from frontier.spill import Sample, is_spilled
-from jobs import OUTPUTS, Job, inputs_of, job_of, start
-
-EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
-ANSWERED = {"accuracy": "accuracy.json", "answers": "answers.parquet"}
+from frontier import accuracy, clock, config, evaluation, measure, outcomes, records, training
+from jobs import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory budgets without CUDA need Linux's data limit")
@@ -94,155 +84,6 @@ def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind
     assert outcome["refused_gib"] > 0
     if kind == "load":
         assert "the weights alone need" in outcome["reason"]
-
-
-@pytest.mark.parametrize("counter_rose", [True, False])
-def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_rose):
-    """A row only where the kernel's own counter of out-of-memory kills rose meanwhile."""
-    counts = iter([3, 4 if counter_rose else 3])
-    monkeypatch.setattr(supervise, "kernel_kills", lambda: next(counts))
-    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS)
-    real = supervise.Child.watch
-
-    def watch(child):
-        deadline = time.monotonic() + 30
-        while child.environment is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        child.last_gib = psutil.Process(child.process.pid).memory_info().rss / 2**30
-        os.kill(child.process.pid, signal.SIGKILL)
-        child.process.wait()
-        return real(child)
-
-    monkeypatch.setattr(supervise.Child, "watch", watch)
-    if counter_rose:
-        supervise.run("training.run", job)
-        record = records.read_json(tmp_path / "training.json")
-        assert record["outcome"]["status"] == "oom"
-        assert record["outcome"]["reason"].startswith("killed by the kernel, out of memory; 0.")
-        assert record["environment"]["packages"]["torch"]
-        assert (tmp_path / "adapter").is_dir()
-    else:
-        with pytest.raises(SystemExit, match="SIGKILL"):
-            supervise.run("training.run", job)
-        assert not (tmp_path / "training.json").exists()
-
-
-@pytest.fixture
-def small_cgroup():
-    """A control group in which the kernel ends what passes half a GiB, and a way to start a process inside it."""
-    root = Path("/sys/fs/cgroup")
-    version_2 = (root / "cgroup.controllers").exists()
-    folder = (root if version_2 else root / "memory") / f"lora-frontier-{os.getpid()}"
-    try:
-        folder.mkdir()
-        limit = folder / ("memory.max" if version_2 else "memory.limit_in_bytes")
-        limit.write_text(str(2**29))
-    except OSError:
-        pytest.skip("making a control group needs root and a cgroup file system")
-    yield folder / "cgroup.procs"
-    folder.rmdir()
-
-
-def test_the_kernel_ends_a_training_that_takes_too_much(trained, tmp_path, small_cgroup):
-    """The real out-of-memory killer, in a control group of half a GiB."""
-    tokens = pd.DataFrame({"input_ids": [[5] * 8000] * 8, "labels": [[-100] + [5] * 7999] * 8})
-    tokens.to_parquet(tmp_path / "long.parquet")
-    inputs = inputs_of(trained) | {"tokens": str(tmp_path / "long.parquet")}
-    supervisor = start(Job(job_of(trained), tmp_path, inputs, OUTPUTS), within=small_cgroup)
-    _, errors = supervisor.communicate(timeout=120)
-    assert supervisor.returncode == 0, errors
-    outcome = records.read_json(tmp_path / "training.json")["outcome"]
-    assert (outcome["status"], outcome["phase"]) == ("oom", "train")
-    assert outcome["reason"].startswith("killed by the kernel, out of memory; 0.")
-
-
-@pytest.mark.parametrize("budget", [4, None])
-def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, budget):
-    """Stopped for good, it is a row where there is a budget of memory, and a failure where there is none."""
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 2)
-    real = supervise.Child.watch
-
-    def watch(child):
-        while child.environment is None:
-            time.sleep(0.01)
-        os.kill(child.process.pid, signal.SIGSTOP)
-        return real(child)
-
-    monkeypatch.setattr(supervise.Child, "watch", watch)
-    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, memory_gib=budget)
-    if budget:
-        supervise.run("training.run", job)
-        outcome = records.read_json(tmp_path / "training.json")["outcome"]
-        assert (outcome["status"], outcome["reason"]) == ("oom", "no sign of life for 2 s under a budget of 4 GiB")
-    else:
-        with pytest.raises(SystemExit, match="hung and was ended"):
-            supervise.run("training.run", job)
-        assert not (tmp_path / "training.json").exists()
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    """A function that has a Python program stand for the process that a supervisor starts."""
-
-    def install(program: str) -> None:
-        def start(function, variables, files):
-            streams = dict(zip(("stdin", "stdout", "stderr"), files[:3], strict=True))
-            return subprocess.Popen([sys.executable, "-c", program], start_new_session=True, **streams)
-
-        monkeypatch.setattr(supervise, "start", start)
-
-    return install
-
-
-@pytest.mark.parametrize(
-    ("end", "budget", "reason"),
-    [
-        (signal.SIGKILL, None, "killed by the kernel, out of memory"),
-        (signal.SIGSTOP, 4, "no sign of life for 1 s under a budget of 4 GiB"),
-    ],
-)
-def test_an_accuracy_that_memory_ended_is_a_row_without_a_score(tmp_path, monkeypatch, stand_in, end, budget, reason):
-    stand_in(f"import os; os.kill(os.getpid(), {int(end)})")
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
-    counts = iter([3, 4])
-    monkeypatch.setattr(supervise, "kernel_kills", lambda: next(counts))
-    request = {"name": RUN, "precision": "fp32", "rank": 4, "seed": 0, "split": "test", "device": "cpu"}
-    record = {"digest": "", "request": request, "tracked": None, "limits": {"memory_gib": budget}}
-    supervise.run("accuracy.run", Job(record, tmp_path, {}, ANSWERED))
-    assert pd.read_parquet(tmp_path / "answers.parquet").empty
-    record = tmp_path / "accuracy.json"
-    accuracy.gather({"input": {"bases": [], "runs": [record]}, "output": {"table": tmp_path / "accuracy.csv"}})
-    (row,) = pd.read_csv(tmp_path / "accuracy.csv").to_dict("records")
-    assert (row["run"], row["status"]) == (RUN, "oom")
-    assert row["reason"].startswith(reason)
-    assert all(pd.isna(row[name]) for name in accuracy.COLUMNS)
-
-
-WAITING = "import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-
-
-def test_a_process_that_waits_for_a_busy_child_is_not_hung(tmp_path, monkeypatch, stand_in):
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1.5)
-    busy = "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
-    stand_in(WAITING.format(child=busy))
-    with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
-        assert not child.watch()
-    assert child.status == 0
-
-
-def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(tmp_path, monkeypatch, stand_in):
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
-    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
-    with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
-        while not child.last_line:
-            assert child.process.poll() is None
-            time.sleep(0.01)
-        idle = psutil.Process(int(child.last_line))
-        assert child.watch()
-    gone, _ = psutil.wait_procs([idle], timeout=10)
-    assert gone or idle.status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_budget_of_hours_that_is_spent(trained, tmp_path):
@@ -354,25 +195,25 @@ def broken_context(monkeypatch):
     def fail(*_):
         raise torch.AcceleratorError(text)
 
-    for name in ("mem_get_info", "max_memory_allocated", "synchronize", "get_device_name"):
+    for name in ("get_device_properties", "mem_get_info", "max_memory_allocated", "synchronize", "get_device_name"):
         monkeypatch.setattr(torch.cuda, name, fail)
     return text
 
 
-@pytest.mark.parametrize(
-    ("module", "judge", "outputs"), [(evaluation, "evaluate", EVALUATED), (accuracy, "solve", ANSWERED)]
-)
-def test_a_judgements_record_needs_no_device_that_is_lost(
-    tmp_path, monkeypatch, broken_context, module, judge, outputs
-):
-    def fail(*_):
-        raise torch.AcceleratorError(broken_context)
+def judged(module, folder, outputs: dict, device: str, inputs: dict) -> dict:
+    """The outcome of an evaluation or accuracy whose inputs are these records."""
+    for name, record in inputs.items():
+        records.write_json(folder / f"{name}.json", record)
+    paths = {name: folder / f"{name}.json" for name in inputs}
+    outputs = {name: str(folder / file) for name, file in outputs.items()}
+    module.run({"request": {"device": device, "cpu_threads": 1}, "input": paths, "output": outputs})
+    return records.read_json(outcomes.record_of(outputs))["outcome"]
 
-    monkeypatch.setattr(module, judge, fail)
+
+@pytest.mark.parametrize(("module", "outputs"), [(evaluation, EVALUATED), (accuracy, ANSWERED)])
+def test_a_judgements_record_needs_no_device_that_is_lost(tmp_path, monkeypatch, broken_context, module, outputs):
     monkeypatch.setattr(measure, "environment", lambda *_: {})
-    outputs = {name: str(tmp_path / file) for name, file in outputs.items()}
-    module.run({"request": {"device": "cuda", "cpu_threads": 1}, "input": {}, "output": outputs})
-    outcome = records.read_json(outcomes.record_of(outputs))["outcome"]
+    outcome = judged(module, tmp_path, outputs, "cuda", {"model": {"architecture_only": False}})
     assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "load", "out of memory")
     assert outcome["phases"]["import"]["host_gib"] > 0
 
@@ -391,52 +232,15 @@ def test_a_trainings_record_needs_no_device_that_is_lost(broken_context):
 @pytest.mark.parametrize(
     ("module", "judge", "outputs"), [(evaluation, "evaluate", EVALUATED), (accuracy, "solve", ANSWERED)]
 )
-@pytest.mark.parametrize(("status", "is_judged"), [("spilled", True), ("oom", False)])
-def test_what_left_an_adapter_is_judged_and_nothing_else(
-    tmp_path, monkeypatch, module, judge, outputs, status, is_judged
-):
-    monkeypatch.setattr(module, judge, lambda *_: {"status": "ok"})
-    monkeypatch.setattr(measure, "environment", lambda *_: {})
-    inputs = {"training": tmp_path / "training.json"}
-    records.write_json(inputs["training"], {"outcome": {"status": status, "phase": "train", "reason": "r"}})
-    outputs = {name: str(tmp_path / file) for name, file in outputs.items()}
-    module.run({"request": {"device": "cpu", "cpu_threads": 1}, "input": inputs, "output": outputs})
-    assert records.read_json(outcomes.record_of(outputs))["outcome"]["status"] == ("ok" if is_judged else status)
-
-
-def trace(*rows) -> list[Sample]:
-    return [Sample(*row) for row in rows]
-
-
 @pytest.mark.parametrize(
-    ("samples", "expected"),
-    [
-        ([], False),
-        (trace(*[(5.0 + 0.1 * i, 4.8 + 0.1 * i, 6.0, 0.9 - 0.1 * i) for i in range(8)]), False),
-        (trace((5.9, 5.8, 6.0, 0.0), (6.4, 6.3, 6.0, 0.0)), True),
-        (trace(*[(5.1 + 0.05 * i, 5.0 + 0.05 * i, 6.0, 0.01) for i in range(6)]), True),
-        (trace(*[(5.6, 5.0 + (i % 2) * 0.3, 6.0, 0.01) for i in range(9)]), False),
-        (trace(*[(5.6, 3.0 + 2.0 * ((i * 7) % 5) / 5, 6.0, 0.02) for i in range(20)]), False),
-        (trace(*[(5.1 + 0.05 * i, 5.0 + 0.05 * i, 6.0, 0.01 if i % 3 else 0.4) for i in range(12)]), False),
-        (trace(*[(15.0, 14.0, 6.0, 0.0)] * 2), True),
-        (trace(*[(3.1 + 0.2 * i, 3.0 + 0.2 * i, 6.0, max(0.0, 0.6 - 0.2 * i)) for i in range(10)]), True),
-        (
-            trace(*[(3.1 + 0.2 * min(i, 3), 3.0 + 0.2 * min(i, 3), 6.0, max(0.0, 0.6 - 0.2 * i)) for i in range(10)]),
-            False,
-        ),
-    ],
-    ids=[
-        "none",
-        "fits",
-        "holds more",
-        "grows while full",
-        "steady while full",
-        "moves within what it holds while full",
-        "room in between",
-        "paging",
-        "WSL, this process unknown and a desktop beside it: grows on",
-        "WSL, this process unknown and a desktop beside it: full and steady",
-    ],
+    ("trained", "architecture_only", "status"),
+    [("spilled", False, "judged"), ("oom", False, "oom"), ("ok", True, "ok")],
 )
-def test_spill_detector_on_traces(samples, expected):
-    assert is_spilled(samples) is expected
+def test_what_left_an_adapter_of_real_weights_is_judged_and_nothing_else(
+    tmp_path, monkeypatch, module, judge, outputs, trained, architecture_only, status
+):
+    monkeypatch.setattr(module, judge, lambda *_: {"status": "judged"})
+    monkeypatch.setattr(measure, "environment", lambda *_: {})
+    training_ = {"outcome": {"status": trained, "phase": "train", "reason": "r"}}
+    inputs = {"training": training_, "model": {"architecture_only": architecture_only}}
+    assert judged(module, tmp_path, outputs, "cpu", inputs)["status"] == status

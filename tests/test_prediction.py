@@ -1,0 +1,179 @@
+"""What a step is predicted to need and take, held against what steps do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from frontier import (
+    batches,
+    blanks,
+    calibration,
+    cards,
+    emulation,
+    hindsight,
+    launch,
+    measure,
+    memory,
+    outcomes,
+    packing,
+    recording,
+    records,
+    roofline,
+    tracing,
+)
+from planned import CARD, CPU, SMALL, peak, rates, request, rows, shape
+
+
+@pytest.mark.parametrize("precision", ["fp16", "nf4"])
+@pytest.mark.parametrize(
+    "levers",
+    [
+        {"cuda_graphs": False, "fused_kernels": False},
+        {"cuda_graphs": False, "gradient_checkpointing": True},
+        {"cuda_graphs": True, "gradient_checkpointing": True},
+    ],
+)
+def test_few_layers_drawn_out_give_what_all_of_them_do(precision, levers):
+    wanted = request(precision, **levers)
+    examples = rows(4, 64)
+    trace = tracing.trace(shape(7), wanted, [packing.collate(examples)], batches.lengths(examples), CARD)
+    whole = memory.worst(memory.regions(trace, cuda=True))
+    drawn = peak(7, wanted)
+    assert drawn.allocated == pytest.approx(whole.allocated, rel=0.01)
+    assert drawn.held == pytest.approx(whole.held, rel=0.02)
+    for part in recording.CATEGORIES:
+        assert drawn.parts[part] == pytest.approx(whole.parts[part], abs=0.01 * whole.allocated)
+
+
+def test_weights_and_adapter_are_counted_to_the_byte():
+    found = peak(3, request("fp16", rank=4), CPU).parts
+    config = shape(3)
+    attention = 256 * (256 + 64 + 64) + 256 * 256
+    layer = attention + 3 * 256 * 512 + 2 * 256
+    half = 2 * (2 * 1000 * 256 + 3 * layer + 256)
+    buffers = 4 * (config.hidden_size // config.num_attention_heads) // 2
+    assert half <= found["weights"] <= half + 4 * buffers + 4096
+    pairs = 2 * (256 + 256) + 2 * (256 + 64) + 3 * (256 + 512)
+    assert found["adapter"] == 3 * pairs * 4 * 4
+    assert found["optimizer"] == pytest.approx(2 * found["adapter"], rel=0.01)
+
+
+def test_nf4_base_has_the_storage_that_bitsandbytes_gives(monkeypatch):
+    import bitsandbytes as bnb
+
+    layer = bnb.nn.Linear4bit(256, 512, bias=False, compress_statistics=True, quant_type="nf4").to("cpu")
+    layer.weight = layer.weight.to("cpu")
+    state = layer.weight.quant_state
+    real = [layer.weight.data, state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
+    with torch.device("meta"):
+        blank = bnb.nn.Linear4bit(256, 512, bias=False, compress_statistics=True, quant_type="nf4")
+    blank.weight.quant_state = state
+    packed = blanks.packed_weight(blank)
+    stood = packed.quant_state
+    found = [packed.data, stood.absmax, stood.code, stood.offset, stood.state2.absmax, stood.state2.code]
+    assert [(one.numel(), one.dtype) for one in found] == [(one.numel(), one.dtype) for one in real]
+
+
+def test_what_is_traced_is_what_real_tensors_do():
+    """The same recorder over a real step on a CPU sees the same peak."""
+    from frontier import layers, training
+    from frontier.loss import token_losses
+    from transformers import AutoModelForCausalLM
+
+    wanted, config, examples = request("fp16"), shape(3), rows(4, 64)
+    row = packing.collate(examples)
+    predicted = memory.worst(memory.regions(tracing.trace(config, wanted, [row], [64] * 4, CPU), cuda=False))
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float16, attn_implementation=packing.ATTENTION)
+    model = training.build_adapter(model.requires_grad_(False), wanted["lora"], 8, 0)
+    layers.compute_in(model, torch.float32).train()
+    recorder = recording.Recorder(vocabulary=1000)
+    with recorder:
+        for there in (*model.parameters(), *model.buffers(), row["input_ids"], row["labels"], row["position_ids"]):
+            there.detach()
+    recorder.trace.events.clear()
+    recorder.phase = "forward"
+    with recorder, emulation.passes(recorder):
+        (token_losses(model, row).sum() / 9).backward()
+    static = sum(predicted.parts[part] for part in ("weights", "adapter", "optimizer"))
+    live = most = 0
+    for event in recorder.trace.events:
+        live += event.size
+        most = max(most, live)
+    assert predicted.allocated - static == pytest.approx(most, rel=0.02)
+
+
+def test_a_training_on_a_cpu_grows_by_what_is_planned():
+    """In the lesser of two processes: resident memory has pages of files in it too, now and then more of them."""
+    sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 6, "vocab_size": 49152}
+    wanted = request("fp16", rank=16) | {"device": "cpu"}
+    examples = rows(4, 240)
+    planned = memory.peak(shape(6, **sizes), wanted, [packing.collate(examples)], [240] * 4, CPU).allocated
+    command = [sys.executable, Path(__file__).parent / "growth.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, env=launch.environment({"device": "cpu"}), **pipes) for _ in range(2)]
+    job = json.dumps({"config": SMALL | sizes, "request": wanted, "tokens": 240})
+    for process in processes:
+        process.stdin.write(job)
+        process.stdin.close()
+    grown = min(float(process.stdout.read().split()[-1]) for process in processes)
+    assert [process.wait() for process in processes] == [0, 0]
+    assert planned / outcomes.GIB == pytest.approx(grown, rel=0.15)
+
+
+def test_memory_rises_with_batch_length_and_rank_and_falls_with_checkpointing():
+    base = peak(4, request()).allocated
+    assert peak(4, request(batch=8)).allocated > base
+    assert peak(4, request(), length=128).allocated > base
+    assert peak(4, request(rank=64)).allocated > base
+    assert peak(4, request(gradient_checkpointing=True)).allocated < base
+    assert peak(4, request("fp16")).parts["weights"] > 2 * peak(4, request()).parts["weights"]
+
+
+def test_a_product_is_bound_by_arithmetic_when_square_and_by_traffic_when_thin():
+    rates = roofline.from_datasheet(cards.find("RTX 4090"))
+
+    def product(tokens: int) -> roofline.Time:
+        size = 2 * (tokens * 4096 + 4096 * 4096)
+        shapes_ = [(tokens, 4096), (4096, 4096)]
+        one = recording.Operation("aten.mm.default", "forward", torch.float16, size, 2 * tokens * 4096, shapes_)
+        return roofline.time([one] * 50, [tokens], rates)
+
+    assert product(8192).limited_by == "compute"
+    assert product(8192).seconds == pytest.approx(50 * 2 * 8192 * 4096**2 / (0.7 * 165.2e12), rel=1e-6)
+    assert product(32).bandwidth > 0 == product(32).compute
+    assert (
+        roofline.time(
+            [recording.Operation("aten.add.Tensor", "forward", torch.float16, 8, 8, [(4,)])] * 50, [4], rates
+        ).limited_by
+        == "launches"
+    )
+
+
+def test_attention_counts_each_example_and_not_the_row():
+    shapes_ = [(96, 8, 32)]
+    one = recording.Operation("torch_attn._varlen_attn.default", "forward", torch.float16, 1, 1, shapes_)
+    assert roofline.flops(one, [64, 32]) == 4 * (64**2 + 32**2) * 8 * 32
+
+
+def test_a_calibration_tells_every_rate_that_a_plan_asks_for(monkeypatch):
+    monkeypatch.setattr(calibration, "_SECONDS", 0.002)
+    found = calibration.measure_device(torch.device("cpu"))
+    rates = roofline.from_calibration(json.loads(json.dumps(found)))
+    assert not rates.asynchronous
+    assert min(rates.launch_seconds, rates.kernel_seconds) > 0
+    for points in (*rates.matmul.values(), rates.attention, rates.traffic, rates.dequantize):
+        assert all(rate > 0 for _, rate in points)
+        assert [size for size, _ in points] == sorted(size for size, _ in points)
+
+
+def test_a_calibration_says_what_device_it_is_of(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "measure_device", lambda device: rates("RTX 4090"))
+    job = {"request": {"device": "cpu", "cpu_threads": 1}, "output": {"calibration": str(tmp_path / "it.json")}}
+    calibration.run(job)
+    found = records.read_json(tmp_path / "it.json")
+    assert hindsight.is_for(found["name"], measure.environment(torch.device("cpu"), "")["device"])
+    assert found["capability"] is None
+    assert found["memory_gib"] > 0.5

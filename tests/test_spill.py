@@ -1,0 +1,42 @@
+"""Whether memory spilled to the host, told from samples of the device."""
+
+import pytest
+from frontier.spill import Sample, is_spilled
+
+
+def trace(*rows) -> list[Sample]:
+    return [Sample(*row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ([], False),
+        (trace(*[(5.0 + 0.1 * i, 4.8 + 0.1 * i, 6.0, 0.9 - 0.1 * i) for i in range(8)]), False),
+        (trace((5.9, 5.8, 6.0, 0.0), (6.4, 6.3, 6.0, 0.0)), True),
+        (trace(*[(5.1 + 0.05 * i, 5.0 + 0.05 * i, 6.0, 0.01) for i in range(6)]), True),
+        (trace(*[(5.6, 5.0 + (i % 2) * 0.3, 6.0, 0.01) for i in range(9)]), False),
+        (trace(*[(5.6, 3.0 + 2.0 * ((i * 7) % 5) / 5, 6.0, 0.02) for i in range(20)]), False),
+        (trace(*[(5.1 + 0.05 * i, 5.0 + 0.05 * i, 6.0, 0.01 if i % 3 else 0.4) for i in range(12)]), False),
+        (trace(*[(15.0, 14.0, 6.0, 0.0)] * 2), True),
+        (trace(*[(3.1 + 0.2 * i, 3.0 + 0.2 * i, 6.0, max(0.0, 0.6 - 0.2 * i)) for i in range(10)]), True),
+        (
+            trace(*[(3.1 + 0.2 * min(i, 3), 3.0 + 0.2 * min(i, 3), 6.0, max(0.0, 0.6 - 0.2 * i)) for i in range(10)]),
+            False,
+        ),
+    ],
+    ids=[
+        "none",
+        "fits",
+        "holds more",
+        "grows while full",
+        "steady while full",
+        "moves within what it holds while full",
+        "room in between",
+        "paging",
+        "WSL, this process unknown and a desktop beside it: grows on",
+        "WSL, this process unknown and a desktop beside it: full and steady",
+    ],
+)
+def test_spill_detector_on_traces(samples, expected):
+    assert is_spilled(samples) is expected
