@@ -9,8 +9,6 @@ from transformers import GenerationConfig
 
 from frontier import answers, data, judgement, layers, measure, models, records
 from frontier.errors import UserError
-from frontier.limits import set_memory_limit
-from frontier.nvml import open_meter
 
 COLUMNS = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfinished")
 _UNMEASURED = dict.fromkeys(COLUMNS)
@@ -86,11 +84,7 @@ def run(job: dict) -> None:
 def solve(job: dict, device: torch.device, phases: measure.Phases) -> dict:
     """The outcome of an accuracy that came to its end; every answer is written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    record = records.read_json(inputs["model"])
-    if record["architecture_only"]:
-        return {"status": "ok"} | _UNMEASURED
-    set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
-    tokenizer = models.load_tokenizer(record)
+    tokenizer = models.load_tokenizer(records.read_json(inputs["model"]))
     rows = data.read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
     phases.enter("load")

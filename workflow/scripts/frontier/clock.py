@@ -16,17 +16,18 @@ WARM_UP_STEPS = 3
 DIVERGED_STEPS = 3
 # What foretells a training: so many steps, or fewer that took so long together.
 _TELLING_STEPS, _FEWEST_STEPS, _TELLING_SECONDS = 20, 3, 60
+_LATEST_STEPS = 200
 
 
 def project(seconds: float, steady: list[float], steps_left: int) -> float | None:
     """A training's whole seconds, from those so far and those of its steady steps; None while these tell too little.
 
-    The median step counts: one that is much longer than others, or that recorded a new length, foretells nothing.
+    The median of the latest counts: one that is much longer than others, or recorded a new length, foretells nothing.
     """
     few = len(steady) < _TELLING_STEPS and sum(steady) < _TELLING_SECONDS
     if few or len(steady) < _FEWEST_STEPS:
         return None
-    return seconds + statistics.median(steady) * steps_left
+    return seconds + statistics.median(steady[-_LATEST_STEPS:]) * steps_left
 
 
 class Clock(TrainerCallback):

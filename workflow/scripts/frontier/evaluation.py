@@ -12,9 +12,7 @@ import torch
 from peft import PeftModel
 
 from frontier import data, judgement, layers, measure, models, packing, records
-from frontier.limits import set_memory_limit
 from frontier.loss import token_losses
-from frontier.nvml import open_meter
 from frontier.progress import say
 
 _UNMEASURED = {"perplexity": None, "eval_loss": None}
@@ -57,9 +55,6 @@ def run(job: dict) -> None:
 def evaluate(job: dict, device: torch.device, phases: measure.Phases) -> dict:
     """The outcome of an evaluation that came to its end; the examples' losses are written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    if records.read_json(inputs["model"])["architecture_only"]:
-        return {"status": "ok"} | _UNMEASURED
-    set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
     # TF32 would round the float32 products to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     examples = data.load_tokens(inputs["tokens"])

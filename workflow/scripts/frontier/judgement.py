@@ -3,27 +3,27 @@
 from pathlib import Path
 
 from frontier import measure, outcomes, records
-from frontier.limits import lift_memory_limit
+from frontier.limits import lift_memory_limit, set_memory_limit
+from frontier.nvml import open_meter
 from frontier.progress import event
 
 
 def run(job: dict, judge, unmeasured: dict) -> None:
     """Write a job's record with the outcome that `judge(job, device, phases)` returns or raises.
 
-    A run whose training did not end with an adapter has its outcome stand for the judgement too. `unmeasured` is what
-    the record says of one without result.
+    `unmeasured` is what the record says of one without result.
     """
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device = measure.open_device(request["device"], request["cpu_threads"])
     phases = measure.Phases(device)
     environment = measure.environment(device, phases.started_at)
     event(environment=environment)
-    trained = records.read_json(inputs["training"])["outcome"] if "training" in inputs else {"status": "ok"}
-    if trained["status"] not in outcomes.WITH_ADAPTER:
-        reason = {key: trained.get(key) for key in ("status", "phase", "reason")}
-        outcomes.write(job, unmeasured | reason, environment)
+    without = not_judged(inputs)
+    if without:
+        outcomes.write(job, unmeasured | without, environment)
         return
     try:
+        set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
         outcome = judge(job, device, phases)
     except (RuntimeError, MemoryError, outcomes.Stop) as error:
         lift_memory_limit()
@@ -39,3 +39,11 @@ def run(job: dict, judge, unmeasured: dict) -> None:
                 Path(outputs[name]).unlink(missing_ok=True)
     environment["ended_at"] = measure.utc_now()
     outcomes.write(job, outcome | {"phases": phases.end()}, environment)
+
+
+def not_judged(inputs: dict) -> dict | None:
+    """How it ends for what is not judged: the training's own end where it left no adapter; random weights end well."""
+    trained = records.read_json(inputs["training"])["outcome"] if "training" in inputs else {"status": "ok"}
+    if trained["status"] not in outcomes.WITH_ADAPTER:
+        return {key: trained.get(key) for key in ("status", "phase", "reason")}
+    return {"status": "ok"} if records.read_json(inputs["model"])["architecture_only"] else None
