@@ -1,7 +1,6 @@
 """Every verdict that every claim can come to, on made-up tables, and what a reader sees of them."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -274,9 +273,8 @@ def test_what_training_recovers_of_the_cost():
 
 
 def test_the_command_that_makes_a_plan_is_one_that_snakemake_takes():
-    table = results([])
-    table = replace(table, summary=table.summary.drop(columns=["predicted_peak_error", "predicted_seconds_error"]))
-    assert "; snakemake --cores 1 results/plan.csv makes one" in judged("planner_accuracy", table)["sentence"]
+    one = judged("planner_accuracy", results(curve("nf4", FALLING)))
+    assert "; snakemake --cores 1 results/plan.csv makes one" in one["sentence"]
 
 
 def test_a_spilled_clock_counts_for_the_speed_claim_and_says_so_but_not_for_ranks():

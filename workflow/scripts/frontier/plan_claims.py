@@ -13,11 +13,10 @@ def planner_accuracy(results: Results) -> dict:
     Near is within 5% of allocated memory, 15% of resident memory, and 25% of time.
     """
     name, summary = "planner_accuracy", results.summary
-    if "predicted_peak_error" not in summary:
-        return not_measured(name, "no plan was made; snakemake --cores 1 results/plan.csv makes one")
     judged = summary.dropna(subset=["predicted_peak_error"])
     if judged.empty:
-        return not_measured(name, "no run has both a prediction and a measurement")
+        reason = "no run that was measured has a plan for its device; snakemake --cores 1 results/plan.csv makes one"
+        return not_measured(name, reason)
     peaks = dict(zip(judged["run"], judged["predicted_peak_error"], strict=True))
     times = summary.dropna(subset=["predicted_seconds_error"]).set_index("run")["predicted_seconds_error"].to_dict()
     near = {run: NEAR[metric] for run, metric in zip(judged["run"], judged["memory_metric"], strict=True)}
