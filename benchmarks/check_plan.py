@@ -27,7 +27,7 @@ from pathlib import Path
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
-from frontier.supervise import ALLOCATION
+from frontier.launch import ALLOCATION
 
 os.environ.update(ALLOCATION | os.environ | {"HF_HUB_OFFLINE": "1"})
 

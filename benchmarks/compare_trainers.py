@@ -155,7 +155,7 @@ def measure_here(args: argparse.Namespace) -> None:
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if args.trainer == "ours":
-        from frontier.supervise import ALLOCATION
+        from frontier.launch import ALLOCATION
 
         os.environ.update(ALLOCATION | os.environ)
     for name in IMPORTS[args.trainer]:

@@ -24,6 +24,10 @@ def trace(*rows) -> list[Sample]:
             trace(*[(3.1 + 0.2 * min(i, 3), 3.0 + 0.2 * min(i, 3), 6.0, max(0.0, 0.6 - 0.2 * i)) for i in range(10)]),
             False,
         ),
+        (trace((2.0, 1.9, 6.0, 3.2), (5.9, 5.6, 6.0, 0.0), *[(5.9, 4.8, 6.0, 0.0)] * 6), True),
+        (trace((2.0, 1.9, 6.0, 3.2), (5.2, 5.0, 6.0, 0.0), *[(5.2, 4.8, 6.0, 0.0)] * 6), False),
+        (trace((2.0, 1.9, 6.0, 3.2), (4.0, 3.9, 6.0, 0.4), *[(4.0, 3.2, 6.0, 0.4)] * 6), False),
+        (trace((4.0, 3.9, 6.0, 0.0), (3.0, 2.9, 6.0, 0.0), (4.05, 3.9, 6.0, 0.0)), True),
     ],
     ids=[
         "none",
@@ -36,6 +40,10 @@ def trace(*rows) -> list[Sample]:
         "paging",
         "WSL, this process unknown and a desktop beside it: grows on",
         "WSL, this process unknown and a desktop beside it: full and steady",
+        "a desktop beside it: filled and passed within a second, then steady",
+        "a desktop beside it: filled within a second, and no more",
+        "room is left, a neighbour gone meanwhile",
+        "what it gave back a neighbour took, and it takes again",
     ],
 )
 def test_spill_detector_on_traces(samples, expected):

@@ -5,6 +5,7 @@ Windows and WSL do so instead of failing. A run that spilled has a clock, but no
 
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 
 from frontier.nvml import PROCESS, Meter
 from frontier.outcomes import GIB
@@ -26,17 +27,26 @@ class Sample:
 
 
 def is_spilled(samples: list[Sample]) -> bool:
-    """Whether the process holds more than the card has, or takes more while the card stays full.
+    """Whether the process holds more than the card has, or takes more than the full card can have given it.
 
-    It takes more where both grow: tensors alone move within what is held already, and that alone may be a cache.
+    From one sample to the next, what it takes must come out of what was free. Over a few, while the card stays full,
+    nothing can; what grows little by little grows there in tensors and in all that is held, since tensors alone move
+    within what is held already, and the rest alone may be a cache.
     """
     if any(sample.held > sample.total for sample in samples):
+        return True
+    if any(_taken(before, after) > _GROWTH_GIB for before, after in pairwise(samples) if after.free <= _FULL_GIB):
         return True
     return any(
         all(sample.free <= _FULL_GIB for sample in window)
         and min(window[-1].allocated - window[0].allocated, window[-1].held - window[0].held) > _GROWTH_GIB
         for window in (samples[i : i + _WINDOW] for i in range(len(samples) - _WINDOW + 1))
     )
+
+
+def _taken(before: Sample, after: Sample) -> float:
+    """What the process came to hold in between that was not free before."""
+    return after.held - before.held - max(0.0, before.free - after.free)
 
 
 class Sampler:
@@ -51,6 +61,7 @@ class Sampler:
 
     def __enter__(self):
         if self.meter:
+            self.sample()
             self._thread.start()
         return self
 
