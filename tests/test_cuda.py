@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import calibration, clock, data, kernels, layers, nvml, packing, records
+from frontier import calibration, clock, data, kernels, layers, models, nvml, packing, records
 from frontier.loss import token_losses
 from jobs import OUTPUTS, Job, start
 from safetensors.torch import load_file
@@ -192,6 +192,10 @@ def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
     neighbour = torch.empty(3 * 2**30, dtype=torch.uint8, device=DEVICE)
     job = job_of(material, tmp_path, "nf4-r4-s0", device="cuda", steps=4, micro_batch_size=1)
     job |= {"limits": {"memory_gib": 3}, "tracked": None}
+    base = records.read_json(job["input"]["base"])
+    job["input"]["base"] = str(tmp_path / "base.json")
+    # The supervised process has the project's own cache, not this one's.
+    records.write_json(job["input"]["base"], base | {"folder": str(models.CACHE / base["folder"])})
     supervisor = start(Job(job, tmp_path, job["input"], OUTPUTS))
     _, errors = supervisor.communicate()
     assert supervisor.returncode == 0, errors

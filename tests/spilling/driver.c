@@ -1,11 +1,12 @@
 /* A driver that moves device memory to the host instead of refusing it, as those of Windows and WSL do: preloaded, it
-   answers what cudaMalloc refuses with mapped memory of the host, which kernels reach over the bus. */
+   answers what cudaMalloc refuses with mapped memory of the host, which kernels reach over the bus. A little is left
+   on the device for what does not come through here: handles, kernels' code. */
 
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stddef.h>
 
-enum { MOST = 65536, PORTABLE_AND_MAPPED = 3 };
+enum { MOST = 65536, PORTABLE_AND_MAPPED = 3, LEFT = 40 << 20 };
 
 static void *moved[MOST];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -30,11 +31,18 @@ static int exchange(void *old, void *new) {
 
 int cudaMalloc(void **pointer, size_t size) {
     int (*allocate)(void **, size_t) = runtime("cudaMalloc");
-    int refused = allocate(pointer, size);
-    if (!refused) return 0;
-    ((int (*)(void))runtime("cudaGetLastError"))();
+    int (*tell)(size_t *, size_t *) = runtime("cudaMemGetInfo");
+    size_t left = 0, total = 0;
+    int refused = tell(&left, &total);
+    if (refused) return refused;
+    if (left >= size + LEFT) {
+        refused = allocate(pointer, size);
+        if (!refused) return 0;
+        ((int (*)(void))runtime("cudaGetLastError"))();
+    }
     int (*allocate_on_host)(void **, size_t, unsigned) = runtime("cudaHostAlloc");
-    if (allocate_on_host(pointer, size, PORTABLE_AND_MAPPED)) return refused;
+    refused = allocate_on_host(pointer, size, PORTABLE_AND_MAPPED);
+    if (refused) return refused;
     exchange(NULL, *pointer);
     return 0;
 }
