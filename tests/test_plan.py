@@ -39,6 +39,11 @@ def test_advice_names_what_would_fit():
     assert not row["fits"]
     assert row["largest_batch_that_fits"] == 6
     assert planner.advice(wanted, row) == "nf4-r8 does not fit at batch 8; 6 does"
+    bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
+    planner.limit_gib = (planner.need_gib(bare, examples[:1]) + planner.need_gib(single, examples[:1])) / 2
+    row = planner.row(single)
+    assert row["largest_batch_that_fits"] == 0
+    assert planner.advice(single, row).endswith("while its steps are recorded; with cuda_graphs: false it does")
     planner.limit_gib = 0.9 * planner.static_gib(wanted)
     row = planner.row(wanted)
     assert row["largest_batch_that_fits"] == 0
@@ -122,6 +127,9 @@ def test_a_plan_is_for_the_device_that_was_calibrated_wherever_it_is_made(tmp_pa
     assert row["overhead_gib"] >= plan.CONTEXT_GIB
     assert row["predicted_hours"] > 0
     assert "planned for NVIDIA H200 as calibrated, within 139.8 GiB" in capsys.readouterr().out
+    records.write_json("calibration.json", known | {"context_gib": plan.CONTEXT_GIB - 0.25})
+    measured = planned(small_study(), calibration="calibration.json")
+    assert row["overhead_gib"] - measured["overhead_gib"] == pytest.approx(0.25)
     records.write_json("calibration.json", {key: known[key] for key in ("name", "rates")})
     with pytest.raises(UserError, match=r"calibration\.json does not say what device it measured; make it again: "):
         planned(small_study(), calibration="calibration.json")

@@ -4,7 +4,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import cards, config, emulation, kernels, layers, measure, packing, records, tracing, training
+from frontier import cards, config, emulation, kernels, layers, measure, nvml, packing, records, tracing, training
 from frontier.clock import WARM_UP_STEPS, Clock
 from frontier.loss import token_losses
 from frontier.outcomes import GIB
@@ -48,12 +48,16 @@ def measure_device(device: torch.device) -> dict:
 
 
 def run(job: dict) -> None:
-    """Write results/calibration.json: the rates, the device they are of, and how long it took."""
+    """Write results/calibration.json: the device, what a context takes of it, its rates, and how long it took."""
     start = time.perf_counter()
     device = measure.open_device(job["request"]["device"], job["request"]["cpu_threads"])
-    rates = measure_device(device)
+    meter = nvml.open_meter(device)
+    with meter.watch() if meter else nullcontext():
+        rates = measure_device(device)
     card = present(device)
     figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
+    if meter and meter.trusted:
+        figures["context_gib"] = meter.outside / GIB
     seconds = time.perf_counter() - start
     records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
     fastest = max(rate for points in rates["matmul"].values() for _, rate in points)

@@ -43,8 +43,8 @@ _UNCOUNTED = (
     "no hours, for epochs counts examples and nobody knows yet how many there are: "
     "give data.train_examples, or make resources/tokens/tokens.json first"
 )
-# A CUDA context with torch's, cuBLAS' and bitsandbytes' kernels loaded.
-CONTEXT_GIB = 0.6
+# A CUDA context, 0.60 on an H200, and the kernels that a first step loads; a calibration measures both.
+CONTEXT_GIB = 0.7
 
 
 @dataclass
@@ -69,16 +69,16 @@ class Planner:
         """A run's row; what cannot be predicted for want of rates, or of the number of examples, is None."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
-        overhead = self.context_gib + max(0.0, peak.held - sum(peak.parts.values())) / GIB
+        unused = max(0.0, peak.held - sum(peak.parts.values()))
         seconds = self.seconds(request, batches.typical(drawn)) if self.rates else None
         steps = request["training"]["steps"] or (self.counted and batches.steps(len(self.rows), request["training"]))
-        need = peak.held / GIB + self.context_gib
+        need = self._held_gib(peak)
         return {
             "run": request["run"],
             "device": self.name,
             "predicted_peak_gib": peak.allocated / GIB,
             **{f"{part}_gib": peak.parts[part] / GIB for part in recording.CATEGORIES},
-            "overhead_gib": overhead,
+            "overhead_gib": self.context_gib + (unused + peak.graphs) / GIB,
             "fits": None if self.limit_gib is None else need <= self.limit_gib,
             "predicted_seconds_per_step": seconds and seconds.seconds,
             "predicted_hours": seconds.seconds * steps / 3600 if seconds and steps else None,
@@ -97,8 +97,8 @@ class Planner:
         )
 
     def need_gib(self, request: dict, batch: list[dict]) -> float:
-        """What a run holds at its worst moment, context and unused blocks included."""
-        return self.peak(request, batch).held / GIB + self.context_gib
+        """What a run holds at its worst moment, context, recorded graphs and unused blocks included."""
+        return self._held_gib(self.peak(request, batch))
 
     def static_gib(self, request: dict) -> float:
         """What a run holds before it computes anything: base, context, adapter and what belongs to it."""
@@ -144,6 +144,9 @@ class Planner:
         if self.static_gib(request) > self.limit_gib:
             base = f"its base alone takes {row['weights_gib']:.1f} GiB of {self.limit_gib:.1f}"
             return f"{run} does not fit at any batch, length or rank: {base}"
+        plain = request | {"training": request["training"] | {"cuda_graphs": False}}
+        if request["training"]["cuda_graphs"] and self._fits_at_all(plain):
+            return f"{run} does not fit at any batch while its steps are recorded; with cuda_graphs: false it does"
         longest = max(self._lengths)
         length = search.halved(
             lambda length: self.need_gib(*self._with_batch(request, 1, length)), self.limit_gib, longest, least=32
@@ -161,6 +164,12 @@ class Planner:
         return (
             f"{run} does not fit at any batch, length or rank: it holds {self.limit_gib:.1f} GiB and more at the least"
         )
+
+    def _fits_at_all(self, request: dict) -> bool:
+        return self.need_gib(*self._with_batch(request, 1)) <= self.limit_gib
+
+    def _held_gib(self, peak: memory.Peak) -> float:
+        return (peak.held + peak.graphs) / GIB + self.context_gib
 
     @property
     def _lengths(self) -> list[int]:
@@ -224,7 +233,7 @@ def open_planner(study: dict, card: dict, resources: Path) -> tuple[Planner, str
     else:
         rates, speed = None, "of unknown speed"
     limits = [limit for limit in (card["memory_gib"], study["budget"]["memory_gib"]) if limit]
-    context = CONTEXT_GIB if cuda else psutil.Process().memory_info().rss / GIB
+    context = card.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
     rows, known = batches.examples(study, resources)
     counted = known != "uncounted"
     shape = shapes.find(study["model"])

@@ -40,13 +40,17 @@ class Event:
 
 @dataclass
 class Trace:
-    """What a step did: its operations, its storages' births and deaths in order, its levers and trainable tensors."""
+    """What a step did: its operations, its storages' births and deaths in order, its levers and trainable tensors.
+
+    `graph_kernels` are the kernels of all its CUDA graphs, one graph for each padded length.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     levers: dict = field(default_factory=dict)
     lengths: list[int] = field(default_factory=list)
     parameters: int = 0
+    graph_kernels: int = 0
 
 
 class Recorder(TorchDispatchMode):

@@ -53,6 +53,8 @@ def trace(config, request: dict, rows: list[dict], lengths: list[int], device: D
             recorder.phase = "forward"
             recorded(recorder.on_device(max(rows, key=lambda row: row["input_ids"].shape[1])), factor)
             _record_second(recorded)
+            longest, _ = recorded.recorded[recorded.lengths[-1]]
+            recorder.trace.graph_kernels = len(recorded.lengths) * len(longest.operations)
             optimizer.zero_grad()
         recorder.trace.operations.clear()
         for row in rows:
