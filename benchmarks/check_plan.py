@@ -37,23 +37,25 @@ _LEAST_SECONDS = 12
 
 def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
     """The plan's row, with the allocator's reserve and what planning took."""
-    from frontier import emulation, plan
+    from frontier import batches, emulation, plan
+    from frontier.outcomes import GIB
     from transformers import AutoConfig
 
     start = time.perf_counter()
     device = emulation.Device(True, capability)
-    planner = plan.Planner(AutoConfig.for_model(**SHAPES[one.model]), examples(one), device, rates, None, 0.0)
-    row = planner.row(training_request(one))
-    held = sum(row[part] for part in plan.PARTS) + row["overhead_gib"]
-    return row | {"reserved_gib": held, "planning_seconds": time.perf_counter() - start}
+    rows, request = examples(one), training_request(one)
+    planner = plan.Planner(AutoConfig.for_model(**SHAPES[one.model]), rows, device, rates, None, 0.0)
+    row, peak = planner.row(request), planner.peak(request, batches.largest(batches.draw(rows, request)))
+    beside = {"reserved_gib": peak.held / GIB, "graphs_gib": peak.graphs / GIB}
+    return row | beside | {"planning_seconds": time.perf_counter() - start}
 
 
-def measure(model, one: Combination) -> dict:
+def measure(model, one: Combination, meter) -> dict:
     """Peaks in GiB and median seconds of a step, by `training.build` and `training.fit` with a fresh adapter."""
     from unittest import mock
 
     import torch
-    from frontier import models, training
+    from frontier import limits, models, training
     from frontier.measure import GIB
 
     device, request = torch.device("cuda", 0), training_request(one)
@@ -66,7 +68,8 @@ def measure(model, one: Combination) -> dict:
     torch.cuda.reset_peak_memory_stats()
     clock = training.Clock(request["run"], device)
     with tempfile.TemporaryDirectory() as folder:
-        training.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder))
+        room = limits.GraphRoom(None, meter, levers)
+        training.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder), room=room)
     free, total = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved()
     ends = [0.0] + [step["seconds"] for step in clock.history]
@@ -109,6 +112,7 @@ def measure_group(number: int, skip: int, output: Path, deadline: float, signal:
     import random_base
     import torch
     import transformers
+    from frontier import nvml
     from transformers import AutoConfig
 
     transformers.logging.set_verbosity_error()
@@ -117,7 +121,7 @@ def measure_group(number: int, skip: int, output: Path, deadline: float, signal:
     if time.time() + _LEAST_SECONDS > deadline:
         return
     device = torch.device("cuda", 0)
-    group = GROUPS[number]
+    group, meter = GROUPS[number], nvml.open_meter(device)
     config = AutoConfig.for_model(**SHAPES[group[0].model])
     base = random_base.build(config, group[0].precision, device)
     code = random_base.snapshot(base)
@@ -125,7 +129,7 @@ def measure_group(number: int, skip: int, output: Path, deadline: float, signal:
         if time.time() + _LEAST_SECONDS > deadline:
             return
         start = time.perf_counter()
-        found = measure(random_base.without_adapter(base, code), one)
+        found = measure(random_base.without_adapter(base, code), one, meter)
         add_line(output, {"combination": asdict(one), "measured": found, "seconds": time.perf_counter() - start})
 
 

@@ -22,6 +22,31 @@ SHAPES = {
     | _HEADS
     | {"model_type": "qwen3", "vocab_size": 151936, "intermediate_size": 12288}
     | {"num_hidden_layers": 36, "head_dim": 128},
+    "qwen3-14b": _LLAMA
+    | {"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 5120, "intermediate_size": 17408}
+    | {"num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128}
+    | {"tie_word_embeddings": False},
+    "phi3-medium": {
+        "model_type": "phi3",
+        "vocab_size": 32064,
+        "hidden_size": 5120,
+        "intermediate_size": 17920,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 10,
+        "pad_token_id": 0,
+        "tie_word_embeddings": False,
+    },
+    "olmo2-7b": {
+        "model_type": "olmo2",
+        "vocab_size": 100352,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "tie_word_embeddings": False,
+    },
 }
 _STEPS = 10
 
@@ -83,6 +108,9 @@ GROUPS = [
         (32, 12, 256, False, True, False, True),
     ),
     _group("qwen3-8b", "bf16", (16, 2, 640, True, True, False, True), (8, 6, 384, False, False, False, True)),
+    _group("qwen3-14b", "nf4", (24, 3, 512, True, True, True, True)),
+    _group("phi3-medium", "nf4", (16, 2, 384, True, True, False, True)),
+    _group("olmo2-7b", "bf16", (32, 4, 320, False, True, False, True)),
 ]
 
 

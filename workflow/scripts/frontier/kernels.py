@@ -15,21 +15,25 @@ import torch.nn.functional as F
 from frontier import loss, packing
 from frontier.data import IGNORED
 
-# Dense decoders whose forward pass neither waits for the device nor depends on its values, as a CUDA graph needs.
-_RECORDABLE = ("llama", "mistral", "qwen2", "qwen3")
+# Dense decoders whose forward pass neither waits for the device nor depends on its values, as a CUDA graph needs, and
+# that the tests hold against references, fused and recorded.
+DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")
 _MULTIPLE = 32
 
 
 def fuse(model) -> bool:
-    """Give the model liger-kernel's norms, gated activation and rotary embedding; False where they are not there."""
+    """Give the model liger-kernel's norms, gated activation and rotary embedding; False where they are not there.
+
+    Other kinds of decoder keep transformers' own: of some, liger-kernel takes a rotary embedding for what it is not.
+    """
+    if model.config.model_type not in DECODERS:
+        return False
     if not importlib.util.find_spec("liger_kernel"):
         print("liger-kernel is not installed: kernels stay unfused and training is slower", flush=True)
         return False
-    from liger_kernel.transformers.monkey_patch import MODEL_TYPE_TO_APPLY_LIGER_FN, _apply_liger_kernel_to_instance
+    from liger_kernel.transformers.monkey_patch import _apply_liger_kernel_to_instance
 
-    if model.config.model_type not in MODEL_TYPE_TO_APPLY_LIGER_FN:
-        return False
     _apply_liger_kernel_to_instance(model, cross_entropy=False, fused_linear_cross_entropy=False)
     return True
 
@@ -40,7 +44,7 @@ def is_recordable(model, dtype: torch.dtype, dropout: float, device: torch.devic
     rope = getattr(causal.config, "rope_parameters", None) or {}
     return (
         packing.has_varlen(device)
-        and causal.config.model_type in _RECORDABLE
+        and causal.config.model_type in DECODERS
         and rope.get("rope_type") not in _VALUE_DEPENDENT_ROPE
         and loss.head_is_matrix(causal)
         and dtype != torch.float32

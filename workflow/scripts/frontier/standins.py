@@ -10,6 +10,8 @@ import sys
 import torch
 from torch import nn
 
+from frontier import kernels
+
 
 class _Norm(torch.autograd.Function):
     """liger-kernel's RMS norm: keeps its input and a float32 a row; the gradient is written over the incoming one."""
@@ -54,12 +56,12 @@ class _Rotary(torch.autograd.Function):
 
 
 def fuse(model) -> bool:
-    """Stand in for `kernels.fuse`: True where the model has the layers that liger-kernel replaces."""
+    """Stand in for `kernels.fuse`: True where liger-kernel replaces the model's layers."""
+    if model.config.model_type not in kernels.DECODERS:
+        return False
     norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
     gated = [module for module in model.modules() if _is_gated(module)]
     modeling = sys.modules[type(model).__module__]
-    if not norms or not hasattr(modeling, "apply_rotary_pos_emb"):
-        return False
     for norm in norms:
         norm.forward = lambda x, norm=norm: _Norm.apply(x, norm.weight)
     for layer in gated:
