@@ -1,5 +1,6 @@
 """What a step is predicted to need and take, held against what steps do."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -144,12 +145,17 @@ def test_a_product_is_bound_by_arithmetic_when_square_and_by_traffic_when_thin()
     assert product(8192).limited_by == "compute"
     assert product(8192).seconds == pytest.approx(50 * 2 * 8192 * 4096**2 / (0.7 * 165.2e12), rel=1e-6)
     assert product(32).bandwidth > 0 == product(32).compute
-    assert (
-        roofline.time(
-            [recording.Operation("aten.add.Tensor", "forward", torch.float16, 8, 8, [(4,)])] * 50, [4], rates
-        ).limited_by
-        == "launches"
-    )
+
+
+def test_launches_bind_what_is_small_and_take_longer_where_activations_are_computed_twice():
+    small = [recording.Operation("aten.add.Tensor", "forward", torch.float16, 8, 8, [(4,)])] * 50
+    rates = roofline.from_datasheet(cards.find("RTX 4090"))
+    assert roofline.time(small, [4], rates).limited_by == "launches"
+    known = dataclasses.replace(rates, launch_seconds=1e-5, checkpointed_launch_seconds=3e-5)
+    assert roofline.time(small, [4], known).seconds == pytest.approx(50 * 1e-5)
+    assert roofline.time(small, [4], known, checkpointing=True).seconds == pytest.approx(50 * 3e-5)
+    unknown = dataclasses.replace(known, checkpointed_launch_seconds=None)
+    assert roofline.time(small, [4], unknown, checkpointing=True).seconds == pytest.approx(50 * 1e-5)
 
 
 def test_attention_counts_each_example_and_not_the_row():
@@ -163,7 +169,7 @@ def test_a_calibration_tells_every_rate_that_a_plan_asks_for(monkeypatch):
     found = calibration.measure_device(torch.device("cpu"))
     rates = roofline.from_calibration(json.loads(json.dumps(found)))
     assert not rates.asynchronous
-    assert min(rates.launch_seconds, rates.kernel_seconds) > 0
+    assert min(rates.launch_seconds, rates.checkpointed_launch_seconds, rates.kernel_seconds) > 0
     for points in (*rates.matmul.values(), rates.attention, rates.traffic, rates.dequantize):
         assert all(rate > 0 for _, rate in points)
         assert [size for size, _ in points] == sorted(size for size, _ in points)

@@ -18,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 # GiB that the neighbour leaves, and whether the driver spills.
-TRACES = {"room": (14.0, False), "refused": (5.0, False), "spilled": (5.0, True)}
+TRACES = {"room": (14.0, False), "refused": (6.0, False), "spilled": (6.0, True)}
+_SECONDS = 25.0
 _SHAPE = {
     "model_type": "llama",
     "vocab_size": 32000,
@@ -30,15 +31,18 @@ _SHAPE = {
 }
 
 
-def record(leave_gib: float, spills: bool, steps: int = 14) -> dict:
-    """How a training on such a device ended and its samples, each as (held, allocated, total, free) in GiB."""
+def record(leave_gib: float, spills: bool) -> dict:
+    """How a training on such a device ended, and its samples, each as (held, allocated, total, free) in GiB.
+
+    One that is not over after half a minute is ended; its status is None.
+    """
     with tempfile.TemporaryDirectory() as folder, neighbour(leave_gib):
         # Segments that grow are mapped by the driver's own functions, which are not the ones that driver.c replaces.
         environment = os.environ | {"PYTORCH_ALLOC_CONF": "expandable_segments:False", "HF_HUB_OFFLINE": "1"}
         if spills:
             environment["LD_PRELOAD"] = str(built_driver(Path(folder)))
-        command = [sys.executable, __file__, "--train", str(steps)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        command = [sys.executable, __file__, "--train"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     lines = [line for line in done.stdout.splitlines() if line.startswith("TRACE ")]
     if not lines:
         raise RuntimeError(done.stderr[-2000:])
@@ -70,10 +74,11 @@ def neighbour(leave_gib: float):
         process.wait()
 
 
-def train(steps: int) -> None:
+def train(steps: int = 14) -> None:
     """In a process of its own: train, and print how that ended and what was sampled meanwhile."""
     sys.path[:0] = [str(ROOT / "workflow/scripts"), str(ROOT / "benchmarks")]
     import random
+    import threading
     from unittest import mock
 
     import random_base
@@ -98,12 +103,22 @@ def train(steps: int) -> None:
     for _ in range(steps * study["batch_size"]):
         ids = [draw.randrange(1000) for _ in range(draw.randint(64, 448))]
         examples.append({"input_ids": ids, "labels": [data.IGNORED] * 32 + ids[32:]})
-    meter, status = nvml.open_meter(device), "ok"
+    meter = nvml.open_meter(device)
     # Both threads' handles for products, which no allocator counts, while there is room for them.
     square = torch.ones(64, 64, device=device, dtype=torch.float16, requires_grad=True)
     (square @ square).sum().backward()
-    clock = training.Clock(request["run"], device)
-    with Sampler(meter) as sampler, tempfile.TemporaryDirectory() as folder:
+    clock, sampler = training.Clock(request["run"], device), Sampler(meter)
+
+    def tell(status: str | None) -> None:
+        told = {"status": status, "device": torch.cuda.get_device_name(), "held": sampler.source}
+        told["step_seconds"] = clock.seconds / clock.steps if clock.steps else None
+        samples = [[round(value, 3) for value in vars(sample).values()] for sample in sampler.samples]
+        print("TRACE", json.dumps(told | {"samples": samples}), flush=True)
+        os._exit(0)
+
+    over = threading.Timer(_SECONDS, tell, [None])
+    over.start()
+    with sampler, tempfile.TemporaryDirectory() as folder:
         try:
             base = random_base.build(AutoConfig.for_model(**_SHAPE), "fp16", device)
             with mock.patch("frontier.models.load", return_value=base):
@@ -113,21 +128,19 @@ def train(steps: int) -> None:
             outcome = outcomes.from_error(error)
             if outcome is None:
                 raise
-            status = outcome["status"]
-    samples = [[round(value, 3) for value in vars(sample).values()] for sample in sampler.samples]
-    told = {"status": status, "device": torch.cuda.get_device_name(), "held": sampler.source}
-    seconds = clock.seconds / clock.steps if clock.steps else None
-    print("TRACE", json.dumps(told | {"seconds_per_step": seconds, "samples": samples}), flush=True)
+            tell(outcome["status"])
+    tell("ok")
 
 
 def main() -> None:
     if sys.argv[1] == "--train":
-        train(int(sys.argv[2]))
+        train()
         return
-    found = {name: record(*how) for name, how in TRACES.items()}
-    Path(sys.argv[1]).write_text(json.dumps(found) + "\n", encoding="utf-8")
-    for name, trace in found.items():
-        print(name, trace["status"], f"{len(trace['samples'])} samples", trace["seconds_per_step"])
+    found = {}
+    for name, how in TRACES.items():
+        found[name] = record(*how)
+        Path(sys.argv[1]).write_text(json.dumps(found) + "\n", encoding="utf-8")
+        print(name, found[name]["status"], len(found[name]["samples"]), found[name]["step_seconds"], flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import tempfile
 import time
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import bitsandbytes as bnb
 import psutil
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from frontier import cards, config, emulation, kernels, layers, measure, nvml, packing, records, tracing, training
+from frontier import cards, config, emulation, kernels, measure, nvml, packing, records, tracing, training
 from frontier.clock import WARM_UP_STEPS, Clock
 from frontier.loss import token_losses
 from frontier.outcomes import GIB
@@ -152,23 +153,27 @@ def _dequantize(width: int, device: torch.device) -> list:
 def _small_step(device: torch.device) -> dict:
     """What a training step takes that is too small to compute: the host's time for launches and beside the passes.
 
-    `launch_seconds` a kernel, Python and modules included; `kernel_seconds` the device's for one, from the same passes
+    `launch_seconds` a kernel, Python and modules included, `checkpointed_launch_seconds` where activations are computed
+    twice, with all that Python does to keep track of them; `kernel_seconds` the device's for one, from the same passes
     recorded, or where they cannot be from an element-wise kernel; `parameter_seconds` a trainable tensor, on a card:
     a CPU's time beside the passes is that of operations, which are counted as such.
     """
     shape = AutoConfig.for_model(**_SMALL)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    request = _request(dtype)
     example = {"input_ids": [1] * 16, "labels": [1] * 16}
     row = packing.collate([example])
     placed = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
-    model = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
-    model = training.build_adapter(model.to(device).requires_grad_(False), request["lora"], request["rank"], seed=0)
-    layers.compute_in(model, dtype).train()
-    operations = tracing.trace(shape, request, [row], [16], _kind(device)).operations
-    count = sum(operation.phase != "update" for operation in operations)
-    passes = _host_clock(lambda: token_losses(model, placed).sum().backward(), device)
-    found = {"launch_seconds": passes / count}
+    found = {}
+    for name, checkpointing in (("checkpointed_launch_seconds", True), ("launch_seconds", False)):
+        request = _request(dtype, checkpointing)
+        base = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
+        with mock.patch("frontier.models.load", return_value=base.to(device).requires_grad_(False)):
+            model, _ = training.build(request, {}, dtype, device)
+        model.train()
+        operations = tracing.trace(shape, request, [row], [16], _kind(device)).operations
+        count = sum(operation.phase != "update" for operation in operations)
+        passes = _host_clock(lambda model=model: token_losses(model, placed).sum().backward(), device)
+        found[name] = passes / count
     graphs = kernels.is_recordable(model, dtype, 0.0, device)
     if graphs:
         recorded = kernels.RecordedStep(model, [16], examples=1)
@@ -196,7 +201,7 @@ def _step_seconds(request: dict, model, examples: list[dict], dtype, graphs: boo
     return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
-def _request(dtype: torch.dtype) -> dict:
+def _request(dtype: torch.dtype, checkpointing: bool) -> dict:
     study = config.resolve(
         {
             "model": {"source": "architecture", "config": _SMALL},
@@ -204,8 +209,9 @@ def _request(dtype: torch.dtype) -> dict:
             "compute_dtype": _name(dtype),
             "steps": 30,
             "batch_size": 1,
+            "gradient_checkpointing": checkpointing,
         }
-        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings", "gradient_checkpointing"), False)
+        | dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
     )
     return config.training_request(study, "fp16-r8-s0")
 

@@ -186,7 +186,8 @@ class Planner:
         trace = tracing.trace(config, request, [packing.collate(batch)], self._lengths, self.device)
         passes = [operation for operation in trace.operations if operation.phase != "update"]
         update = [operation for operation in trace.operations if operation.phase == "update"]
-        one = roofline.time(passes, trace.lengths, self.rates).times(_micro(request)[1])
+        checkpointing = request["training"]["gradient_checkpointing"]
+        one = roofline.time(passes, trace.lengths, self.rates, checkpointing).times(_micro(request)[1])
         beside = roofline.beside(trace.parameters, self.rates)
         return one.plus(roofline.time(update, trace.lengths, self.rates)).plus(beside)
 

@@ -22,9 +22,10 @@ _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 class Rates:
     """What a device does: each a list of (size, rate) points, sizes in FLOP or bytes, rates in those per second.
 
-    `launch_seconds` is the host's time for a kernel, `kernel_seconds` the least time of one on the device;
-    `asynchronous` says that both go on at once. `parameter_seconds` is the host's time for what comes beside a step's
-    passes (batches, clipping, the optimiser's bookkeeping, the Trainer), for each trainable tensor.
+    `launch_seconds` is the host's time for a kernel, `checkpointed_launch_seconds` where activations are computed twice
+    (the same, if it is not known), `kernel_seconds` the least time of one on the device; `asynchronous` says that host
+    and device go on at once. `parameter_seconds` is the host's time for what comes beside a step's passes (batches,
+    clipping, the optimiser's bookkeeping, the Trainer), for each trainable tensor.
     """
 
     matmul: dict[str, list]
@@ -35,6 +36,10 @@ class Rates:
     kernel_seconds: float
     asynchronous: bool
     parameter_seconds: float = _PARAMETER_SECONDS
+    checkpointed_launch_seconds: float | None = None
+
+    def launch(self, checkpointing: bool) -> float:
+        return (self.checkpointed_launch_seconds if checkpointing else None) or self.launch_seconds
 
 
 def from_datasheet(card: dict) -> Rates:
@@ -92,7 +97,7 @@ class Time:
         )
 
 
-def time(operations: list[Operation], lengths: list[int], rates: Rates) -> Time:
+def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpointing: bool = False) -> Time:
     """The time of a step's operations over examples of these lengths; a CUDA graph's are not launched one by one."""
     compute = bandwidth = 0.0
     for operation in operations:
@@ -101,7 +106,7 @@ def time(operations: list[Operation], lengths: list[int], rates: Rates) -> Time:
             compute += max(arithmetic, rates.kernel_seconds)
         else:
             bandwidth += max(traffic, rates.kernel_seconds)
-    launch = sum(not operation.recorded for operation in operations) * rates.launch_seconds
+    launch = sum(not operation.recorded for operation in operations) * rates.launch(checkpointing)
     return Time(compute, bandwidth, launch, rates.asynchronous)
 
 
