@@ -1,6 +1,9 @@
 """Whether memory spilled to the host, told from samples of the device."""
 
+import json
+
 import pytest
+from conftest import ROOT
 from frontier.spill import Sample, is_spilled
 
 
@@ -48,3 +51,14 @@ def trace(*rows) -> list[Sample]:
 )
 def test_spill_detector_on_traces(samples, expected):
     assert is_spilled(samples) is expected
+
+
+@pytest.mark.parametrize(("name", "expected"), [("room", False), ("refused", False), ("spilled", True)])
+def test_spill_detector_on_recorded_traces(name, expected):
+    """Trainings on a card that a neighbour has nearly filled: `spilling/record.py` says how they were recorded."""
+    recorded = json.loads((ROOT / "tests/spilling/traces.json").read_text("utf-8"))[name]
+    samples = trace(*recorded["samples"])
+    assert is_spilled(samples) is expected
+    seen = [end for end in range(len(samples)) if is_spilled(samples[: end + 1])]
+    # With the first GiB that the card did not have, three seconds after it was full.
+    assert seen[:1] == ([7] if expected else [])
