@@ -12,8 +12,9 @@ from frontier.recording import Operation
 
 # Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
 _MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5
-_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 2e-6
-# What an H200's steps were found to take beside their passes, for each of some 450 parameters (docs/planner.md).
+# The hosts of three H200s took 30 to 56 us for a launch, a sixth more with checkpointing, and 39 to 100 us for each
+# trainable tensor (docs/planner.md).
+_LAUNCH_SECONDS, _CHECKPOINTED_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 35e-6, 2e-6
 _PARAMETER_SECONDS = 65e-6
 _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 
@@ -54,6 +55,7 @@ def from_datasheet(card: dict) -> Rates:
         launch_seconds=_LAUNCH_SECONDS,
         kernel_seconds=_KERNEL_SECONDS,
         asynchronous=True,
+        checkpointed_launch_seconds=_CHECKPOINTED_LAUNCH_SECONDS,
     )
 
 
