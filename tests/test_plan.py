@@ -39,6 +39,12 @@ def test_advice_names_what_would_fit():
     assert not row["fits"]
     assert row["largest_batch_that_fits"] == 6
     assert planner.advice(wanted, row) == "nf4-r8 does not fit at batch 8; 6 does"
+    planner.limit_gib = 1.0001 * planner.need_gib(wanted, examples[:8])
+    row = planner.row(wanted)
+    assert row["fits"]
+    assert planner.advice(wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
+    planner.limit_gib *= 1.06
+    assert planner.advice(wanted, planner.row(wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
     planner.limit_gib = (planner.need_gib(bare, examples[:1]) + planner.need_gib(single, examples[:1])) / 2
     row = planner.row(single)
