@@ -1,12 +1,14 @@
 """What a GPU computes in its own ways (one attention kernel, recorded steps, fused kernels) against references."""
 
 import math
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import calibration, clock, data, kernels, layers, models, nvml, packing, records
+from frontier import calibration, clock, data, kernels, launch, layers, models, nvml, packing, records
 from frontier.loss import token_losses
 from jobs import OUTPUTS, Job, start
 from safetensors.torch import load_file
@@ -257,6 +259,22 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
     assert "of a budget of" in levers["cuda_graphs_given_up"]
     assert next(moves, None) is None
     assert (found["loss"] - expected["loss"]).abs().max() < 0.05
+
+
+def test_a_fork_of_what_has_imported_all_can_use_cuda():
+    code = (
+        "import os, sys, torch; from frontier import forkserver, launch; launch.preload(launch.WITHOUT_CUDA)\n"
+        "left = forkserver._is_succeeded_by_one_with(launch.MODULES)\n"
+        "if not left and 'bitsandbytes' in sys.modules and os.fork() == 0:\n"
+        "    import bitsandbytes as bnb\n"
+        "    packed, state = bnb.functional.quantize_4bit(torch.ones(64, 64, device='cuda'), quant_type='nf4')\n"
+        "    print(float(bnb.functional.dequantize_4bit(packed, state).mean()), flush=True)\n"
+        "    os._exit(0)\n"
+        "if not left: os.wait()"
+    )
+    environment = launch.environment({"device": "cuda"})
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.stdout == "1.0\n", done.stderr
 
 
 def test_a_calibration_measures_what_a_recorded_step_takes_beside_its_passes():

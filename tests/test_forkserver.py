@@ -183,12 +183,29 @@ def test_forked_are_the_jobs_that_import_torch():
     heavy = re.compile(r"^(import|from) (torch|transformers)\b", re.MULTILINE)
     reached = {name: digest.reachable(digest.SCRIPTS / f"frontier/{name}.py") for name in modules}
     expected = {name for name in modules if any(heavy.search(path.read_text("utf-8")) for path in reached[name])}
-    assert set(launch.MODULES) == expected
+    assert set(launch.MODULES) == {f"frontier.{name}" for name in expected}
+
+
+@pytest.mark.parametrize("driver", ["contextlib.nullcontext()", "open('missing')"])
+def test_a_server_with_more_imported_takes_over_where_it_can(driver):
+    """A driver that tells, and one that does not: the first server stays where its fork comes to nothing."""
+    code = (
+        "import contextlib, os, sys; from frontier import forkserver, launch; launch.preload(['torch']); "
+        f"launch.capabilities_by_driver = lambda: {driver}; first = os.getpid(); "
+        "left = forkserver._is_succeeded_by_one_with(('wave',)); "
+        "print(os.getpid() == first, left, 'wave' in sys.modules, flush=True)"
+    )
+    path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
+    succeeded = driver.startswith("contextlib")
+    expected = {"True True False", "False False True"} if succeeded else {"True False False"}
+    assert set(done.stdout.splitlines()) == expected
+    assert ("FileNotFoundError" in done.stderr) is not succeeded
 
 
 def test_what_is_imported_beside_cuda_leaves_it_alone():
-    """bitsandbytes starts CUDA when it is imported, and peft, accelerate and the Trainer import it."""
-    code = "from frontier import launch; launch.preload(cuda=True); import sys; print(*sys.modules)"
+    """bitsandbytes starts CUDA when it is imported without more ado; peft, accelerate and the Trainer import it."""
+    code = "from frontier import launch; launch.preload(launch.WITHOUT_CUDA); import sys; print(*sys.modules)"
     path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

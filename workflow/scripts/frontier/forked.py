@@ -24,7 +24,7 @@ def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
     """Whether a job imports what a server has imported, and is not the one job that its Snakemake was started for."""
     return (
         hasattr(os, "pidfd_open")
-        and function.partition(".")[0] in MODULES
+        and f"frontier.{function.partition('.')[0]}" in MODULES
         and snakemake is not None
         and "--target-jobs" not in snakemake.cmdline()
     )

@@ -27,7 +27,12 @@ _REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
 def main() -> None:
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
-    launch.preload(gpus.cuda_devices() > 0)
+    if gpus.cuda_devices():
+        launch.preload(launch.WITHOUT_CUDA)
+        if _is_succeeded_by_one_with(launch.MODULES):
+            os._exit(0)
+    else:
+        launch.preload(launch.MODULES)
     if _has_started_cuda():
         sys.exit("an import has started CUDA, which no fork could use")
     server = os.getpid()
@@ -115,6 +120,25 @@ def _become_worker(request: dict, files: list[int]) -> str:
     os.chdir(request["folder"])
     tempfile.tempdir = None
     return request["function"]
+
+
+def _is_succeeded_by_one_with(modules: tuple[str, ...]) -> bool:
+    """Whether a fork of this process could import these too without CUDA being started: then it is the server.
+
+    In that fork, False.
+    """
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.close(reading)
+        with launch.capabilities_by_driver():
+            launch.preload(modules)
+        if _has_started_cuda():
+            os._exit(1)
+        os.write(writing, b"y")
+        os.close(writing)
+        return False
+    os.close(writing)
+    return os.read(reading, 1) == b"y"
 
 
 def _has_started_cuda() -> bool:

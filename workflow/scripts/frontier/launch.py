@@ -3,7 +3,12 @@
 import gc
 import importlib
 import os
+from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
+
+import pynvml
 
 from frontier import gpus, heap
 from frontier.progress import EVENTS
@@ -16,8 +21,8 @@ ALLOCATION = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8",
 }
 # Those whose jobs import torch.
-MODULES = ("prepare", "training", "evaluation", "accuracy", "calibration", "plan")
-# What they import that leaves CUDA alone. bitsandbytes does not, nor does what imports it.
+MODULES = tuple(f"frontier.{name}" for name in ("prepare", "training", "evaluation", "accuracy", "calibration", "plan"))
+# What they import that leaves CUDA alone. bitsandbytes asks it for the device, and much imports bitsandbytes.
 WITHOUT_CUDA = (
     "torch._inductor.compile_fx",
     "torch.distributed.tensor",
@@ -53,11 +58,25 @@ def inherited() -> dict:
     return {name: value for name, value in os.environ.items() if name != EVENTS}
 
 
-def preload(cuda: bool) -> None:
-    """Import what jobs do; on a machine with CUDA, what does not start it."""
+def preload(names: Iterable[str]) -> None:
+    """Import modules, for forks to have them."""
     # Else torch, asked whether there is CUDA, starts it.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    for name in WITHOUT_CUDA if cuda else [f"frontier.{module}" for module in MODULES]:
+    for name in names:
         importlib.import_module(name)
     # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
     gc.freeze()
+
+
+@contextmanager
+def capabilities_by_driver():
+    """While it is entered torch tells devices' capabilities by the driver: asking CUDA for them would start it.
+
+    Raises NVMLError where the driver does not tell.
+    """
+    pynvml.nvmlInit()
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    known = [tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)) for handle in handles]
+    pynvml.nvmlShutdown()
+    with mock.patch("torch.cuda.get_device_capability", lambda device=None: known[getattr(device, "idx", 0)]):
+        yield
