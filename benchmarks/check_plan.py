@@ -36,7 +36,7 @@ _LEAST_SECONDS = 12
 
 
 def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
-    """The plan's row, with the allocator's reserve and what planning took."""
+    """The plan's row, with the allocator's reserve, what recorded graphs take beside it, and what planning took."""
     from frontier import batches, emulation, plan
     from frontier.outcomes import GIB
     from transformers import AutoConfig

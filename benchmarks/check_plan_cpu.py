@@ -70,11 +70,12 @@ def write_config(change: str, run: str, folder: Path, steps: int) -> None:
 
 def predict(folder: Path, run: str) -> dict:
     """The plan's row, from the folder's own tokens."""
-    from frontier import config, plan
+    import torch
+    from frontier import calibration, config, plan
 
     study = config.resolve(yaml.safe_load((folder / "config" / "config.yaml").read_text("utf-8")))
     os.chdir(folder)
-    planner, _ = plan.open_planner(study, None, None, Path("resources"))
+    planner, _ = plan.open_planner(study, calibration.present(torch.device("cpu")), Path("resources"))
     planner.limit_gib = None
     return planner.row(config.training_request(study, run))
 

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 DEVICE = torch.device("cuda", 0)
-KINDS = ["llama", "mistral", "qwen2", "qwen3"]
+KINDS = kernels.DECODERS
 
 
 @pytest.fixture(autouse=True)
@@ -264,17 +264,19 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
 def test_a_fork_of_what_has_imported_all_can_use_cuda():
     code = (
         "import os, sys, torch; from frontier import forkserver, launch; launch.preload(launch.WITHOUT_CUDA)\n"
-        "left = forkserver._is_succeeded_by_one_with(launch.MODULES)\n"
+        "left = forkserver._hand_over(launch.MODULES)\n"
         "if not left and 'bitsandbytes' in sys.modules and os.fork() == 0:\n"
         "    import bitsandbytes as bnb\n"
         "    packed, state = bnb.functional.quantize_4bit(torch.ones(64, 64, device='cuda'), quant_type='nf4')\n"
         "    print(float(bnb.functional.dequantize_4bit(packed, state).mean()), flush=True)\n"
+        "    from frontier import nvml\n"
+        "    print(nvml.open_meter(torch.device('cuda', 0)).read().total > 0, flush=True)\n"
         "    os._exit(0)\n"
         "if not left: os.wait()"
     )
     environment = launch.environment({"device": "cuda"})
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.stdout == "1.0\n", done.stderr
+    assert done.stdout == "1.0\nTrue\n", done.stderr
 
 
 def test_a_calibration_measures_what_a_recorded_step_takes_beside_its_passes():

@@ -43,13 +43,14 @@ def test_advice_names_what_would_fit():
     row = planner.row(wanted)
     assert row["fits"]
     assert planner.advice(wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
-    planner.limit_gib *= 1.06
+    assert plan.table(planner, [wanted])[1] == [planner.advice(wanted, row)]
+    planner.limit_gib *= 1.07
     assert planner.advice(wanted, planner.row(wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
     planner.limit_gib = (planner.need_gib(bare, examples[:1]) + planner.need_gib(single, examples[:1])) / 2
     row = planner.row(single)
     assert row["largest_batch_that_fits"] == 0
-    assert planner.advice(single, row).endswith("while its steps are recorded; with cuda_graphs: false it does")
+    assert planner.advice(single, row).endswith("while its steps are recorded; with cuda_graphs: false batch 1 does")
     planner.limit_gib = 0.9 * planner.static_gib(wanted)
     row = planner.row(wanted)
     assert row["largest_batch_that_fits"] == 0

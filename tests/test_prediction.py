@@ -4,7 +4,9 @@ import dataclasses
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,9 +17,11 @@ from frontier import (
     cards,
     emulation,
     hindsight,
+    kernels,
     launch,
     measure,
     memory,
+    nvml,
     outcomes,
     packing,
     recording,
@@ -26,6 +30,7 @@ from frontier import (
     tracing,
 )
 from planned import CARD, CPU, SMALL, peak, rates, request, rows, shape
+from transformers import AutoModelForCausalLM
 
 
 @pytest.mark.parametrize("precision", ["fp16", "nf4"])
@@ -47,6 +52,27 @@ def test_few_layers_drawn_out_give_what_all_of_them_do(precision, levers):
     assert drawn.held == pytest.approx(whole.held, rel=0.02)
     for part in recording.CATEGORIES:
         assert drawn.parts[part] == pytest.approx(whole.parts[part], abs=0.01 * whole.allocated)
+
+
+def test_recorded_graphs_take_memory_of_their_own():
+    """So much a kernel for each length that rows are padded to: some 25 MiB a length at 7B."""
+    mixed = [{"input_ids": [1] * length, "labels": [1] * length} for length in range(16, 336)]
+
+    def graphs(layers: int, examples: list[dict], **levers) -> float:
+        row = [packing.collate(examples[:4])]
+        return memory.peak(shape(layers), request(**levers), row, batches.lengths(examples), CARD).graphs
+
+    assert graphs(6, rows(8, 64), cuda_graphs=False) == 0
+    assert graphs(6, mixed) == pytest.approx(6 * graphs(6, rows(8, 64)), rel=0.05)
+    assert 2e5 < graphs(7, rows(8, 64)) - graphs(6, rows(8, 64)) < 2e6
+
+
+def test_a_decoder_that_no_test_holds_is_not_fused():
+    kinds = {kind: shape(1, model_type=kind, pad_token_id=0) for kind in ("mistral", "phi3", "olmo2")}
+    fused = {kind: tracing.build(one, request("fp16"), CARD)[1]["fused_kernels"] for kind, one in kinds.items()}
+    assert fused == {"mistral": True, "phi3": False, "olmo2": False}
+    with torch.device("meta"):
+        assert not kernels.fuse(AutoModelForCausalLM.from_config(kinds["phi3"]))
 
 
 def test_weights_and_adapter_are_counted_to_the_byte():
@@ -173,6 +199,16 @@ def test_a_calibration_tells_every_rate_that_a_plan_asks_for(monkeypatch):
     for points in (*rates.matmul.values(), rates.attention, rates.traffic, rates.dequantize):
         assert all(rate > 0 for _, rate in points)
         assert [size for size, _ in points] == sorted(size for size, _ in points)
+
+
+@pytest.mark.parametrize(("source", "told"), [(nvml.PROCESS, True), (nvml.RISE, False), (nvml.DEVICE, False)])
+def test_a_calibration_measures_the_context_where_neighbours_are_no_part_of_it(tmp_path, monkeypatch, source, told):
+    meter = SimpleNamespace(source=source, outside=2**29, watch=nullcontext)
+    monkeypatch.setattr(nvml, "open_meter", lambda device: meter)
+    monkeypatch.setattr(calibration, "measure_device", lambda device: rates("RTX 4090"))
+    job = {"request": {"device": "cpu", "cpu_threads": 1}, "output": {"calibration": str(tmp_path / "it.json")}}
+    calibration.run(job)
+    assert records.read_json(tmp_path / "it.json").get("context_gib") == (0.5 if told else None)
 
 
 def test_a_calibration_says_what_device_it_is_of(tmp_path, monkeypatch):

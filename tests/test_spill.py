@@ -4,7 +4,8 @@ import json
 
 import pytest
 from conftest import ROOT
-from frontier.spill import Sample, is_spilled
+from frontier import gpus
+from frontier.spill import Sample, Sampler, is_spilled
 
 
 def trace(*rows) -> list[Sample]:
@@ -30,7 +31,9 @@ def trace(*rows) -> list[Sample]:
         (trace((2.0, 1.9, 6.0, 3.2), (5.9, 5.6, 6.0, 0.0), *[(5.9, 4.8, 6.0, 0.0)] * 6), True),
         (trace((2.0, 1.9, 6.0, 3.2), (5.2, 5.0, 6.0, 0.0), *[(5.2, 4.8, 6.0, 0.0)] * 6), False),
         (trace((2.0, 1.9, 6.0, 3.2), (4.0, 3.9, 6.0, 0.4), *[(4.0, 3.2, 6.0, 0.4)] * 6), False),
-        (trace((4.0, 3.9, 6.0, 0.0), (3.0, 2.9, 6.0, 0.0), (4.05, 3.9, 6.0, 0.0)), True),
+        (trace((4.0, 3.9, 6.0, 0.0), (3.0, 2.9, 6.0, 0.0), (4.05, 3.9, 6.0, 0.0)), False),
+        (trace(*[(4.6 if i == 4 else 5.6, 4.5, 6.0, 0.02) for i in range(9)]), False),
+        (trace((3.0, 2.9, 6.0, 0.0), (3.0, 2.9, 6.0, 2.0), (4.9, 4.8, 6.0, 0.04)), False),
     ],
     ids=[
         "none",
@@ -46,7 +49,9 @@ def trace(*rows) -> list[Sample]:
         "a desktop beside it: filled and passed within a second, then steady",
         "a desktop beside it: filled within a second, and no more",
         "room is left, a neighbour gone meanwhile",
-        "what it gave back a neighbour took, and it takes again",
+        "a neighbour takes what it gives back, and gives it back",
+        "read while memory moved",
+        "a neighbour goes, and it takes its place",
     ],
 )
 def test_spill_detector_on_traces(samples, expected):
@@ -60,5 +65,20 @@ def test_spill_detector_on_recorded_traces(name, expected):
     samples = trace(*recorded["samples"])
     assert is_spilled(samples) is expected
     seen = [end for end in range(len(samples)) if is_spilled(samples[: end + 1])]
-    # With the first GiB that the card did not have, three seconds after it was full.
+    # With the first GiB that the card did not have, four seconds after it was full.
     assert seen[:1] == ([7] if expected else [])
+
+
+def test_where_the_driver_refuses_nothing_spills(monkeypatch, tmp_path):
+    """On Linux a neighbour that makes room on a full card is all that it can be; WSL has a device of its own."""
+    sampler = Sampler(None)
+    sampler.samples = trace((5.0, 4.8, 80.0, 1.0), (9.0, 8.8, 80.0, 0.0))
+    for spills in (True, False):
+        monkeypatch.setattr(gpus, "may_spill", lambda spills=spills: spills)
+        assert sampler.spilled is spills
+    monkeypatch.undo()
+    monkeypatch.setattr(gpus.platform, "system", lambda: "Linux")
+    assert not gpus.may_spill(tmp_path)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/dxg").touch()
+    assert gpus.may_spill(tmp_path)

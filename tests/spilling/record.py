@@ -34,7 +34,7 @@ _SHAPE = {
 def record(leave_gib: float, spills: bool) -> dict:
     """How a training on such a device ended, and its samples, each as (held, allocated, total, free) in GiB.
 
-    One that is not over after half a minute is ended; its status is None.
+    One that is not over in time is ended; its status is None.
     """
     with tempfile.TemporaryDirectory() as folder, neighbour(leave_gib):
         # Segments that grow are mapped by the driver's own functions, which are not the ones that driver.c replaces.

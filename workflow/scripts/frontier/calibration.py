@@ -57,7 +57,8 @@ def run(job: dict) -> None:
         rates = measure_device(device)
     card = present(device)
     figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
-    if meter and meter.trusted:
+    if meter and meter.source == nvml.PROCESS:
+        # Where the driver tells of the whole device alone, others' coming and going would be in it.
         figures["context_gib"] = meter.outside / GIB
     seconds = time.perf_counter() - start
     records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})

@@ -6,9 +6,11 @@ A connection is a job: in comes the request with its descriptors, out go the wor
 The worker lives no longer than the connection, and the server no longer than its owner.
 """
 
+import ctypes
 import io
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -22,6 +24,9 @@ from frontier import gpus, launch, worker
 from frontier.progress import EVENTS
 
 _REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
+_HAND_OVER_SECONDS = 120
+# What the driver answers (CUDA_ERROR_NOT_INITIALIZED) in a fork of a process that has started it.
+_NOT_INITIALIZED = 3
 
 
 def main() -> None:
@@ -29,7 +34,7 @@ def main() -> None:
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
         launch.preload(launch.WITHOUT_CUDA)
-        if _is_succeeded_by_one_with(launch.MODULES):
+        if _hand_over(launch.MODULES):
             os._exit(0)
     else:
         launch.preload(launch.MODULES)
@@ -122,31 +127,44 @@ def _become_worker(request: dict, files: list[int]) -> str:
     return request["function"]
 
 
-def _is_succeeded_by_one_with(modules: tuple[str, ...]) -> bool:
-    """Whether a fork of this process could import these too without CUDA being started: then it is the server.
+def _hand_over(modules: tuple[str, ...]) -> bool:
+    """Fork a server that imports these too. True where that came about, and this process is to end.
 
-    In that fork, False.
+    It comes to nothing where importing them starts CUDA, or hangs. In the fork, False.
     """
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         os.close(reading)
-        with launch.capabilities_by_driver():
-            launch.preload(modules)
+        try:
+            with launch.capabilities_by_driver():
+                launch.preload(modules)
+        except Exception:
+            os._exit(1)
         if _has_started_cuda():
             os._exit(1)
         os.write(writing, b"y")
         os.close(writing)
         return False
     os.close(writing)
-    return os.read(reading, 1) == b"y"
+    ready, _, _ = select.select([reading], [], [], _HAND_OVER_SECONDS)
+    if ready and os.read(reading, 1):
+        return True
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
 
 
 def _has_started_cuda() -> bool:
-    """Whether a fork of this process could not use CUDA, which torch knows in the fork alone."""
+    """Whether a fork of this process could not use CUDA: torch knows in the fork alone, the driver says so there."""
     torch = sys.modules["torch"]
     pid = os.fork()
     if pid == 0:
-        os._exit(torch.cuda._is_in_bad_fork())
+        if torch.cuda._is_in_bad_fork():
+            os._exit(1)
+        with suppress(OSError):
+            os._exit(ctypes.CDLL("libcuda.so.1").cuInit(0) == _NOT_INITIALIZED)
+        os._exit(0)
     return os.waitpid(pid, 0)[1] != 0
 
 

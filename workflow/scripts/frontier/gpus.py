@@ -19,6 +19,11 @@ def cuda_devices(root: Path = Path("/")) -> int:
     return int((root / "dev" / "dxg").exists() and shutil.which("nvidia-smi") is not None)
 
 
+def may_spill(root: Path = Path("/")) -> bool:
+    """Whether the driver moves device memory to the host where it does not suffice: those of Windows and WSL do."""
+    return platform.system() == "Windows" or (root / "dev" / "dxg").exists()
+
+
 def inventory(variables: dict, present: int) -> dict[str, str]:
     """The devices that a process may use, by their names on this host: what CUDA_VISIBLE_DEVICES calls each.
 

@@ -72,7 +72,8 @@ def preload(names: Iterable[str]) -> None:
 def capabilities_by_driver():
     """While it is entered torch tells devices' capabilities by the driver: asking CUDA for them would start it.
 
-    Raises NVMLError where the driver does not tell.
+    Devices are numbered as the driver does; bitsandbytes, which asks, wants to know what there is, in any order. Raises
+    NVMLError where the driver does not tell.
     """
     pynvml.nvmlInit()
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]

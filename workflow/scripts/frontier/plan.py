@@ -45,8 +45,8 @@ _UNCOUNTED = (
 )
 # A CUDA context, 0.60 on an H200, and the kernels that a first step loads; a calibration measures both.
 CONTEXT_GIB = 0.7
-# How much more than is allocated the allocator was seen to keep (docs/planner.md).
-_KEPT = 0.05
+# How much more than is allocated CUDA's allocator was seen to keep (docs/planner.md).
+_KEPT = 0.06
 
 
 @dataclass
@@ -142,6 +142,8 @@ class Planner:
         if row["fits"] is None:
             return None
         if row["fits"]:
+            if not self.device.cuda:
+                return None
             peak = row["predicted_peak_gib"]
             spare = self.limit_gib - peak - row["overhead_gib"]
             more = f"the allocator may keep up to {_KEPT * peak:.2f} more than it is asked for"
@@ -152,8 +154,9 @@ class Planner:
             base = f"its base alone takes {row['weights_gib']:.1f} GiB of {self.limit_gib:.1f}"
             return f"{run} does not fit at any batch, length or rank: {base}"
         plain = request | {"training": request["training"] | {"cuda_graphs": False}}
-        if request["training"]["cuda_graphs"] and self._fits_at_all(plain):
-            return f"{run} does not fit at any batch while its steps are recorded; with cuda_graphs: false it does"
+        if self.peak(*self._with_batch(request, 1)).graphs and (batch := self.largest_batch(plain)):
+            unrecorded = f"with cuda_graphs: false batch {batch} does"
+            return f"{run} does not fit at any batch while its steps are recorded; {unrecorded}"
         longest = max(self._lengths)
         length = search.halved(
             lambda length: self.need_gib(*self._with_batch(request, 1, length)), self.limit_gib, longest, least=32
@@ -171,9 +174,6 @@ class Planner:
         return (
             f"{run} does not fit at any batch, length or rank: it holds {self.limit_gib:.1f} GiB and more at the least"
         )
-
-    def _fits_at_all(self, request: dict) -> bool:
-        return self.need_gib(*self._with_batch(request, 1)) <= self.limit_gib
 
     def _held_gib(self, peak: memory.Peak) -> float:
         return (peak.held + peak.graphs) / GIB + self.context_gib
@@ -209,18 +209,23 @@ class Planner:
 
 
 def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[str]]:
-    """The plan's rows, and the lines that go with it; raises UserError where no run can be planned."""
-    rows, lines = [], []
+    """The plan's rows, and the lines that go with it; raises UserError where no run can be planned.
+
+    Of runs that differ by their seed alone, the one that needs most has a line.
+    """
+    rows, lines, most = [], [], {}
     for request in requests:
         refusal = _refusal(request, planner.device)
         if refusal:
             rows.append({"run": request["run"], "device": planner.name})
             lines.append(refusal)
             continue
-        rows.append(planner.row(request))
-        advice = planner.advice(request, rows[-1])
-        if advice and advice not in lines:
-            lines.append(advice)
+        row = planner.row(request)
+        rows.append(row)
+        need = row["predicted_peak_gib"] + row["overhead_gib"]
+        name = request["precision"], request["rank"]
+        most[name] = max(most.get(name, (0, None, None)), (need, request, row), key=lambda one: one[0])
+    lines += filter(None, (planner.advice(request, row) for _, request, row in most.values()))
     if all("predicted_peak_gib" not in row for row in rows):
         raise UserError(lines[0])
     numbers = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
@@ -252,7 +257,7 @@ def open_planner(study: dict, card: dict, resources: Path) -> tuple[Planner, str
 
 
 def run(job: dict) -> None:
-    """Write results/plan.csv, and say for each run that does not fit what would."""
+    """Write results/plan.csv, and say of what does not fit what would, and what hardly fits."""
     request = job["request"]
     card = request["card"] or _calibrated(job["input"]["calibration"])
     planner, line = open_planner(request["study"], card, Path("resources"))
@@ -287,11 +292,13 @@ def _calibrated(path: str) -> dict:
 
 
 def _present(study: dict) -> dict:
-    """The device that this process trains on, with its rates where results/calibration.json is of it."""
+    """The device that this process trains on, with what results/calibration.json has measured where it is of it."""
     card = calibration.present(measure.open_device(study["device"], study["cpu_threads"]))
     path = Path("results/calibration.json")
     known = records.read_json(path) if path.exists() else {}
-    return card | ({"rates": known["rates"]} if known.get("name") == card["name"] else {})
+    if known.get("name") != card["name"]:
+        return card
+    return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
 
 
 def _micro(request: dict) -> tuple[int, int]:

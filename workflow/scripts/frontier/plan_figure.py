@@ -15,7 +15,7 @@ PARTS = {
     "gradients_gib": ("gradients", "#F0E442"),
     "activations_gib": ("activations", "#E69F00"),
     "logits_gib": ("logits", "#D55E00"),
-    "overhead_gib": ("context, kept blocks", "#999999"),
+    "overhead_gib": ("context, kernels, graphs", "#999999"),
 }
 # A limit further off than this many of the longest bar would crush the bars.
 _REACH = 2.5

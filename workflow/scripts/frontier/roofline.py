@@ -12,8 +12,8 @@ from frontier.recording import Operation
 
 # Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
 _MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5
-# The hosts of three H200s took 30 to 56 us for a launch, a sixth more with checkpointing, and 39 to 100 us for each
-# trainable tensor (docs/planner.md).
+# The hosts of three H200s took 30, 35 and 56 us for a launch, a sixth more with checkpointing, and 39 to 100 us for
+# each trainable tensor.
 _LAUNCH_SECONDS, _CHECKPOINTED_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 35e-6, 2e-6
 _PARAMETER_SECONDS = 65e-6
 _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")

@@ -5,8 +5,8 @@ Windows and WSL do so instead of failing. A run that spilled has a clock, but no
 
 import threading
 from dataclasses import dataclass
-from itertools import pairwise
 
+from frontier import gpus
 from frontier.nvml import PROCESS, Meter
 from frontier.outcomes import GIB
 
@@ -29,24 +29,27 @@ class Sample:
 def is_spilled(samples: list[Sample]) -> bool:
     """Whether the process holds more than the card has, or takes more than the full card can have given it.
 
-    From one sample to the next, what it takes must come out of what was free. Over a few, while the card stays full,
-    nothing can; what grows little by little grows there in tensors and in all that is held, since tensors alone move
-    within what is held already, and the rest alone may be a cache.
+    What it takes must come out of what was free a moment ago. While the card stays full nothing can: what grows there
+    little by little grows in tensors and in all that is held, since tensors alone move within what is held already, and
+    the rest alone may be a cache.
     """
     if any(sample.held > sample.total for sample in samples):
         return True
-    if any(_taken(before, after) > _GROWTH_GIB for before, after in pairwise(samples) if after.free <= _FULL_GIB):
-        return True
-    return any(
-        all(sample.free <= _FULL_GIB for sample in window)
-        and min(window[-1].allocated - window[0].allocated, window[-1].held - window[0].held) > _GROWTH_GIB
-        for window in (samples[i : i + _WINDOW] for i in range(len(samples) - _WINDOW + 1))
-    )
+    windows = [samples[max(0, end - _WINDOW) : end + 1] for end in range(1, len(samples))]
+    return any(_took_more(*window) or _grew_while_full(*window[-_WINDOW:]) for window in windows)
 
 
-def _taken(before: Sample, after: Sample) -> float:
-    """What the process came to hold in between that was not free before."""
-    return after.held - before.held - max(0.0, before.free - after.free)
+def _took_more(*window: Sample) -> bool:
+    """Whether the last sample holds what was not free at any before: one alone may be read while memory moves."""
+    *before, last = window
+    taken = min(last.held - sample.held - max(0.0, sample.free - last.free) for sample in before)
+    return last.free <= _FULL_GIB and taken > _GROWTH_GIB
+
+
+def _grew_while_full(*window: Sample) -> bool:
+    first, last = window[0], window[-1]
+    full = len(window) == _WINDOW and all(sample.free <= _FULL_GIB for sample in window)
+    return full and min(last.allocated - first.allocated, last.held - first.held) > _GROWTH_GIB
 
 
 class Sampler:
@@ -72,7 +75,8 @@ class Sampler:
 
     @property
     def spilled(self) -> bool:
-        return is_spilled(self.samples)
+        """Never where the driver refuses what does not fit: there it is neighbours who come and go."""
+        return gpus.may_spill() and is_spilled(self.samples)
 
     def peaks(self) -> dict:
         """For the record, in GiB: the most that the device had in use, by any process, and that this process held."""
