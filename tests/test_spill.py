@@ -69,8 +69,8 @@ def test_spill_detector_on_recorded_traces(name, expected):
     assert seen[:1] == ([7] if expected else [])
 
 
-def test_where_the_driver_refuses_nothing_spills(monkeypatch, tmp_path):
-    """On Linux a neighbour that makes room on a full card is all that it can be; WSL has a device of its own."""
+def test_where_the_driver_refuses_a_neighbour_has_made_room(monkeypatch, tmp_path):
+    """On Linux that is all that it can be, where a full card gives more in one moment; WSL has a device of its own."""
     sampler = Sampler(None)
     sampler.samples = trace((5.0, 4.8, 80.0, 1.0), (9.0, 8.8, 80.0, 0.0))
     for spills in (True, False):

@@ -26,17 +26,18 @@ class Sample:
     free: float
 
 
-def is_spilled(samples: list[Sample]) -> bool:
+def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
     """Whether the process holds more than the card has, or takes more than the full card can have given it.
 
-    What it takes must come out of what was free a moment ago. While the card stays full nothing can: what grows there
-    little by little grows in tensors and in all that is held, since tensors alone move within what is held already, and
-    the rest alone may be a cache.
+    What it takes must come out of what was free a moment ago, or, where the driver may not spill, out of what a
+    neighbour gave back in that moment. While the card stays full nothing can be taken: what grows there little by
+    little grows in tensors and in all that is held, since tensors alone move within what is held already, and the rest
+    alone may be a cache.
     """
     if any(sample.held > sample.total for sample in samples):
         return True
     windows = [samples[max(0, end - _WINDOW) : end + 1] for end in range(1, len(samples))]
-    return any(_took_more(*window) or _grew_while_full(*window[-_WINDOW:]) for window in windows)
+    return any((may_spill and _took_more(*window)) or _grew_while_full(*window[-_WINDOW:]) for window in windows)
 
 
 def _took_more(*window: Sample) -> bool:
@@ -75,8 +76,7 @@ class Sampler:
 
     @property
     def spilled(self) -> bool:
-        """Never where the driver refuses what does not fit: there it is neighbours who come and go."""
-        return gpus.may_spill() and is_spilled(self.samples)
+        return is_spilled(self.samples, gpus.may_spill())
 
     def peaks(self) -> dict:
         """For the record, in GiB: the most that the device had in use, by any process, and that this process held."""
