@@ -8,6 +8,7 @@ from frontier import (
     cards,
     emulation,
     foresight,
+    hindsight,
     plan,
     records,
     search,
@@ -59,6 +60,10 @@ def test_advice_names_what_would_fit():
 
 def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     assert cards.find("NVIDIA GeForce RTX 4050 Laptop GPU")["memory_gib"] == 6
+    for name in ("Tesla T4", "NVIDIA A100-SXM4-80GB", "NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"):
+        assert cards.find(name)["name"] in ("T4", "A100 80GB", "A10", "H100 SXM", "H200")
+    assert hindsight.is_for("T4", "Tesla T4")
+    assert not hindsight.is_for("A100 80GB", "NVIDIA A100 80GB PCIe")
     assert cards.find("auto") is None
     assert cards.find({"memory_gib": 7, "bandwidth_gbs": 1, "half_tflops": 2})["memory_gib"] == 7
     table = cards.table()

@@ -1,6 +1,7 @@
 """The device that a plan is for, where it is not the one present: a card by its name, or figures of one's own."""
 
 import difflib
+import functools
 from pathlib import Path
 
 import yaml
@@ -30,11 +31,22 @@ def find(card) -> dict | None:
     return {"name": name} | known[name]
 
 
+@functools.cache
 def table() -> dict[str, dict]:
     return yaml.safe_load(FILE.read_text("utf-8"))
 
 
 def plain(name: str) -> str:
     """A card's name without what the makers of drivers and of tables write differently."""
+    return _others().get(_bare(name), _bare(name))
+
+
+@functools.cache
+def _others() -> dict[str, str]:
+    """What CUDA calls cards that their makers call otherwise."""
+    return {_bare(other): _bare(name) for name, card in table().items() for other in card.get("cuda_names", ())}
+
+
+def _bare(name: str) -> str:
     words = name.lower().replace("-", " ").split()
     return " ".join(word for word in words if word not in ("nvidia", "geforce", "gpu", "tensor", "core"))
