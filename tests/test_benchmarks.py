@@ -1,0 +1,58 @@
+"""The benchmarks run, as far as they can without a card: what they ask of the project is there."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+from planned import small_study
+
+PATH = os.pathsep.join(str(ROOT / part) for part in ("benchmarks", "workflow/scripts"))
+WITH_OPTIONS = [
+    path.name for path in sorted((ROOT / "benchmarks").glob("*.py")) if "ArgumentParser" in path.read_text("utf-8")
+]
+
+
+def run(*words: str) -> str:
+    """What Python prints for these words, which are its own, in an environment of its own."""
+    environment = os.environ | {"PYTHONPATH": PATH}
+    done = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_a_benchmark_says_what_it_takes(name):
+    assert f"usage: {name}" in run(str(ROOT / "benchmarks" / name), "--help")
+
+
+def test_a_trainer_is_measured_on_a_few_rows(tmp_path, tiny_model):
+    rows = [{"input_ids": [5] * 12, "labels": [-100] * 4 + [5] * 8}] * 8
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    words = ["measure", str(tiny_model), str(tmp_path / "rows.json"), "bf16", "ours"]
+    options = ["--device=cpu", "--threads=1", "--batch=2", "--steps=3", "--warmup=1", "--optimizer=adamw_torch"]
+    output = run(str(ROOT / "benchmarks/compare_trainers.py"), *words, *options)
+    (line,) = [line for line in output.splitlines() if line.startswith("MEASURED ")]
+    found = json.loads(line.removeprefix("MEASURED "))
+    assert found["status"] == "ok"
+    assert len(found["step_seconds"]) == 3
+    assert found["tokens_per_second"] > 0
+
+
+def test_the_plans_checks_predict(tmp_path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(small_study(device="cpu")), encoding="utf-8")
+    code = (
+        "import json, sys; from pathlib import Path; import check_plan, check_plan_cpu; "
+        "from frontier import cards, roofline; rates = roofline.from_datasheet(cards.find('H200')); "
+        "on_card = check_plan.predict(check_plan.GROUPS[0][0], rates, (9, 0)); "
+        "on_cpu = check_plan_cpu.predict(Path(sys.argv[1]), 'fp16-r8-s0'); print(json.dumps([on_card, on_cpu]))"
+    )
+    on_card, on_cpu = json.loads(run("-c", code, str(tmp_path)))
+    assert 4 < on_card["predicted_peak_gib"] < on_card["reserved_gib"] < 7
+    assert 0 < on_card["graphs_gib"] < 0.1
+    assert on_cpu["device"]
+    assert 0 < on_cpu["predicted_peak_gib"] < 1
