@@ -25,7 +25,7 @@ _MULTIPLE = 32
 def fuse(model) -> bool:
     """Give the model liger-kernel's norms, gated activation and rotary embedding; False where they are not there.
 
-    Other kinds of decoder keep transformers' own: of some, liger-kernel takes a rotary embedding for what it is not.
+    Decoders that no test holds against a reference keep transformers' own, and are planned as what they are.
     """
     if model.config.model_type not in DECODERS:
         return False
