@@ -139,15 +139,8 @@ class Planner:
     def advice(self, request: dict, row: dict) -> str | None:
         """One line for a run that does not fit: what would; or for one that hardly does."""
         run, examples = request["run"].rsplit("-s", 1)[0], _micro(request)[0]
-        if row["fits"] is None:
-            return None
-        if row["fits"]:
-            if not self.device.cuda:
-                return None
-            peak = row["predicted_peak_gib"]
-            spare = self.limit_gib - peak - row["overhead_gib"]
-            more = f"the allocator may keep up to {_KEPT * peak:.2f} more than it is asked for"
-            return f"{run} fits with {spare:.2f} GiB to spare, and {more}" if spare < _KEPT * peak else None
+        if row["fits"] is not False:
+            return self._caution(run, row) if row["fits"] and self.device.cuda else None
         if row["largest_batch_that_fits"]:
             return f"{run} does not fit at batch {examples}; {row['largest_batch_that_fits']} does"
         if self.static_gib(request) > self.limit_gib:
@@ -174,6 +167,13 @@ class Planner:
         return (
             f"{run} does not fit at any batch, length or rank: it holds {self.limit_gib:.1f} GiB and more at the least"
         )
+
+    def _caution(self, run: str, row: dict) -> str | None:
+        """One line for a run on a card that fits by less than what the allocator may keep."""
+        kept = _KEPT * row["predicted_peak_gib"]
+        spare = self.limit_gib - row["predicted_peak_gib"] - row["overhead_gib"]
+        more = f"the allocator may keep up to {kept:.2f} more than it is asked for"
+        return f"{run} fits with {spare:.2f} GiB to spare, and {more}" if spare < kept else None
 
     def _held_gib(self, peak: memory.Peak) -> float:
         return (peak.held + peak.graphs) / GIB + self.context_gib
