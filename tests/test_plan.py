@@ -58,6 +58,19 @@ def test_advice_names_what_would_fit():
     assert "its base alone takes" in planner.advice(wanted, row)
 
 
+def test_of_seeds_the_one_that_needs_most_has_a_line():
+    """They draw different batches, so that one may fit where another does not."""
+    mixed = [{"input_ids": [1] * length, "labels": [1] * length} for length in range(8, 328, 8)]
+    seeds = [request(batch=2) | {"seed": seed, "run": f"nf4-r8-s{seed}"} for seed in range(3)]
+    planner = plan.Planner(shape(4), mixed, CARD, None, None, 0.0)
+    needs = [row["predicted_peak_gib"] + row["overhead_gib"] for row in map(planner.row, seeds)]
+    assert min(needs) < 0.999 * max(needs)
+    planner.limit_gib = 0.9995 * max(needs)
+    table, lines = plan.table(planner, seeds)
+    assert sorted(table["fits"]) == [False, True, True]
+    assert lines == ["nf4-r8 does not fit at batch 2; 1 does"]
+
+
 def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     assert cards.find("NVIDIA GeForce RTX 4050 Laptop GPU")["memory_gib"] == 6
     for name in ("Tesla T4", "NVIDIA A100-SXM4-80GB", "NVIDIA A10", "NVIDIA H100 80GB HBM3", "NVIDIA H200"):
