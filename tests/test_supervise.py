@@ -137,6 +137,15 @@ def test_an_accuracy_that_memory_ended_is_a_row_without_a_score(tmp_path, monkey
     assert all(pd.isna(row[name]) for name in accuracy.COLUMNS)
 
 
+def test_a_process_that_ends_before_it_has_read_its_job_has_a_status(tmp_path, stand_in):
+    """More than a pipe holds is written until nobody is there to read it."""
+    stand_in("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with open(tmp_path / "job.log", "w") as log:
+        child = supervise.Child("", {"request": {}, "filler": "." * 2**20}, log)
+        assert not child.watch()
+    assert child.status == -signal.SIGKILL
+
+
 WAITING = "import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
 
 

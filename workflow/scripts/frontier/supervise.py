@@ -81,7 +81,8 @@ class Child:
         ]
         for reader in self._readers:
             reader.start()
-        with os.fdopen(told, "w") as pipe:
+        # One that has ended by now, by the kernel say, has a status to tell of it.
+        with suppress(BrokenPipeError), os.fdopen(told, "w") as pipe:
             json.dump(job, pipe)
 
     @property
