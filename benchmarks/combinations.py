@@ -23,30 +23,16 @@ SHAPES = {
     | {"model_type": "qwen3", "vocab_size": 151936, "intermediate_size": 12288}
     | {"num_hidden_layers": 36, "head_dim": 128},
     "qwen3-14b": _LLAMA
+    | _HEADS
     | {"model_type": "qwen3", "vocab_size": 151936, "hidden_size": 5120, "intermediate_size": 17408}
-    | {"num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128}
-    | {"tie_word_embeddings": False},
-    "phi3-medium": {
-        "model_type": "phi3",
-        "vocab_size": 32064,
-        "hidden_size": 5120,
-        "intermediate_size": 17920,
-        "num_hidden_layers": 40,
-        "num_attention_heads": 40,
-        "num_key_value_heads": 10,
-        "pad_token_id": 0,
-        "tie_word_embeddings": False,
-    },
-    "olmo2-7b": {
-        "model_type": "olmo2",
-        "vocab_size": 100352,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "tie_word_embeddings": False,
-    },
+    | {"num_hidden_layers": 40, "num_attention_heads": 40, "head_dim": 128},
+    "phi3-medium": _LLAMA
+    | _HEADS
+    | {"model_type": "phi3", "vocab_size": 32064, "hidden_size": 5120, "intermediate_size": 17920, "pad_token_id": 0}
+    | {"num_hidden_layers": 40, "num_attention_heads": 40, "num_key_value_heads": 10},
+    "olmo2-7b": _LLAMA
+    | _HEADS
+    | {"model_type": "olmo2", "vocab_size": 100352, "intermediate_size": 11008, "num_key_value_heads": 32},
 }
 _STEPS = 10
 

@@ -67,12 +67,18 @@ def test_recorded_graphs_take_memory_of_their_own():
     assert 2e5 < graphs(7, rows(8, 64)) - graphs(6, rows(8, 64)) < 2e6
 
 
-def test_a_decoder_that_no_test_holds_is_not_fused():
+def test_a_decoder_that_no_test_holds_is_not_fused(monkeypatch):
     kinds = {kind: shape(1, model_type=kind, pad_token_id=0) for kind in ("mistral", "phi3", "olmo2")}
     fused = {kind: tracing.build(one, request("fp16"), CARD)[1]["fused_kernels"] for kind, one in kinds.items()}
     assert fused == {"mistral": True, "phi3": False, "olmo2": False}
+    asked = []
+    monkeypatch.setattr(kernels.importlib.util, "find_spec", asked.append)
     with torch.device("meta"):
-        assert not kernels.fuse(AutoModelForCausalLM.from_config(kinds["phi3"]))
+        models = [AutoModelForCausalLM.from_config(kinds[kind]) for kind in ("phi3", "mistral")]
+    assert not kernels.fuse(models[0])
+    assert not asked
+    kernels.fuse(models[1])
+    assert asked == ["liger_kernel"]
 
 
 def test_weights_and_adapter_are_counted_to_the_byte():

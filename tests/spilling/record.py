@@ -117,6 +117,7 @@ def train(steps: int = 14) -> None:
         os._exit(0)
 
     over = threading.Timer(_SECONDS, tell, [None])
+    over.daemon = True
     over.start()
     with sampler, tempfile.TemporaryDirectory() as folder:
         try:
