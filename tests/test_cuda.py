@@ -97,8 +97,9 @@ def test_an_example_does_not_see_its_neighbours(dtype):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("offloading", [False, True])
-def test_recorded_steps_are_the_plain_ones(kind, checkpointing, offloading):
+def test_recorded_steps_are_the_plain_ones(kind, checkpointing, offloading, monkeypatch):
     """Several lengths, some met again, fewer examples than most, gradients that add up, and one row in two parts."""
+    monkeypatch.setattr(kernels, "_EMBEDDED_AT_ONCE", 48)
     plain, model = packed(kind, torch.bfloat16).train(), packed(kind, torch.bfloat16).train()
     if checkpointing:
         options = {"use_reentrant": False, "preserve_rng_state": False}
@@ -264,8 +265,8 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
 def test_a_fork_of_what_has_imported_all_can_use_cuda():
     code = (
         "import os, sys, torch; from frontier import forkserver, launch; launch.preload(launch.WITHOUT_CUDA)\n"
-        "left = forkserver._hand_over(launch.MODULES)\n"
-        "if not left and 'bitsandbytes' in sys.modules and os.fork() == 0:\n"
+        "left = forkserver._hand_over(launch.modules_of_cuda())\n"
+        "if not left and {'bitsandbytes', 'liger_kernel'} <= set(sys.modules) and os.fork() == 0:\n"
         "    import bitsandbytes as bnb\n"
         "    packed, state = bnb.functional.quantize_4bit(torch.ones(64, 64, device='cuda'), quant_type='nf4')\n"
         "    print(float(bnb.functional.dequantize_4bit(packed, state).mean()), flush=True)\n"

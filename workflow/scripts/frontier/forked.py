@@ -52,13 +52,18 @@ class Forked:
         self.pid, self._process = int(pid), process[0]
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._server], [], [], 0)[0]:
-            self.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
         return self.returncode
 
-    def wait(self) -> int:
-        """The exit status, negative for a signal. With the server its workers end, by SIGKILL."""
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status, negative for a signal. With the server its workers end, by SIGKILL.
+
+        Raises TimeoutExpired where there is none after so many seconds.
+        """
         if self.returncode is None:
+            if not select.select([self._server], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("frontier.worker", timeout)
             status = self._server.recv(32)
             if not status:
                 self.kill()

@@ -34,7 +34,7 @@ def main() -> None:
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
         launch.preload(launch.WITHOUT_CUDA)
-        if _hand_over(launch.MODULES):
+        if _hand_over(launch.modules_of_cuda()):
             os._exit(0)
     else:
         launch.preload(launch.MODULES)

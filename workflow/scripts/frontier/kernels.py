@@ -20,6 +20,8 @@ from frontier.data import IGNORED
 DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")
 _MULTIPLE = 32
+# Tokens; what a row's embeddings take before they lie in it comes on top of all recordings.
+_EMBEDDED_AT_ONCE = 256
 
 
 def fuse(model) -> bool:
@@ -162,9 +164,9 @@ class RecordedStep:
     def _empty_row(self, length: int) -> dict:
         """A row of one example without targets: `embedded` (1, length, width), the rest as `packing.collate` has it."""
         whole = {"dtype": torch.long, "device": self.device}
-        embeddings = loss.causal_model(self.model).get_input_embeddings()
+        one = self._embed(torch.zeros(1, 1, **whole))
         row = {
-            "embedded": torch.zeros_like(embeddings(torch.zeros(1, length, **whole))),
+            "embedded": one.new_zeros(1, length, one.shape[2]),
             "positions": torch.zeros(1, length, **whole),
             "targets": torch.full((1, length), IGNORED, **whole),
             "borders": torch.full((self.examples + 2,), length, dtype=torch.int32, device=self.device),
@@ -177,13 +179,18 @@ class RecordedStep:
     def _fill(self, row: dict, batch: dict, padding: int, factor: torch.Tensor) -> None:
         length = row["positions"].shape[1]
         ids = F.pad(batch["input_ids"], (0, padding))
-        row["embedded"].copy_(loss.causal_model(self.model).get_input_embeddings()(ids))
+        parts = ids.split(_EMBEDDED_AT_ONCE, 1), row["embedded"].split(_EMBEDDED_AT_ONCE, 1)
+        for part, place in zip(*parts, strict=True):
+            place.copy_(self._embed(part))
         row["positions"].copy_(F.pad(batch["position_ids"], (0, padding)))
         row["targets"].copy_(F.pad(batch["labels"][:, 1:], (0, padding + 1), value=IGNORED))
         ends = [0, *accumulate(batch["lengths"])]
         ends += [length] * (self.examples + 2 - len(ends))
         row["borders"].copy_(torch.tensor(ends, dtype=torch.int32))
         row["factor"].copy_(factor)
+
+    def _embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return loss.causal_model(self.model).get_input_embeddings()(ids)
 
     def _pass(self, row: dict, length: int) -> torch.Tensor:
         # The padding is an example too, the last one, and may be longer than all others.

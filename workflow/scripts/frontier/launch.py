@@ -2,13 +2,11 @@
 
 import gc
 import importlib
+import importlib.util
 import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
-
-import pynvml
 
 from frontier import gpus, heap
 from frontier.progress import EVENTS
@@ -31,6 +29,8 @@ WITHOUT_CUDA = (
     "scipy.optimize",
     "transformers.generation",
 )
+# What `kernels.fuse` imports.
+_KERNELS = "liger_kernel.transformers.monkey_patch"
 
 
 def environment(request: dict, claim=None) -> dict:
@@ -58,6 +58,11 @@ def inherited() -> dict:
     return {name: value for name, value in os.environ.items() if name != EVENTS}
 
 
+def modules_of_cuda() -> tuple[str, ...]:
+    """Those that jobs on a CUDA device import: the fused kernels' as well, where they are installed."""
+    return MODULES + ((_KERNELS,) if importlib.util.find_spec("liger_kernel") else ())
+
+
 def preload(names: Iterable[str]) -> None:
     """Import modules, for forks to have them."""
     # Else torch, asked whether there is CUDA, starts it.
@@ -75,6 +80,11 @@ def capabilities_by_driver():
     Devices are numbered as the driver does; bitsandbytes, which asks, wants to know what there is, in any order. Raises
     NVMLError where the driver does not tell.
     """
+    # Here, since each job's supervisor imports this module, and waits for what it imports.
+    from unittest import mock
+
+    import pynvml
+
     pynvml.nvmlInit()
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     known = [tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)) for handle in handles]

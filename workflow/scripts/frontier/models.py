@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import torch
 from filelock import FileLock
@@ -86,9 +88,12 @@ def load(base: dict, device: torch.device):
     """
     _refuse_changed(base)
     dtype = STORED.get(base["precision"], torch.float16)
-    model = AutoModelForCausalLM.from_pretrained(
-        CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
-    )
+    # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card.
+    order = {"HF_DEACTIVATE_ASYNC_LOAD": "1"} if base["precision"] in QUANTIZED else {}
+    with mock.patch.dict(os.environ, order):
+        model = AutoModelForCausalLM.from_pretrained(
+            CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
+        )
     return model.requires_grad_(False)
 
 

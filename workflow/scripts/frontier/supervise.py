@@ -109,7 +109,9 @@ class Child:
             elif time.monotonic() - alive_at > STALL_SECONDS:
                 self.kill()
                 return True
-            time.sleep(_WATCH_SECONDS)
+            # Not asleep: the next job waits for this one's end.
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_WATCH_SECONDS)
         for reader in self._readers:
             reader.join()
         return False
