@@ -24,8 +24,8 @@ def job_seconds(study: Path) -> dict[str, list[tuple[float, float]]]:
     for path in sorted((study / ".snakemake/metadata").rglob("*")):
         if path.is_file():
             one = json.loads(path.read_text("utf-8"))
-            # A job of several outputs has as many entries, whose times differ by milliseconds.
-            jobs[one["rule"], round(one["starttime"], 1)] = one["starttime"], one["endtime"]
+            # Each of a job's outputs has an entry, with times that differ by milliseconds.
+            jobs[one["rule"], one["job_hash"]] = one["starttime"], one["endtime"]
     found: dict[str, list[tuple[float, float]]] = {}
     for (rule, _), times in sorted(jobs.items(), key=lambda item: item[1]):
         found.setdefault(rule, []).append(times)

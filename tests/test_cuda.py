@@ -160,6 +160,17 @@ def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):  
         assert abs(curve.tail(4).mean() - history["loss"].tail(4).mean()) < 0.02
 
 
+def test_recorded_steps_keep_what_checkpointing_spares(material, tmp_path):  # noqa: F811
+    """Modules recompute in training mode alone, and a model that was just loaded is not in it."""
+    peaks = []
+    for checkpointing in (False, True):
+        options = {"device": "cuda", "cuda_graphs": True, "gradient_checkpointing": checkpointing, "steps": 4}
+        record, _, _ = train(material, tmp_path / str(checkpointing), "nf4-r4-s0", **options)
+        assert record["outcome"]["levers"]["cuda_graphs"]
+        peaks.append(record["outcome"]["peak_allocated_gib"])
+    assert peaks[1] < peaks[0]
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
 def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, precision):  # noqa: F811
     found = [

@@ -118,6 +118,21 @@ def test_quantised_once_and_kept(tiny_model, cache, precision):
     assert layer.weight.quant_state.nested
 
 
+def test_a_base_that_is_written_in_parts_is_the_whole_one(tiny_model, cache, monkeypatch):
+    record, found = models.fetch({"source": "path", "path": str(tiny_model)}, config.EMBEDDED_MODEL), []
+    for size in (models._SAVED_BYTES, 20_000):
+        monkeypatch.setattr(models, "_SAVED_BYTES", size)
+        base = models.prepare_base(record, "nf4", CPU)
+        files = list((cache / base["folder"]).glob("*.safetensors"))
+        found.append((models.weights_gib(base), models.load(base, CPU).state_dict()))
+        shutil.rmtree(cache / base["folder"])
+    assert len(files) > 2
+    (whole_gib, whole), (parts_gib, parts) = found
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert parts_gib == pytest.approx(whole_gib, rel=0.05)
+
+
 def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError) as refusal:

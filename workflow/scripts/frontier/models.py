@@ -29,6 +29,8 @@ QUANTIZED = ("nf4", "fp4", "int8")
 # Beside the code, not the results: studies in other folders share what was fetched and converted once.
 CACHE = Path(__file__).parents[3] / "resources" / "cache"
 _SHARD_BYTES = 2 * 2**30
+# A quantised base's part that is in the host's memory while it is written.
+_SAVED_BYTES = 2**29
 
 
 def fetch(model: dict, tokenizer_model: dict) -> dict:
@@ -176,7 +178,7 @@ def _quantize(folder: Path, how: BitsAndBytesConfig, device: torch.device, into:
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float16, quantization_config=how, device_map={"": device}
     )
-    model.save_pretrained(into)
+    model.save_pretrained(into, max_shard_size=_SAVED_BYTES)
 
 
 def _cached(name: str, build) -> str:

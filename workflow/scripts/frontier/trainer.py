@@ -40,8 +40,6 @@ class AnswerTrainer(Trainer):
     def training_step(self, model, inputs, num_items_in_batch=None):
         if self.recorded is None:
             return super().training_step(model, inputs, num_items_in_batch)
-        if not model.training:
-            model.train()
         scaler = self.accelerator.scaler
         one = torch.ones((), device=self.args.device)
         factor = (scaler.scale(one) if scaler else one) / num_items_in_batch

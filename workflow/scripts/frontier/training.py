@@ -87,6 +87,8 @@ def fit(
     arguments = trainer_arguments(request, clock.device, dtype, folder, share)
     recorded = None
     if graphs:
+        # Once: before each step, as the Trainer would, the device would wait for thousands of modules to be told.
+        model.train()
         lengths = [len(example["input_ids"]) for example in examples]
         recording = room.recording if room else nullcontext
         recorded = kernels.RecordedStep(model, lengths, arguments.per_device_train_batch_size, recording)
