@@ -2,11 +2,13 @@
 
 Of each job that prepares a base or trains on it, from Snakemake's metadata and the records: what it took in all, and of
 a training's what its phases took. The rest of a job is its supervisor's: Snakemake's script, the process's start, its
-end. Fetching model and data is left out, as is what Snakemake takes between jobs. STUDY is the folder that was run in.
+end. Left out is what comes before all of these: fetching model and data, importing the libraries that jobs are forked
+with. STUDY is the folder that was run in.
 """
 
 import json
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
@@ -16,52 +18,43 @@ from frontier import records
 # As training.Phases names them.
 STEPS = ("warm_up", "steady")
 OUTSIDE = ("import", "load", "between_steps", "checkpoints", "save")
+COLUMNS = ("steps", *OUTSIDE, "supervisor", "job")
 
 
-def job_seconds(study: Path) -> dict[str, list[tuple[float, float]]]:
-    """The start and end of each job, by its rule, in the order of their starts."""
-    jobs = {}
-    for path in sorted((study / ".snakemake/metadata").rglob("*")):
-        if path.is_file():
-            one = json.loads(path.read_text("utf-8"))
-            # Each of a job's outputs has an entry, with times that differ by milliseconds.
-            jobs[one["rule"], one["job_hash"]] = one["starttime"], one["endtime"]
-    found: dict[str, list[tuple[float, float]]] = {}
-    for (rule, _), times in sorted(jobs.items(), key=lambda item: item[1]):
-        found.setdefault(rule, []).append(times)
-    return found
+def job_seconds(study: Path, output: str) -> float:
+    """Of the job that made an output, by the entry that Snakemake keeps of it."""
+    name = urlsafe_b64encode(output.encode()).decode()
+    entry = json.loads((study / ".snakemake/metadata" / name).read_text("utf-8"))
+    return entry["endtime"] - entry["starttime"]
+
+
+def row(outcome: dict, job: float) -> dict[str, float]:
+    seconds = {name: phase["seconds"] for name, phase in outcome["phases"].items()}
+    outside = {name: seconds.get(name, 0.0) for name in OUTSIDE}
+    steps = sum(seconds.get(name, 0.0) for name in STEPS)
+    return {"steps": steps} | outside | {"supervisor": job - outcome["wall_seconds"], "job": job}
 
 
 def main(study: Path) -> None:
-    jobs = job_seconds(study)
     trainings = [records.read_json(path) for path in sorted(study.glob("results/runs/*/training.json"))]
-    trainings.sort(key=lambda record: record["environment"]["started_at"])
-    whole = {
-        record["request"]["run"]: end - start
-        for record, (start, end) in zip(trainings, jobs["train_adapter"], strict=True)
-    }
-    names = ("steps", *OUTSIDE, "supervisor", "job")
-    print("| run | status | " + " | ".join(f"{name}, s" for name in names) + " |")
-    print("|---|---|" + "--:|" * len(names))
-    totals = dict.fromkeys(names, 0.0)
+    rows = {}
     for record in trainings:
-        outcome, run = record["outcome"], record["request"]["run"]
-        phases = {name: phase["seconds"] for name, phase in outcome["phases"].items()}
-        row = {"steps": sum(phases.get(name, 0.0) for name in STEPS)} | {
-            name: phases.get(name, 0.0) for name in OUTSIDE
-        }
-        row |= {"supervisor": whole[run] - outcome["wall_seconds"], "job": whole[run]}
-        totals = {name: totals[name] + row[name] for name in names}
-        print(f"| {run} | {outcome['status']} | " + " | ".join(f"{row[name]:.1f}" for name in names) + " |")
-    print("| all | | " + " | ".join(f"{totals[name]:.1f}" for name in names) + " |")
-    preparing = sum(end - start for start, end in jobs["prepare_base"])
-    seconds = totals["job"] + preparing
-    print(f"\npreparing the bases (quantising): {preparing:.1f} s")
+        run = record["request"]["run"]
+        job = job_seconds(study, f"results/runs/{run}/training.json")
+        rows[f"{run} | {record['outcome']['status']}"] = row(record["outcome"], job)
+    total = {name: sum(one[name] for one in rows.values()) for name in COLUMNS}
+    print("| run | status | " + " | ".join(f"{name}, s" for name in COLUMNS) + " |")
+    print("|---|---|" + "--:|" * len(COLUMNS))
+    for head, one in (rows | {"all | ": total}).items():
+        print(f"| {head} | " + " | ".join(f"{one[name]:.1f}" for name in COLUMNS) + " |")
+    bases = sorted({record["request"]["precision"] for record in trainings})
+    preparing = {precision: job_seconds(study, f"resources/bases/{precision}.json") for precision in bases}
+    seconds = total["job"] + sum(preparing.values())
+    print("\npreparing: " + ", ".join(f"{precision} {taken:.1f} s" for precision, taken in preparing.items()))
     print(
-        f"outside steps: {seconds - totals['steps']:.1f} of {seconds:.1f} s, {1 - totals['steps'] / seconds:.1%};",
-        end=" ",
+        f"outside steps: {seconds - total['steps']:.1f} of {seconds:.1f} s, {1 - total['steps'] / seconds:.1%}; "
+        f"of the trainings alone {1 - total['steps'] / total['job']:.1%}"
     )
-    print(f"of the trainings' jobs alone {1 - totals['steps'] / totals['job']:.1%}")
 
 
 if __name__ == "__main__":

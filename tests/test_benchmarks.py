@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
 from conftest import ROOT
+from frontier.records import read_json
 from planned import small_study
 
 PATH = os.pathsep.join(str(ROOT / part) for part in ("benchmarks", "workflow/scripts"))
@@ -40,6 +42,22 @@ def test_a_trainer_is_measured_on_a_few_rows(tmp_path, tiny_model):
     assert found["status"] == "ok"
     assert len(found["step_seconds"]) == 3
     assert found["tokens_per_second"] > 0
+
+
+def test_a_sweeps_seconds_are_all_accounted_for(finished_study):
+    """A run's row has its parts add up to its job's wall-clock, and the sweep's has the bases' preparation in it."""
+    lines = run(str(ROOT / "benchmarks/time_sweep.py"), str(finished_study.folder)).splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    rows = {row[0]: [float(cell) for cell in row[2:]] for row in table[2:]}
+    training = read_json(finished_study.folder / "results/runs/nf4-r4-s0/training.json")["outcome"]
+    *parts, job = rows["nf4-r4-s0"]
+    assert parts[0] == pytest.approx(training["train_seconds"], abs=0.2)
+    assert sum(parts) == pytest.approx(job, abs=0.05 * (len(parts) + 1))
+    assert all(part >= 0 for part in parts)
+    assert rows["all"][-1] == pytest.approx(sum(rows[name][-1] for name in rows if name != "all"), abs=0.5)
+    outside, whole = re.search(r"outside steps: ([\d.]+) of ([\d.]+) s", lines[-1]).groups()
+    assert rows["all"][-1] < float(whole)
+    assert float(outside) == pytest.approx(float(whole) - rows["all"][0], abs=0.2)
 
 
 def test_the_plans_checks_predict(tmp_path):
