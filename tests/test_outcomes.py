@@ -187,6 +187,29 @@ def test_other_errors_are_no_outcome(error):
     assert outcomes.from_error(error) is None
 
 
+@pytest.mark.parametrize("first", [torch.OutOfMemoryError("CUDA out of memory"), ValueError("a bug")])
+def test_an_error_that_hides_another_means_what_that_does(first):
+    """As the end of a CUDA graph's recording does, whose step was refused memory; a hidden bug stays one."""
+
+    class Recording:
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *raised):
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    with pytest.raises(RuntimeError, match="during capture") as caught, Recording():
+        raise first
+    outcome = outcomes.from_error(caught.value)
+    assert (outcome or {}).get("status") == ("oom" if isinstance(first, torch.OutOfMemoryError) else None)
+
+
+def test_an_error_that_is_raised_in_anothers_place_means_itself():
+    error = ValueError("raised from None")
+    error.__context__, error.__suppress_context__ = MemoryError(), True
+    assert outcomes.from_error(error) is None
+
+
 @pytest.fixture
 def broken_context(monkeypatch):
     """CUDA that answers each call with the error of the first; its text."""

@@ -43,8 +43,19 @@ def phase_of(detail: str) -> str:
     return PHASES.get(detail, "train")
 
 
-def from_error(error: BaseException) -> dict | None:
-    """The outcome that an exception means, or None where it means none."""
+def from_error(error: BaseException | None) -> dict | None:
+    """The outcome that an exception means, or what it came of; None where neither means one.
+
+    To end the recording of a step that ran out of memory can fail, and that error hides the first.
+    """
+    while error is not None:
+        if outcome := _meant_by(error):
+            return outcome
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
+
+
+def _meant_by(error: BaseException) -> dict | None:
     import torch
 
     if isinstance(error, Stop):
