@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from conftest import ROOT
 from frontier import config as settings
 from frontier import (
     findings,
@@ -14,6 +15,7 @@ from frontier import (
     plan,
     records,
     summary,
+    worker,
 )
 from planned import rates, small_study
 
@@ -55,6 +57,15 @@ def test_a_hopeless_run_is_not_started_and_says_so(new_study):
     assert study.plan(run) == {}
     study.configure(skip_hopeless=False)
     assert "train_adapter" in study.plan(run)
+
+
+@pytest.mark.parametrize("start", ["forked", "spawned"])
+def test_a_planner_that_fails_gives_nothing_up(monkeypatch, capfd, start):
+    """Its end is no end of the run that asked, which says in the log why there was no plan."""
+    monkeypatch.setenv(worker.START, start)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "workflow/scripts"))
+    assert foresight.given_up({"no": "plan"}, "fp16-r2-s0", {"memory_gib": 1, "hours": None}) is None
+    assert "KeyError: 'study'" in capfd.readouterr().err
 
 
 def test_the_key_makes_again_what_was_given_up_by_it_and_nothing_that_was_measured():

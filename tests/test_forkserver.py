@@ -194,7 +194,7 @@ def test_a_server_with_more_imported_takes_over_where_it_can(driver):
         "forkserver._HAND_OVER_SECONDS = 5; "
         f"launch.capabilities_by_driver = lambda: {driver}; first = os.getpid(); "
         "left = forkserver._hand_over(('wave',)); "
-        "print(os.getpid() == first, left, 'wave' in sys.modules, flush=True)"
+        "os.write(1, f'{os.getpid() == first} {left} {\"wave\" in sys.modules}\\n'.encode())"
     )
     path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)

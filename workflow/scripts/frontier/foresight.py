@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
+from frontier import worker
 from frontier.records import known
 
 # How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
@@ -17,14 +19,37 @@ def given_up(plan: dict, run: str, budget: dict) -> dict | None:
     """The outcome of a run that is hopeless by its plan, or None where it should be started.
 
     `plan` is `config.plan_request`. The planner runs in a process of its own, which leaves this one's memory alone,
-    and is no part of what a training depends on: to mend it makes nothing again.
+    and is no part of what a training depends on: to mend it makes nothing again. A forked process that has not used a
+    device yet forks that one, which spares its imports.
     """
+    start = _fork if os.environ.get(worker.START) == "forked" else _spawn
     with tempfile.TemporaryDirectory() as folder:
         row = Path(folder) / "row.json"
-        job = {"request": plan, "run": run, "output": {"row": str(row)}}
-        command = [sys.executable, "-m", "frontier.worker", "plan.foretell", str(os.getpid())]
-        done = subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr)
-        return hopeless(json.loads(row.read_text("utf-8")), budget) if done.returncode == 0 else None
+        status = start("plan.foretell", {"request": plan, "run": run, "output": {"row": str(row)}})
+        return hopeless(json.loads(row.read_text("utf-8")), budget) if status == 0 else None
+
+
+def _spawn(function: str, job: dict) -> int:
+    """The exit status of a worker that has done a job, saying what it says in the log alone."""
+    command = [sys.executable, "-m", "frontier.worker", function, str(os.getpid())]
+    return subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr).returncode
+
+
+def _fork(function: str, job: dict) -> int:
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        # Whatever happens, what called this goes on in the parent alone.
+        try:
+            worker.die_with(parent)
+            os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+            worker.do(function, job)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def hopeless(row: dict, budget: dict) -> dict | None:

@@ -145,6 +145,12 @@ def run(job: dict) -> None:
     """Train the configuration of `job["request"]`; write its record, history and adapter, however it ends."""
     request, inputs = job["request"], job["input"]
     limits, share = job.get("limits") or {}, Share(0, request.get("processes", 1))
+    folder = Path(job["output"]["training"]).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if job.get("plan") and (hopeless := given_up(job["plan"], request["run"], limits)):
+        say(f"{request['run']}  {hopeless['reason']}")
+        outcomes.write(job | {"material": material(inputs)}, hopeless, None)
+        return
     device = measure.open_device(request["device"], request["cpu_threads"], share)
     phases = measure.Phases(device)
     clock = Clock(request["run"], device, phases)
@@ -153,12 +159,6 @@ def run(job: dict) -> None:
         environment["device"] += f", {share.processes} processes"
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
-    folder = Path(job["output"]["training"]).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    if job.get("plan") and (hopeless := given_up(job["plan"], request["run"], limits)):
-        say(f"{request['run']}  {hopeless['reason']}")
-        outcomes.write(job, hopeless, None)
-        return
 
     def finish(outcome: dict) -> None:
         environment["ended_at"] = measure.utc_now()

@@ -22,10 +22,14 @@ _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
 def main() -> None:
     die_with(int(sys.argv[2]))
-    job = json.load(sys.stdin)
-    module, function = sys.argv[1].split(".")
+    do(sys.argv[1], json.load(sys.stdin))
+
+
+def do(function: str, job: dict) -> None:
+    """Do a job by a function that is named MODULE.FUNCTION, and end the process."""
+    module, name = function.split(".")
     try:
-        getattr(importlib.import_module(f"frontier.{module}"), function)(job)
+        getattr(importlib.import_module(f"frontier.{module}"), name)(job)
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
