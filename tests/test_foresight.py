@@ -1,6 +1,7 @@
 """What is made of a plan: runs that are not started, and how near it came to those that were."""
 
 import json
+import sys
 
 import pandas as pd
 import pytest
@@ -15,7 +16,6 @@ from frontier import (
     plan,
     records,
     summary,
-    worker,
 )
 from planned import rates, small_study
 
@@ -59,13 +59,16 @@ def test_a_hopeless_run_is_not_started_and_says_so(new_study):
     assert "train_adapter" in study.plan(run)
 
 
-@pytest.mark.parametrize("start", ["forked", "spawned"])
-def test_a_planner_that_fails_gives_nothing_up(monkeypatch, capfd, start):
-    """Its end is no end of the run that asked, which says in the log why there was no plan."""
-    monkeypatch.setenv(worker.START, start)
+@pytest.mark.parametrize("cuda_started", [False, True])
+def test_a_planner_that_fails_gives_nothing_up(monkeypatch, capfd, cuda_started):
+    """Forked or, where no fork could use the device, spawned: its end is not the run's, and the log has it."""
+    forks = []
+    monkeypatch.setattr(foresight, "_fork", lambda *job, fork=foresight._fork: forks.append(job) or fork(*job))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: cuda_started)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "workflow/scripts"))
     assert foresight.given_up({"no": "plan"}, "fp16-r2-s0", {"memory_gib": 1, "hours": None}) is None
     assert "KeyError: 'study'" in capfd.readouterr().err
+    assert bool(forks) is (sys.platform == "linux" and not cuda_started)
 
 
 def test_the_key_makes_again_what_was_given_up_by_it_and_nothing_that_was_measured():

@@ -8,6 +8,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import torch
+
 from frontier import worker
 from frontier.records import known
 
@@ -19,10 +21,10 @@ def given_up(plan: dict, run: str, budget: dict) -> dict | None:
     """The outcome of a run that is hopeless by its plan, or None where it should be started.
 
     `plan` is `config.plan_request`. The planner runs in a process of its own, which leaves this one's memory alone,
-    and is no part of what a training depends on: to mend it makes nothing again. A forked process that has not used a
-    device yet forks that one, which spares its imports.
+    and is no part of what a training depends on: to mend it makes nothing again. On Linux, before CUDA is started, this
+    one forks that one, which spares its imports.
     """
-    start = _fork if os.environ.get(worker.START) == "forked" else _spawn
+    start = _fork if sys.platform == "linux" and not torch.cuda.is_initialized() else _spawn
     with tempfile.TemporaryDirectory() as folder:
         row = Path(folder) / "row.json"
         status = start("plan.foretell", {"request": plan, "run": run, "output": {"row": str(row)}})
