@@ -42,8 +42,8 @@ def environment(request: dict, claim=None) -> dict:
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
     variables = ALLOCATION | variables
-    if request.get("device") == "cpu" or not gpus.cuda_devices():
-        variables.setdefault(heap.VARIABLE, heap.SETTINGS)
+    on_cpu = request.get("device") == "cpu" or not gpus.cuda_devices()
+    variables.setdefault(heap.VARIABLE, heap.settings(on_cpu))
     if claim:
         claimed = {gpus.DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
         return variables | claimed

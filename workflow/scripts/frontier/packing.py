@@ -9,6 +9,7 @@ cannot be misled by a mask of ones or by a cache. transformers makes no mask for
 import inspect
 from itertools import accumulate
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.nn.attention.varlen import varlen_attn
@@ -28,9 +29,11 @@ def collate(examples: list[dict]) -> dict:
     `lengths` counts each example's tokens. The labels are not shifted; an example's first token never has one.
     """
     lengths = [len(example["input_ids"]) for example in examples]
+    # numpy reads Python's numbers several times faster than torch does, and the device waits for it.
+    input_ids, labels = (np.concatenate([example[key] for example in examples]) for key in ("input_ids", "labels"))
     return {
-        "input_ids": torch.tensor([[token for example in examples for token in example["input_ids"]]]),
-        "labels": torch.tensor([[label for example in examples for label in example["labels"]]]),
+        "input_ids": torch.from_numpy(input_ids)[None],
+        "labels": torch.from_numpy(labels)[None],
         "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
         "lengths": lengths,
     }
