@@ -2,12 +2,14 @@
 
     python benchmarks/compare_trainers.py measure MODEL ROWS nf4 ours --rank 16 --batch 8
     python benchmarks/compare_trainers.py compare MODEL ROWS nf4 unsloth trl --rounds 3 --lines lines.jsonl
+    python benchmarks/compare_trainers.py levers MODEL ROWS nf4 --rounds 3 --lines lines.jsonl
 
 MODEL is a folder with weights and tokenizer (make_model.py writes one of random weights); ROWS a JSON list of
 {"input_ids", "labels"}, the prompt's labels -100. `measure` trains for some steps in this process and prints one
 JSON line; `compare` measures ours and the peers in turn, each in a process of its own that (but on a CPU) imports its
-libraries while the one before it is measured, keeps the lines and prints the ratios. A peer (peft, trl, unsloth) is
-needed only where it is measured, from the environment or, unsloth, from --unsloth-path.
+libraries while the one before it is measured, keeps the lines and prints the ratios; `levers` does so for ours as it
+is and without each of its levers. A peer (peft, trl, unsloth) is needed only where it is measured, from the environment
+or, unsloth, from --unsloth-path.
 
 Tokens are those of the examples, padding not counted; seconds those of the optimiser steps after the warm-up, forward
 and backward pass included, data loading not. Memory is in GiB (2**30 bytes).
@@ -23,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from peers import DTYPES, train_peft, train_trl
@@ -37,12 +40,22 @@ IMPORTS = {
     "trl": ["trl", "peft", "bitsandbytes", "datasets"],
     "unsloth": ["unsloth", "trl", "datasets"],
 }
+# What `measure` is told for ours without one of its levers, and without any that makes it faster.
+LEVERS = {
+    "fused_kernels: false": ["--no-fused-kernels"],
+    "cuda_graphs: false": ["--no-cuda-graphs"],
+    "offload_embeddings: false": ["--no-offload"],
+    "gradient_checkpointing: false": ["--no-checkpointing"],
+    "optimizer: adamw_torch": ["--optimizer=adamw_torch"],
+    "optimizer: adamw_8bit": ["--optimizer=adamw_8bit"],
+    "none": ["--no-fused-kernels", "--no-cuda-graphs", "--no-offload", "--optimizer=adamw_torch"],
+}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("measure", "compare"):
+    for name in ("measure", "compare", "levers"):
         command = commands.add_parser(name)
         command.add_argument("model")
         command.add_argument("rows")
@@ -68,10 +81,13 @@ def parse_arguments() -> argparse.Namespace:
     measure.add_argument("--wait-for", metavar="FILE", help="begin when this file is there, imports apart")
     compare = commands.choices["compare"]
     compare.add_argument("peers", nargs="+", choices=PEERS)
-    compare.add_argument("--rounds", type=int, default=3)
-    compare.add_argument("--lines", default="lines.jsonl", help="file that the raw lines are added to")
     compare.add_argument("--unsloth-path", help="a folder that comes first on Unsloth's PYTHONPATH")
     compare.add_argument("--ours", default="", help="options of measure for ours alone, in one string")
+    levers = commands.choices["levers"]
+    levers.add_argument("--only", action="append", choices=LEVERS, help="not all of them; may be given again")
+    for alternating in (compare, levers):
+        alternating.add_argument("--rounds", type=int, default=3)
+        alternating.add_argument("--lines", default="lines.jsonl", help="file that the raw lines are added to")
     return parser.parse_args()
 
 
@@ -79,49 +95,65 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def compare(args: argparse.Namespace) -> None:
-    found: dict[str, list[dict]] = {trainer: [] for trainer in ("ours", *args.peers)}
+    peers = {peer: start(args, peer, [], args.unsloth_path if peer == "unsloth" else None) for peer in args.peers}
+    alternate(args, {"ours": start(args, "ours", args.ours.split())} | peers)
+
+
+def levers(args: argparse.Namespace) -> None:
+    without = {name: start(args, "ours", LEVERS[name]) for name in args.only or LEVERS}
+    alternate(args, {"ours": start(args, "ours", [])} | without)
+
+
+def alternate(args: argparse.Namespace, starts: dict[str, Callable[[Path], subprocess.Popen]]) -> None:
+    """Measure what each of `starts` starts, in turn, for so many rounds."""
+    found: dict[str, list[dict]] = {name: [] for name in starts}
     order = list(found) * args.rounds
     with tempfile.TemporaryDirectory() as folder:
         signals = [Path(folder) / f"{position}.go" for position in range(len(order))]
-        waiting = start(args, order[0], signals[0])
-        for position, trainer in enumerate(order):
-            process = waiting or start(args, trainer, signals[position])
+        waiting = starts[order[0]](signals[0])
+        for position, name in enumerate(order):
+            process = waiting or starts[name](signals[position])
             signals[position].touch()
             # Imports take cores, which on a CPU are what is measured.
             ahead = args.device != "cpu" and position + 1 < len(order)
-            waiting = start(args, order[position + 1], signals[position + 1]) if ahead else None
-            line = read_line(process, trainer)
-            found[trainer].append(line)
+            waiting = starts[order[position + 1]](signals[position + 1]) if ahead else None
+            line = read_line(process, name)
+            found[name].append(line)
             with open(args.lines, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"round": position // len(found)} | line) + "\n")
+                file.write(json.dumps({"round": position // len(found), "name": name} | line) + "\n")
     print(table(found))
 
 
-def start(args: argparse.Namespace, trainer: str, signal: Path) -> subprocess.Popen:
-    """One `measure` in a process of its own, which has its libraries imported when `signal` is there."""
+def start(
+    args: argparse.Namespace, trainer: str, own: list[str], first_path: str | None = None
+) -> Callable[[Path], subprocess.Popen]:
+    """What starts a `measure` with options of its `own`; its libraries are imported when a signal's file is there."""
     options = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
     options += [f"--threads={args.threads}"] if args.threads else []
     options += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
     options += [f"--peer-dtype={args.peer_dtype}"] if args.peer_dtype else []
     options += [] if args.checkpointing else ["--no-checkpointing"]
-    options += args.ours.split() if trainer == "ours" else []
-    path = [args.unsloth_path] if args.unsloth_path and trainer == "unsloth" else []
-    path += [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
     command = [sys.executable, str(Path(__file__).resolve()), "measure", str(Path(args.model).resolve())]
-    command += [str(Path(args.rows).resolve()), args.precision, trainer, *options, f"--wait-for={signal}"]
+    command += [str(Path(args.rows).resolve()), args.precision, trainer, *options, *own]
     # Unsloth writes what it compiles into the folder it runs in, and finds it there the next time.
     folder = Path(tempfile.gettempdir()) / f"compare-{trainer}"
     folder.mkdir(exist_ok=True)
-    environment = os.environ | {"PYTHONPATH": ":".join(path)}
-    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
+    path = ":".join(filter(None, [first_path, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path}
+
+    def started(signal: Path) -> subprocess.Popen:
+        words = [*command, f"--wait-for={signal}"]
+        return subprocess.Popen(words, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+    return started
 
 
-def read_line(process: subprocess.Popen, trainer: str) -> dict:
+def read_line(process: subprocess.Popen, name: str) -> dict:
     """What a `measure` printed; where it printed nothing, a line that says so."""
     output, _ = process.communicate()
     lines = [line for line in output.splitlines() if line.startswith("MEASURED ")]
     if not lines:
-        return {"trainer": trainer, "status": f"failed with exit status {process.returncode}"}
+        return {"trainer": name, "status": f"failed with exit status {process.returncode}"}
     print(lines[-1], flush=True)
     return json.loads(lines[-1].removeprefix("MEASURED "))
 
@@ -297,4 +329,4 @@ class profiled:
 
 if __name__ == "__main__":
     arguments = parse_arguments()
-    compare(arguments) if arguments.command == "compare" else measure_here(arguments)
+    {"measure": measure_here, "compare": compare, "levers": levers}[arguments.command](arguments)

@@ -44,6 +44,19 @@ def test_a_trainer_is_measured_on_a_few_rows(tmp_path, tiny_model):
     assert found["tokens_per_second"] > 0
 
 
+def test_ours_is_measured_without_a_lever(tmp_path, tiny_model):
+    """In turn with ours as it is, each a line that is kept and a row of the table."""
+    rows = [{"input_ids": [5] * 12, "labels": [-100] * 4 + [5] * 8}] * 8
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    words = ["levers", str(tiny_model), str(tmp_path / "rows.json"), "bf16", "--only=gradient_checkpointing: false"]
+    options = ["--rounds=1", f"--lines={tmp_path}/lines", "--device=cpu", "--threads=1", "--batch=2"]
+    output = run(str(ROOT / "benchmarks/compare_trainers.py"), *words, *options, "--steps=2", "--warmup=1")
+    ours, without = map(json.loads, (tmp_path / "lines").read_text("utf-8").splitlines())
+    assert (ours["status"], without["status"]) == ("ok", "ok")
+    assert (ours["checkpointing"], without["checkpointing"]) == (True, False)
+    assert f"| {without['name']} | {without['tokens_per_second']} |" in output
+
+
 def test_a_sweeps_seconds_are_all_accounted_for(finished_study):
     """A run's row has its parts add up to its job's wall-clock, and the sweep's has the bases' preparation in it."""
     lines = run(str(ROOT / "benchmarks/time_sweep.py"), str(finished_study.folder)).splitlines()
