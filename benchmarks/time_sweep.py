@@ -2,8 +2,9 @@
 
 Of each job that prepares a base or trains on it, from Snakemake's metadata and the records: what it took in all, and of
 a training's what its phases took. The rest of a job is its supervisor's: Snakemake's script, the process's start, its
-end. Left out is what comes before all of these: fetching model and data, importing the libraries that jobs are forked
-with. STUDY is the folder that was run in.
+end. Left out is what comes before all of these: fetching model and data. The libraries that jobs are forked with are
+imported within the first job of a call, so within a base's preparation where model and data are there. STUDY is the
+folder that was run in.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Claim 12: the run to use inside the limits, why that one, and the runner-up. docs/findings.md has the rule."""
+"""Claim 13: the run to use inside the limits, why that one, and the runner-up. docs/findings.md has the rule."""
 
 import math
 from dataclasses import replace
