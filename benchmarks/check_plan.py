@@ -27,9 +27,9 @@ from pathlib import Path
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
-from frontier.launch import ALLOCATION
+from frontier import launch
 
-os.environ.update(ALLOCATION | os.environ | {"HF_HUB_OFFLINE": "1"})
+os.environ.update(launch.allocation(os.environ) | os.environ | {"HF_HUB_OFFLINE": "1"})
 
 _WARM_UP = 3
 _LEAST_SECONDS = 12

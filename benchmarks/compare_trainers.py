@@ -110,17 +110,21 @@ def alternate(args: argparse.Namespace, starts: dict[str, Callable[[Path], subpr
     order = list(found) * args.rounds
     with tempfile.TemporaryDirectory() as folder:
         signals = [Path(folder) / f"{position}.go" for position in range(len(order))]
-        waiting = starts[order[0]](signals[0])
-        for position, name in enumerate(order):
-            process = waiting or starts[name](signals[position])
-            signals[position].touch()
-            # Imports take cores, which on a CPU are what is measured.
-            ahead = args.device != "cpu" and position + 1 < len(order)
-            waiting = starts[order[position + 1]](signals[position + 1]) if ahead else None
-            line = read_line(process, name)
-            found[name].append(line)
-            with open(args.lines, "a", encoding="utf-8") as file:
-                file.write(json.dumps({"round": position // len(found), "name": name} | line) + "\n")
+        process = waiting = starts[order[0]](signals[0])
+        try:
+            for position, name in enumerate(order):
+                process = waiting or starts[name](signals[position])
+                signals[position].touch()
+                # Imports take cores, which on a CPU are what is measured.
+                ahead = args.device != "cpu" and position + 1 < len(order)
+                waiting = starts[order[position + 1]](signals[position + 1]) if ahead else None
+                line = read_line(process, name)
+                found[name].append(line)
+                with open(args.lines, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"round": position // len(found), "name": name} | line) + "\n")
+        finally:
+            for one in filter(None, (process, waiting)):
+                one.kill()
     print(table(found))
 
 
@@ -187,12 +191,15 @@ def measure_here(args: argparse.Namespace) -> None:
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if args.trainer == "ours":
-        from frontier.launch import ALLOCATION
+        from frontier import launch
 
-        os.environ.update(ALLOCATION | os.environ)
+        os.environ.update(launch.allocation(os.environ) | os.environ)
     for name in IMPORTS[args.trainer]:
         importlib.import_module(name)
+    parent = os.getppid()
     while args.wait_for and not Path(args.wait_for).exists():
+        if os.getppid() != parent:
+            sys.exit("what this waits for will not come")
         time.sleep(0.05)
     import torch
     import transformers

@@ -30,10 +30,11 @@ def job_seconds(study: Path, output: str) -> float:
 
 
 def row(outcome: dict, job: float) -> dict[str, float]:
-    seconds = {name: phase["seconds"] for name, phase in outcome["phases"].items()}
+    # One that was not started, or that the kernel killed, has no phases.
+    seconds = {name: phase["seconds"] for name, phase in outcome.get("phases", {}).items()}
     outside = {name: seconds.get(name, 0.0) for name in OUTSIDE}
     steps = sum(seconds.get(name, 0.0) for name in STEPS)
-    return {"steps": steps} | outside | {"supervisor": job - outcome["wall_seconds"], "job": job}
+    return {"steps": steps} | outside | {"supervisor": job - outcome.get("wall_seconds", 0.0), "job": job}
 
 
 def main(study: Path) -> None:

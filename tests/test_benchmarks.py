@@ -73,6 +73,13 @@ def test_a_sweeps_seconds_are_all_accounted_for(finished_study):
     assert float(outside) == pytest.approx(float(whole) - rows["all"][0], abs=0.2)
 
 
+def test_a_run_without_phases_has_a_row_of_a_sweep():
+    """One that the kernel killed, or that was not started."""
+    line = "import time_sweep; print(time_sweep.row({'status': 'oom'}, 3.0))"
+    row = json.loads(run("-c", line).replace("'", '"'))
+    assert (row["steps"], row["supervisor"], row["job"]) == (0, 3.0, 3.0)
+
+
 def test_the_plans_checks_predict(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(small_study(device="cpu")), encoding="utf-8")

@@ -153,6 +153,15 @@ def test_only_jobs_on_a_cpu_have_the_c_library_join_what_they_free(monkeypatch):
     assert launch.environment({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
 
 
+def test_segments_grow_unless_a_user_or_a_driver_says_otherwise(monkeypatch):
+    monkeypatch.setattr(gpus, "may_spill", lambda: False)
+    assert launch.allocation({})["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    older = launch.allocation({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"})
+    monkeypatch.setattr(gpus, "may_spill", lambda: True)
+    for chosen in (older, launch.allocation({})):
+        assert set(chosen) == {"CUBLAS_WORKSPACE_CONFIG"}
+
+
 def test_only_what_failed_by_itself_is_not_tried_again(tmp_path, monkeypatch):
     log, line = tmp_path / "training.log", "error: training.run failed: boom"
     monkeypatch.setenv(retries.CALL, "this call")

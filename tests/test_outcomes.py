@@ -1,7 +1,9 @@
 """How runs that cannot end well end: as a row that says why, on real limits."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 
 import pandas as pd
@@ -10,7 +12,9 @@ import tiny
 import torch
 from conftest import RESULTS, RUN, Study
 from frontier import accuracy, clock, config, evaluation, measure, outcomes, records, training
+from frontier.digest import SCRIPTS
 from jobs import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
+from transformers import TrainerState
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory budgets without CUDA need Linux's data limit")
@@ -133,6 +137,35 @@ def test_diverged(trained, tmp_path):
     assert "not finite" in outcome["reason"]
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["loss"].tail(3).isna().all()
+
+
+def test_the_trainers_last_words_are_no_logged_step(tmp_path):
+    """Two steps that are not finite are not three because the Trainer logs once more at its end."""
+    known = clock.Clock("run", torch.device("cpu"))
+    guard = clock.Guard(known, {}, "identity")
+    state = TrainerState(global_step=3)
+    for loss in (1.0, None, None):
+        known.history.append({"loss": loss})
+        guard.on_log(None, state, None)
+    guard.on_log(None, state, None)
+    known.history.append({"loss": None})
+    with pytest.raises(outcomes.Stop, match="not finite for 3"):
+        guard.on_log(None, state, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory budgets without CUDA need Linux's data limit")
+def test_a_budget_smaller_than_threads_stacks_refuses_none():
+    """OpenMP ends a process that cannot start its threads, and of this nobody would make a row."""
+    lines = [
+        "import psutil, torch",
+        "from frontier import limits",
+        "torch.set_num_threads(64)",
+        "limits.set_memory_limit(psutil.Process().memory_info().rss / 2**30 + 0.2, None)",
+        "print(float(torch.ones(2**22).mul(2).sum()))",
+    ]
+    variables = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", "; ".join(lines)], env=variables, capture_output=True, text=True)
+    assert done.stdout == f"{2.0**23}\n", done.stderr
 
 
 @pytest.mark.parametrize(

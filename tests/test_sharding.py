@@ -57,11 +57,13 @@ def job_for(material, folder, run: str, **changes) -> dict:  # noqa: F811
     study, paths = material
     study = copy.deepcopy(study) | {"steps": None, "epochs": 1, "batch_size": 24, "max_grad_norm": 0.0} | changes
     precision = config.parse_run(run)[0]
+    meeting = folder / "a folder with spaces"
+    meeting.mkdir(exist_ok=True)
     return {
         "request": config.training_request(study, run),
         "input": {"base": paths[precision], "tokens": paths["train"]},
         "folder": str(folder),
-        "rendezvous": str(folder / f"rendezvous-{run}-{len(changes)}"),
+        "rendezvous": str(meeting / f"rendezvous-{run}-{len(changes)}"),
     }
 
 

@@ -1,5 +1,6 @@
 """What a supervisor makes of a process that the kernel ended, that was killed, or that stands still."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
         deadline = time.monotonic() + 30
         while child.environment is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        child.last_gib = psutil.Process(child.process.pid).memory_info().rss / 2**30
+        child.most_gib = psutil.Process(child.process.pid).memory_info().rss / 2**30
         os.kill(child.process.pid, signal.SIGKILL)
         child.process.wait()
         return real(child)
@@ -44,6 +45,22 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
         with pytest.raises(SystemExit, match="SIGKILL"):
             supervise.run("training.run", job)
         assert not (tmp_path / "training.json").exists()
+
+
+def test_a_training_goes_on_where_nobody_watches_any_more(trained, tmp_path, monkeypatch):
+    """What it says is in its log all the same."""
+
+    class Gone:
+        def write(self, text):
+            raise OSError(errno.EIO, "the terminal is gone")
+
+        flush = None
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS)
+    supervise.run("training.run", job)
+    assert records.read_json(tmp_path / "training.json")["outcome"]["status"] == "ok"
+    assert "loss" in Path(job.log[0]).read_text("utf-8")
 
 
 @pytest.fixture

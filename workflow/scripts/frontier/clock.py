@@ -103,7 +103,7 @@ class Guard(TrainerCallback):
 
     def __init__(self, clock: Clock, limits: dict, identity: str, loss_scale=lambda: None):
         self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
-        self._not_finite = self._collapsed = 0
+        self._not_finite = self._collapsed = self._logged = 0
         self._saved_at = time.monotonic()
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -115,8 +115,10 @@ class Guard(TrainerCallback):
                 self.clock.phases.enter("checkpoints")
 
     def on_log(self, args, state, control, **kwargs):
-        if not self.clock.history:
+        # The Trainer logs once more at its end, when nothing has come of a step since.
+        if len(self.clock.history) == self._logged:
             return
+        self._logged = len(self.clock.history)
         finite = self.clock.history[-1]["loss"] is not None
         self._not_finite = 0 if finite else self._not_finite + 1
         scale = self.loss_scale()

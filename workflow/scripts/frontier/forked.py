@@ -9,15 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
+import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from frontier import devices
+from frontier import devices, heap
 from frontier.launch import MODULES
 
 _SECONDS = 180
+ACCEPTED = b"accepted"
 
 
 def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
@@ -42,9 +44,13 @@ class Forked:
         request = {"function": function, "environment": variables, "folder": os.getcwd()}
         with io.FileIO(os.pidfd_open(snakemake.pid)) as owner:
             self._server = _connect(owner, snakemake, variables)
+            self._server.setblocking(False)
+            # Descriptors sent to a server that is stuck would stay open there.
+            select.select([self._server, owner], [], [], _SECONDS)
+            if self._server.recv(32) != ACCEPTED:
+                raise ConnectionResetError("the server took no request")
             socket.send_fds(self._server, [json.dumps(request).encode()], files)
             select.select([self._server, owner], [], [], _SECONDS)
-        self._server.setblocking(False)
         pid, process, *_ = socket.recv_fds(self._server, 32, 1)
         self._server.setblocking(True)
         if not process:
@@ -79,7 +85,9 @@ class Forked:
 def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> socket.socket:
     """A connection to the server of a Snakemake, which is started where there is none."""
     folder = devices.private_folder()
-    name = f"{snakemake.pid}-{snakemake.create_time():.2f}.socket"
+    # What the C library is told when a process starts, all its forks have.
+    heaps = zlib.crc32(variables.get(heap.VARIABLE, "").encode())
+    name = f"{snakemake.pid}-{snakemake.create_time():.2f}-{heaps:08x}.socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with open(folder / "server.lock", "w") as lock, _opened(folder) as number:
         # A socket's path has 108 characters at most, and a folder of its own can be longer.

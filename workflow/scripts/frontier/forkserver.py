@@ -2,7 +2,8 @@
 
 Each Snakemake has one and is its owner; 3 and 4 are descriptors of a listening unix socket, which lies at PATH, and of
 the owner's process.
-A connection is a job: in comes the request with its descriptors, out go the worker and, at its end, its exit status.
+A connection is a job: out goes ACCEPTED, in comes the request with its descriptors, out go the worker and, at its end,
+its exit status.
 The worker lives no longer than the connection, and the server no longer than its owner.
 """
 
@@ -21,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from frontier import gpus, launch, worker
+from frontier.forked import ACCEPTED
 from frontier.progress import EVENTS
 
 _REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
@@ -80,7 +82,10 @@ class Server:
         os._exit(0)
 
     def _accept(self, listener: socket.socket) -> None:
-        self._await(listener.accept()[0], self._fork)
+        connection, _ = listener.accept()
+        with suppress(OSError):
+            connection.send(ACCEPTED)
+        self._await(connection, self._fork)
 
     def _fork(self, connection: socket.socket) -> str | None:
         pid, files = None, []

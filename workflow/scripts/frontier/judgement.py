@@ -1,7 +1,5 @@
 """What evaluation and accuracy share: a base model or an adapter is judged, and a record says how that ended."""
 
-from pathlib import Path
-
 from frontier import measure, outcomes, records
 from frontier.limits import lift_memory_limit, set_memory_limit
 from frontier.nvml import open_meter
@@ -13,7 +11,7 @@ def run(job: dict, judge, unmeasured: dict) -> None:
 
     `unmeasured` is what the record says of one without result.
     """
-    request, inputs, outputs = job["request"], job["input"], job["output"]
+    request, inputs = job["request"], job["input"]
     device = measure.open_device(request["device"], request["cpu_threads"])
     phases = measure.Phases(device)
     environment = measure.environment(device, phases.started_at)
@@ -33,10 +31,7 @@ def run(job: dict, judge, unmeasured: dict) -> None:
         if outcomes.may_have_lost_device(outcome):
             phases.leave_device()
         outcome = unmeasured | {"phase": outcomes.phase_of(phases.current)} | outcome
-        # What memory did not suffice to write may be there in part.
-        for name in outcomes.TABLES:
-            if name in outputs:
-                Path(outputs[name]).unlink(missing_ok=True)
+        outcomes.discard_tables(job["output"])
     environment["ended_at"] = measure.utc_now()
     outcomes.write(job, outcome | {"phases": phases.end()}, environment)
 

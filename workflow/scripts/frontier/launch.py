@@ -11,8 +11,9 @@ from pathlib import Path
 from frontier import gpus, heap
 from frontier.progress import EVENTS
 
-# How a card's memory is given out, unless the user's environment says otherwise.
-ALLOCATION = {
+# The older name, which torch obeys rather than the newer.
+_OLDER_CONF = "PYTORCH_CUDA_ALLOC_CONF"
+_ALLOCATION = {
     # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
     "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
@@ -33,6 +34,15 @@ WITHOUT_CUDA = (
 _KERNELS = "liger_kernel.transformers.monkey_patch"
 
 
+def allocation(variables: dict) -> dict:
+    """How a card's memory is given out, where a user's `variables` do not say it.
+
+    On WSL segments do not grow: on some cards its driver refuses their first allocation (pytorch/pytorch#192330).
+    """
+    theirs = _OLDER_CONF in variables or gpus.may_spill()
+    return {name: value for name, value in _ALLOCATION.items() if not (theirs and name == "PYTORCH_ALLOC_CONF")}
+
+
 def environment(request: dict, claim=None) -> dict:
     """The environment of a job: its `devices.Claim` or one GPU at most, no telemetry, threads left to torch."""
     variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
@@ -41,7 +51,7 @@ def environment(request: dict, claim=None) -> dict:
     )
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    variables = ALLOCATION | variables
+    variables = allocation(variables) | variables
     on_cpu = request.get("device") == "cpu" or not gpus.cuda_devices()
     variables.setdefault(heap.VARIABLE, heap.settings(on_cpu))
     if claim:

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 import psutil
+import torch
 
 from frontier.nvml import Meter
 from frontier.outcomes import GIB, Stop
@@ -29,6 +30,8 @@ def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict:
     if room <= 0:
         reason = f"the budget of {budget_gib:g} GiB is below the {resident / GIB:.2f} GiB that the imports alone take"
         raise Stop("oom", reason, peak_host_gib=resident / GIB)
+    # Threads' stacks count: one that is refused ends the process, or is an error that does not speak of memory.
+    torch.zeros(2**20).add_(1)
     limit = _data_bytes() + room
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     return {"memory_limit": "data segment", "limit_gib": limit / GIB}

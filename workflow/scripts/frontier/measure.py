@@ -158,7 +158,7 @@ def environment(device: torch.device, started_at: str) -> dict:
         record["cuda"] = torch.version.cuda
         record["driver"] = _driver()
         record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
-        record["allocator"] = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF")
+        record["allocator"] = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF")
     return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
 
 

@@ -11,7 +11,7 @@ from frontier import emulation, recording, tracing
 
 # With one layer, both halves of the backward pass are in the same one.
 FEW = (2, 3)
-# The allocator's unit; with expandable segments, which `launch.environment` asks for, no more than that is lost.
+# The allocator's unit; with expandable segments, which `launch` asks for but on WSL, no more than that is lost.
 _BLOCK = 512
 # What the driver keeps for a kernel of a CUDA graph: 25 MiB for 8,242 and 4 for 1,225, on an H200 with CUDA 13.0.
 _GRAPH_KERNEL_BYTES = 3200

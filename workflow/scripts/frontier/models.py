@@ -90,8 +90,10 @@ def load(base: dict, device: torch.device):
     """
     _refuse_changed(base)
     dtype = STORED.get(base["precision"], torch.float16)
-    # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card.
-    order = {"HF_DEACTIVATE_ASYNC_LOAD": "1"} if base["precision"] in QUANTIZED else {}
+    # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card. On a
+    # CPU a memory limit may leave no room for threads.
+    in_order = base["precision"] in QUANTIZED or device.type == "cpu"
+    order = {"HF_DEACTIVATE_ASYNC_LOAD": "1"} if in_order else {}
     with mock.patch.dict(os.environ, order):
         model = AutoModelForCausalLM.from_pretrained(
             CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION

@@ -77,14 +77,14 @@ def may_have_lost_device(outcome: dict) -> bool:
     return outcome["status"] == "oom" and "refused_gib" in outcome and outcome["refused_gib"] is None
 
 
-def killed_by_kernel(detail: str, last_gib: float | None) -> dict:
+def killed_by_kernel(detail: str, most_gib: float | None) -> dict:
     """The outcome of a process that the kernel's out-of-memory killer ended."""
-    seen = "" if last_gib is None else f"; {last_gib:.2f} GiB resident when last seen"
+    seen = "" if most_gib is None else f"; {most_gib:.2f} GiB resident at the most that was seen"
     return {
         "status": "oom",
         "phase": phase_of(detail),
         "reason": f"killed by the kernel, out of memory{seen}",
-        "peak_host_gib": last_gib,
+        "peak_host_gib": most_gib,
     }
 
 
@@ -97,6 +97,13 @@ def hung(detail: str, seconds: float, budget_gib: float) -> dict:
 def record_of(outputs: dict) -> str | None:
     """The file that tells how a job ended; None for a job whose end is no result."""
     return next((outputs[name] for name in RECORDS if name in outputs), None)
+
+
+def discard_tables(outputs: dict) -> None:
+    """Take away what a job that did not come to its end may have written in part."""
+    for name in TABLES:
+        if name in outputs:
+            Path(outputs[name]).unlink(missing_ok=True)
 
 
 def write(job: dict, outcome: dict, environment: dict | None) -> None:

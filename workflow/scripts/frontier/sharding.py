@@ -56,7 +56,8 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
     if sys.platform == "linux":
         # All processes are on one host, whose own name need not lead anywhere.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    where = {"init_method": rendezvous.absolute().as_uri(), "rank": share.rank, "world_size": share.processes}
+    store = dist.FileStore(str(rendezvous.absolute()), share.processes)
+    where = {"store": store, "rank": share.rank, "world_size": share.processes}
     if device.type == "cuda":
         if not check_cuda_p2p_ib_support():
             # Such cards under an old driver, which accelerate refuses else.

@@ -49,10 +49,11 @@ def run(function: str, snakemake) -> None:
     if hung and job["limits"] and job["limits"]["memory_gib"]:
         outcome = outcomes.hung(child.phase, STALL_SECONDS, job["limits"]["memory_gib"])
     elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
-        outcome = outcomes.killed_by_kernel(child.phase, child.last_gib)
+        outcome = outcomes.killed_by_kernel(child.phase, child.most_gib or None)
     if outcome and outcomes.record_of(job["output"]):
+        outcomes.discard_tables(job["output"])
         outcomes.write(job | {"material": child.material}, outcome, child.environment)
-        print(f"{outcome['status']}: {outcome['reason']}", file=sys.stderr, flush=True)
+        _tell(f"{outcome['status']}: {outcome['reason']}")
     elif child.status == 2:
         retries.give_up(log, job["digest"], child.last_line)
         sys.exit(1)
@@ -73,7 +74,7 @@ class Child:
         self.process = start(function, launch.environment(job["request"], device), files)
         for file in (stdin, stdout, telling):
             os.close(file)
-        self.phase, self.last_gib, self.last_line = "import", None, ""
+        self.phase, self.most_gib, self.last_line = "import", 0.0, ""
         self.environment = self.material = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=[os.fdopen(lines), log], daemon=True),
@@ -100,7 +101,8 @@ class Child:
             _end_with(snakemake)
             try:
                 process = psutil.Process(self.process.pid)
-                self.last_gib = process.memory_info().rss / outcomes.GIB
+                # The last would be 0: one that the kernel kills holds nothing while it is taken apart.
+                self.most_gib = max(self.most_gib, process.memory_info().rss / outcomes.GIB)
                 now = {one.pid: _signs_of_life(one) for one in [process, *process.children(recursive=True)]}
             except psutil.Error:
                 continue
@@ -135,7 +137,7 @@ class Child:
             log.write(line)
             log.flush()
             self.last_line = line.rstrip()
-            print(self.last_line, file=sys.stderr, flush=True)
+            _tell(self.last_line)
 
     def _read_events(self, pipe) -> None:
         for line in pipe:
@@ -163,6 +165,12 @@ def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen 
         pass_fds=files[3:],
         start_new_session=True,
     )
+
+
+def _tell(line: str) -> None:
+    """Show a line to whoever watches; where the terminal is gone, nobody does, and the job goes on."""
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def kernel_kills() -> int:
@@ -195,8 +203,15 @@ def _signs_of_life(process: psutil.Process) -> tuple | None:
 
 
 def _end_with(snakemake: psutil.Process | None) -> None:
-    if snakemake is not None and not snakemake.is_running():
+    if snakemake is not None and not _is_alive(snakemake):
         sys.exit("error: Snakemake is gone; ending its job")
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A process that has ended and whose parent does not care to know is still there for psutil."""
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _waiting():
@@ -206,7 +221,7 @@ def _waiting():
     def wait(reason: str) -> None:
         if reason not in said:
             said.add(reason)
-            print(reason, file=sys.stderr, flush=True)
+            _tell(reason)
         _end_with(snakemake)
         time.sleep(_WATCH_SECONDS)
 
