@@ -188,3 +188,18 @@ def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(tmp_path
         assert child.watch()
     gone, _ = psutil.wait_procs([idle], timeout=10)
     assert gone or idle.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_that_is_killed_leaves_no_child_to_wait_for(tmp_path, stand_in):
+    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
+    with open(tmp_path / "job.log", "w") as log:
+        child = supervise.Child("", {"request": {}}, log)
+        while not child.last_line:
+            assert child.process.poll() is None
+            time.sleep(0.01)
+        left = psutil.Process(int(child.last_line))
+        os.kill(child.process.pid, signal.SIGKILL)
+        assert not child.watch()
+    assert child.status == -signal.SIGKILL
+    gone, _ = psutil.wait_procs([left], timeout=10)
+    assert gone or left.status() == psutil.STATUS_ZOMBIE

@@ -114,15 +114,18 @@ class Child:
             # Not asleep: the next job waits for this one's end.
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_WATCH_SECONDS)
+        # What it has started may still hold its output, whose end the readers wait for.
+        self.kill()
         for reader in self._readers:
             reader.join()
         return False
 
     def kill(self) -> None:
         """End the process and with it all that it has started: they are the group of the session that it leads."""
+        # macOS forbids it where all of them are zombies.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
             # One just forked does not lead its session yet.
             self.process.kill()
             self.process.wait()
