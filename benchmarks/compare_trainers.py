@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from peers import DTYPES, train_peft, train_trl
@@ -95,17 +96,18 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def compare(args: argparse.Namespace) -> None:
-    peers = {peer: start(args, peer, [], args.unsloth_path if peer == "unsloth" else None) for peer in args.peers}
-    alternate(args, {"ours": start(args, "ours", args.ours.split())} | peers)
+    paths = {"unsloth": args.unsloth_path}
+    peers = {peer: partial(start, args, peer, [], paths.get(peer)) for peer in args.peers}
+    alternate(args, {"ours": partial(start, args, "ours", args.ours.split(), None)} | peers)
 
 
 def levers(args: argparse.Namespace) -> None:
-    without = {name: start(args, "ours", LEVERS[name]) for name in args.only or LEVERS}
-    alternate(args, {"ours": start(args, "ours", [])} | without)
+    variants = {"ours": []} | {name: LEVERS[name] for name in args.only or LEVERS}
+    alternate(args, {name: partial(start, args, "ours", options, None) for name, options in variants.items()})
 
 
 def alternate(args: argparse.Namespace, starts: dict[str, Callable[[Path], subprocess.Popen]]) -> None:
-    """Measure what each of `starts` starts, in turn, for so many rounds."""
+    """Measure what each of `starts` starts, given the file to wait for, in turn and for so many rounds."""
     found: dict[str, list[dict]] = {name: [] for name in starts}
     order = list(found) * args.rounds
     with tempfile.TemporaryDirectory() as folder:
@@ -129,27 +131,22 @@ def alternate(args: argparse.Namespace, starts: dict[str, Callable[[Path], subpr
 
 
 def start(
-    args: argparse.Namespace, trainer: str, own: list[str], first_path: str | None = None
-) -> Callable[[Path], subprocess.Popen]:
-    """What starts a `measure` with options of its `own`; its libraries are imported when a signal's file is there."""
+    args: argparse.Namespace, trainer: str, own: list[str], first_path: str | None, signal: Path
+) -> subprocess.Popen:
+    """A `measure` with options of its `own`, in a process that has imported its libraries when `signal` is there."""
     options = [f"--{name}={getattr(args, name)}" for name in ("rank", "batch", "steps", "warmup", "device")]
     options += [f"--threads={args.threads}"] if args.threads else []
     options += [f"--cap-gib={args.cap_gib}"] if args.cap_gib else []
     options += [f"--peer-dtype={args.peer_dtype}"] if args.peer_dtype else []
     options += [] if args.checkpointing else ["--no-checkpointing"]
     command = [sys.executable, str(Path(__file__).resolve()), "measure", str(Path(args.model).resolve())]
-    command += [str(Path(args.rows).resolve()), args.precision, trainer, *options, *own]
+    command += [str(Path(args.rows).resolve()), args.precision, trainer, *options, *own, f"--wait-for={signal}"]
     # Unsloth writes what it compiles into the folder it runs in, and finds it there the next time.
     folder = Path(tempfile.gettempdir()) / f"compare-{trainer}"
     folder.mkdir(exist_ok=True)
     path = ":".join(filter(None, [first_path, os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path}
-
-    def started(signal: Path) -> subprocess.Popen:
-        words = [*command, f"--wait-for={signal}"]
-        return subprocess.Popen(words, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
-
-    return started
+    return subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
 def read_line(process: subprocess.Popen, name: str) -> dict:

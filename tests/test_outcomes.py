@@ -139,7 +139,7 @@ def test_diverged(trained, tmp_path):
     assert history["loss"].tail(3).isna().all()
 
 
-def test_the_trainers_last_words_are_no_logged_step(tmp_path):
+def test_the_trainers_last_words_are_no_logged_step():
     """Two steps that are not finite are not three because the Trainer logs once more at its end."""
     known = clock.Clock("run", torch.device("cpu"))
     guard = clock.Guard(known, {}, "identity")

@@ -1,6 +1,7 @@
 """What a supervisor makes of a process that the kernel ended, that was killed, or that stands still."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -50,11 +51,9 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
 def test_a_training_goes_on_where_nobody_watches_any_more(trained, tmp_path, monkeypatch):
     """What it says is in its log all the same."""
 
-    class Gone:
+    class Gone(io.StringIO):
         def write(self, text):
             raise OSError(errno.EIO, "the terminal is gone")
-
-        flush = None
 
     monkeypatch.setattr(sys, "stderr", Gone())
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS)
@@ -176,30 +175,34 @@ def test_a_process_that_waits_for_a_busy_child_is_not_hung(tmp_path, monkeypatch
     assert child.status == 0
 
 
-def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(tmp_path, monkeypatch, stand_in):
+@pytest.fixture
+def idle_child(tmp_path, stand_in):
+    """A job's process that waits for one it has started, which only sleeps, and that one."""
+    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
+    with open(tmp_path / "job.log", "w") as log:
+        child = supervise.Child("", {"request": {}}, log)
+        while not child.last_line:
+            assert child.process.poll() is None
+            time.sleep(0.01)
+        yield child, psutil.Process(int(child.last_line))
+        child.kill()
+
+
+def ends(process: psutil.Process) -> bool:
+    gone, _ = psutil.wait_procs([process], timeout=10)
+    return bool(gone) or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(monkeypatch, idle_child):
     monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
-    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
-    with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
-        while not child.last_line:
-            assert child.process.poll() is None
-            time.sleep(0.01)
-        idle = psutil.Process(int(child.last_line))
-        assert child.watch()
-    gone, _ = psutil.wait_procs([idle], timeout=10)
-    assert gone or idle.status() == psutil.STATUS_ZOMBIE
+    child, idle = idle_child
+    assert child.watch()
+    assert ends(idle)
 
 
-def test_a_process_that_is_killed_leaves_no_child_to_wait_for(tmp_path, stand_in):
-    stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
-    with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
-        while not child.last_line:
-            assert child.process.poll() is None
-            time.sleep(0.01)
-        left = psutil.Process(int(child.last_line))
-        os.kill(child.process.pid, signal.SIGKILL)
-        assert not child.watch()
+def test_a_process_that_is_killed_leaves_no_child_to_wait_for(idle_child):
+    child, idle = idle_child
+    os.kill(child.process.pid, signal.SIGKILL)
+    assert not child.watch()
     assert child.status == -signal.SIGKILL
-    gone, _ = psutil.wait_procs([left], timeout=10)
-    assert gone or left.status() == psutil.STATUS_ZOMBIE
+    assert ends(idle)

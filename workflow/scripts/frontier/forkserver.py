@@ -1,7 +1,7 @@
 """The process from which jobs are forked, so that a study imports torch once: `python -m frontier.forkserver 3 4 PATH`.
 
-Each Snakemake has one and is its owner; 3 and 4 are descriptors of a listening unix socket, which lies at PATH, and of
-the owner's process.
+Each Snakemake has one for each setting of the C library and is its owner; 3 and 4 are descriptors of a listening unix
+socket, which lies at PATH, and of the owner's process.
 A connection is a job: out goes ACCEPTED, in comes the request with its descriptors, out go the worker and, at its end,
 its exit status.
 The worker lives no longer than the connection, and the server no longer than its owner.

@@ -11,14 +11,10 @@ from pathlib import Path
 from frontier import gpus, heap
 from frontier.progress import EVENTS
 
-# The older name, which torch obeys rather than the newer.
-_OLDER_CONF = "PYTORCH_CUDA_ALLOC_CONF"
-_ALLOCATION = {
-    # Segments that grow leave fewer holes, and on a small card the holes are what runs out.
-    "PYTORCH_ALLOC_CONF": "expandable_segments:True",
-    # What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8",
-}
+# What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
+_WORK_SPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8"}
+# Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+_GROWING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 # Those whose jobs import torch.
 MODULES = tuple(f"frontier.{name}" for name in ("prepare", "training", "evaluation", "accuracy", "calibration", "plan"))
 # What they import that leaves CUDA alone. bitsandbytes asks it for the device, and much imports bitsandbytes.
@@ -37,10 +33,11 @@ _KERNELS = "liger_kernel.transformers.monkey_patch"
 def allocation(variables: dict) -> dict:
     """How a card's memory is given out, where a user's `variables` do not say it.
 
-    On WSL segments do not grow: on some cards its driver refuses their first allocation (pytorch/pytorch#192330).
+    torch obeys the older PYTORCH_CUDA_ALLOC_CONF rather than the newer name. On WSL segments do not grow: on some cards
+    its driver refuses their first allocation (pytorch/pytorch#192330).
     """
-    theirs = _OLDER_CONF in variables or gpus.may_spill()
-    return {name: value for name, value in _ALLOCATION.items() if not (theirs and name == "PYTORCH_ALLOC_CONF")}
+    is_settled = "PYTORCH_CUDA_ALLOC_CONF" in variables or gpus.may_spill()
+    return _WORK_SPACE if is_settled else _WORK_SPACE | _GROWING
 
 
 def environment(request: dict, claim=None) -> dict:

@@ -212,9 +212,10 @@ def _end_with(snakemake: psutil.Process | None) -> None:
 
 def _is_alive(process: psutil.Process) -> bool:
     """A process that has ended and whose parent does not care to know is still there for psutil."""
-    with suppress(psutil.Error):
+    try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _waiting():
