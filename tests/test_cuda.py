@@ -204,19 +204,23 @@ def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path,
     assert distance(*(list(weights.values()) for weights in files)) < 1e-2
 
 
+def supervised(job: dict, folder) -> dict:
+    """The outcome of a training in a process of its own, as the workflow starts it."""
+    base = records.read_json(job["input"]["base"])
+    # That process has the project's own cache, not this one's.
+    records.write_json(folder / "base.json", base | {"folder": str(models.CACHE / base["folder"])})
+    inputs = job["input"] | {"base": str(folder / "base.json")}
+    supervisor = start(Job(job | {"tracked": None}, folder, inputs, OUTPUTS))
+    _, errors = supervisor.communicate(timeout=300)
+    assert supervisor.returncode == 0, errors + (folder / "job.log").read_text()
+    return records.read_json(folder / "training.json")["outcome"]
+
+
 def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
     """The context counts too: what it leaves of the budget is all that the allocator gets, whatever a neighbour has."""
     neighbour = torch.empty(3 * 2**30, dtype=torch.uint8, device=DEVICE)
     job = job_of(material, tmp_path, "nf4-r4-s0", device="cuda", steps=4, micro_batch_size=1)
-    job |= {"limits": {"memory_gib": 3}, "tracked": None}
-    base = records.read_json(job["input"]["base"])
-    job["input"]["base"] = str(tmp_path / "base.json")
-    # The supervised process has the project's own cache, not this one's.
-    records.write_json(job["input"]["base"], base | {"folder": str(models.CACHE / base["folder"])})
-    supervisor = start(Job(job, tmp_path, job["input"], OUTPUTS))
-    _, errors = supervisor.communicate()
-    assert supervisor.returncode == 0, errors
-    outcome = records.read_json(tmp_path / "training.json")["outcome"]
+    outcome = supervised(job | {"limits": {"memory_gib": 3}}, tmp_path)
     levers = outcome["levers"]
     assert outcome["status"] == "ok"
     assert levers["context_source"] in (nvml.PROCESS, nvml.RISE)
@@ -224,6 +228,31 @@ def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
     beside = levers["context_gib"] + levers.get("graphs_gib", 0.0)
     assert levers["limit_gib"] + beside == pytest.approx(3, abs=0.02)
     del neighbour
+
+
+FILL = """
+import sys, torch
+device = torch.device("cuda", int(sys.argv[1]))
+held = torch.empty(torch.cuda.mem_get_info(device)[0] - 2**26, dtype=torch.uint8, device=device)
+print("full", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def full(index: int):
+    """A CUDA device of which another process has all but 64 MiB, too little for a context, while the block runs."""
+    process = subprocess.Popen([sys.executable, "-c", FILL, str(index)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"full\n"
+    yield
+    process.communicate()
+
+
+def test_a_device_without_room_for_a_context_is_a_row(material, tmp_path):  # noqa: F811
+    torch.cuda.empty_cache()
+    with full(0):
+        outcome = supervised(job_of(material, tmp_path, "nf4-r4-s0", device="cuda"), tmp_path)
+    assert (outcome["status"], outcome["phase"]) == ("oom", "load")
 
 
 def test_a_capped_allocator_refuses_what_passes_the_cap():

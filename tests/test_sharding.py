@@ -21,8 +21,9 @@ from frontier.data import IGNORED
 from frontier.errors import UserError
 from jobs import OUTPUTS, Job, inputs_of, start
 from safetensors.torch import load_file
+from test_cuda import full, supervised
 from test_reliability import worker_of
-from test_training import cache, material  # noqa: F401
+from test_training import cache, job_of, material  # noqa: F401
 
 RUN = "nf4-r4-s0"
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
@@ -317,30 +318,27 @@ def test_the_first_process_ends_as_another_did_whatever_it_waits_for(other, stat
     assert (done.stdout + done.stderr).splitlines()[-1 if status in (-9, 1) else 0] == told
 
 
+needs_two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+
+
+def on_gpus(processes: int, material, folder, run: str, **changes) -> dict:  # noqa: F811
+    """The outcome of a training of 12 steps by so many GPUs, in processes of its own."""
+    folder.mkdir()
+    options = {"device": "cuda", "steps": 12, "batch_size": 8, "fused_kernels": False, "cuda_graphs": False}
+    return supervised(job_of(material, folder, run, processes=processes, **options, **changes), folder)
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@needs_two_gpus
 @pytest.mark.parametrize(
     ("run", "dtype"), [("nf4-r4-s0", "float32"), ("nf4-r4-s0", "auto"), ("bf16-r4-s0", "auto"), ("fp16-r4-s0", "auto")]
 )
 def test_two_gpus_train_what_one_does(material, tmp_path, run, dtype):  # noqa: F811
-    """In processes of their own, as the workflow starts them, nccl between: losses, gradient norms and adapters."""
-    study, paths = material
-    study = copy.deepcopy(study) | {"device": "cuda", "steps": 12, "batch_size": 8, "compute_dtype": dtype}
-    study |= {"fused_kernels": False, "cuda_graphs": False}
-    precision = config.parse_run(run)[0]
-    base = records.read_json(paths[precision])
-    records.write_json(tmp_path / "base.json", base | {"folder": str(models.CACHE / base["folder"])})
-    inputs = {"base": str(tmp_path / "base.json"), "tokens": paths["train"]}
-    inputs |= {"model": paths["model"], "material": paths["model"]}
+    """With nccl between: losses, gradient norms and adapters."""
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
-        request = config.training_request(study | {"processes": processes}, run)
-        record = {"digest": "", "request": request, "tracked": None, "limits": None}
-        supervisor = start(Job(record, folder, inputs, OUTPUTS))
-        _, errors = supervisor.communicate(timeout=300)
-        assert supervisor.returncode == 0, errors + (folder / "job.log").read_text()
-        outcome = records.read_json(folder / "training.json")["outcome"]
+        outcome = on_gpus(processes, material, folder, run, compute_dtype=dtype)
         assert outcome["status"] == "ok"
         adapter = load_file(folder / "adapter/adapter_model.safetensors")
         found.append((outcome, pd.read_csv(folder / "history.csv"), adapter))
@@ -353,3 +351,12 @@ def test_two_gpus_train_what_one_does(material, tmp_path, run, dtype):  # noqa: 
     assert (curve["grad_norm"] / expected["grad_norm"] - 1).abs()[:3].max() < (1e-3 if exact else 5e-2)
     if exact:
         assert distance(adapter, reference) < 2e-2
+
+
+@pytest.mark.gpu
+@needs_two_gpus
+def test_a_second_gpu_without_room_is_a_row(material, tmp_path):  # noqa: F811
+    with full(1):
+        outcome = on_gpus(2, material, tmp_path / "run", "nf4-r4-s0")
+    assert (outcome["status"], outcome["phase"]) == ("oom", "load")
+    assert outcome["reason"].count("the weights alone need") == 1

@@ -54,8 +54,6 @@ def open_device(name: str, cpu_threads: int | None, share: tuple[int, int] = (0,
     torch.set_num_threads(max(1, (cpu_threads or physical_cores()) // processes))
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and processes > 1:
-        torch.cuda.set_device(rank)
     return torch.device("cuda", rank) if name.startswith("cuda") else torch.device(name)
 
 

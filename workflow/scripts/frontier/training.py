@@ -222,6 +222,8 @@ def train(
     """The outcome of a training that came to its end; its adapter and history are written by the first process."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device, is_first = clock.device, share.rank == 0
+    if share.processes > 1 and device.type == "cuda":
+        torch.cuda.set_device(device)
     meter = open_meter(device)
     limit = set_memory_limit(limits.get("memory_gib"), meter)
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
@@ -294,7 +296,7 @@ def unfinished(outcome: dict, phases: measure.Phases, clock: Clock, inputs: dict
     )
     so_far = {"peak_host_gib": host, "peak_allocated_gib": allocated}
     not_measured = dict.fromkeys(("train_seconds", "tokens_per_second", "peak_memory_gib", "final_train_loss"))
-    if outcome["status"] == "oom" and phase == "load":
+    if outcome["status"] == "oom" and phase == "load" and "needs_gib" not in outcome:
         needed = models.weights_gib(records.read_json(inputs["base"]))
         outcome = outcome | {"needs_gib": needed}
         outcome["reason"] += f"; the weights alone need {needed:.1f} GiB"
