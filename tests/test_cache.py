@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,30 @@ def test_base_wanted_by_several_at_once(tiny_model, tmp_path):
         assert first["quantised"] + second["quantised"] == makers
         # Nothing half-made is left, and nothing beside the one base.
         assert len([path for path in (folder / "cache/bases").iterdir() if path.is_dir()]) == 1
+
+
+BUILD = """
+import os, signal, sys
+from pathlib import Path
+from frontier import models
+models.CACHE = Path(sys.argv[1])
+models._cached("models/half", lambda into: ((into / "half").write_text("half"), os.kill(os.getpid(), signal.SIGKILL)))
+"""
+
+
+def test_what_a_killed_build_left_goes_a_day_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    for _ in range(2):
+        killed = subprocess.run([sys.executable, "-c", BUILD, str(models.CACHE)], env=environment)
+        assert killed.returncode == -signal.SIGKILL
+    left, recent = sorted((models.CACHE / "models").glob(".half-*/"))
+    for path in (left, *left.rglob("*")):
+        os.utime(path, (0, 0))
+    models._cached("models/whole", lambda into: (into / "file").write_text("whole"))
+    assert recent.is_dir()
+    assert not left.exists()
+    assert (models.CACHE / "models/whole/file").read_text() == "whole"
 
 
 if __name__ == "__main__":

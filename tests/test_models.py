@@ -1,17 +1,21 @@
 """Base models: what a source gives, what is refused, what the cache keeps."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
 from frontier import config, models, records
 from frontier.errors import UserError
+from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM
 
 CPU = torch.device("cpu")
@@ -133,7 +137,8 @@ def test_a_base_that_is_written_in_parts_is_the_whole_one(tiny_model, cache, mon
     assert parts_gib == pytest.approx(whole_gib, rel=0.05)
 
 
-def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache):
+def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError) as refusal:
         models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
@@ -147,14 +152,15 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache):
 def hub(tiny_model, tmp_path, monkeypatch):
     """A hub on this machine that serves the tiny model at one commit, as far as snapshot_download asks.
 
-    Its weights are there in two layouts more, as Mistral's are. The result is what was asked for, as paths.
+    Its weights are there in two layouts more, as Mistral's are. The result has the paths that were downloaded, and
+    breaks connections within the file that is its `broken`.
     """
     served = shutil.copytree(tiny_model, tmp_path / "served")
     for name in ("consolidated.safetensors", "consolidated-00001.safetensors", "original/model.safetensors"):
         (served / name).parent.mkdir(exist_ok=True)
         shutil.copy(tiny_model / "model.safetensors", served / name)
     names = sorted(path.relative_to(served).as_posix() for path in served.rglob("*.*") if path.is_file())
-    asked = set()
+    told = SimpleNamespace(downloads=[], broken=None)
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -166,7 +172,6 @@ def hub(tiny_model, tmp_path, monkeypatch):
                 siblings = [{"rfilename": other} for other in names]
                 body = json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": siblings}).encode()
             elif name in names:
-                asked.add(name)
                 body = (served / name).read_bytes()
             else:
                 self.send_error(404)
@@ -177,7 +182,9 @@ def hub(tiny_model, tmp_path, monkeypatch):
             self.send_header("X-Repo-Commit", COMMIT)
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body)
+                if name:
+                    told.downloads.append(name)
+                self.wfile.write(body[:1000] if name == told.broken else body)
 
         do_HEAD = do_GET
 
@@ -191,7 +198,8 @@ def hub(tiny_model, tmp_path, monkeypatch):
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
         f"http://127.0.0.1:{server.server_port}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
     )
-    yield asked
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield told
     server.shutdown()
 
 
@@ -207,7 +215,68 @@ def test_hub_model_is_fetched_and_an_unpinned_one_warned_of(hub, cache):
 def test_hub_weights_in_other_layouts_are_left_there(hub, tiny_model):
     record = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
     wanted = {path.name for path in tiny_model.iterdir()}
-    assert hub == wanted == set(record["files"])
+    assert set(hub.downloads) == wanted == set(record["files"])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_hugging_face_has_in_its_cache_is_not_downloaded_again(hub, cache, links, monkeypatch):
+    if not links:
+
+        def refuse(target, source):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+        monkeypatch.setattr(models.Path, "hardlink_to", refuse)
+    snapshot_download("owner/name", revision=COMMIT)
+    hub.downloads.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    record = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    weights = cache / record["folder"] / "model.safetensors"
+    assert not hub.downloads
+    assert not weights.is_symlink()
+    assert (weights.stat().st_nlink > 1) == links
+    assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
+
+
+def test_a_download_that_broke_off_goes_on_at_the_file_it_was_at(hub, cache):
+    asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
+    hub.broken = "model.safetensors"
+    with pytest.raises(UserError) as refusal:
+        models.fetch(asked, config.EMBEDDED_MODEL)
+    assert re.fullmatch(r"model: the hub does not give owner/name \(\w+\); use .*", str(refusal.value))
+    assert not list((cache / "models").glob("[!.]*"))
+    hub.broken = None
+    hub.downloads.clear()
+    record = models.fetch(asked, config.EMBEDDED_MODEL)
+    assert hub.downloads == ["model.safetensors"]
+    assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
+
+
+def test_a_model_without_its_weights_in_hugging_faces_cache_is_none(tiny_model, cache, tmp_path, monkeypatch):
+    """Another tool wanted the tokenizer alone, and the hub is away."""
+    snapshot = tmp_path / "hub/models--owner--name/snapshots" / COMMIT
+    shutil.copytree(tiny_model, snapshot, ignore=shutil.ignore_patterns("*.safetensors"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^model: owner/name has no weights in safetensors files, which"):
+        models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    assert not list((cache / "models").glob("[!.]*"))
+
+
+def test_a_folder_without_all_of_its_weights_is_refused(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    source = {"source": "path", "path": str(folder)}
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=f"^model: {folder} has no weights in safetensors files, which alone are read$"):
+        models.fetch(source, {})
+    network.save_pretrained(folder, max_shard_size="50KB")
+    first, second = sorted(folder.glob("model-*.safetensors"))[:2]
+    first.unlink()
+    with pytest.raises(UserError, match=f"^model: {folder} lacks {first.name}, which its index names$"):
+        models.fetch(source, {})
+    second.unlink()
+    with pytest.raises(UserError, match=f"^model: {folder} lacks {first.name} and 1 more, which its index names$"):
+        models.fetch(source, {})
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -160,7 +160,7 @@ def _hub_split(data: dict, name: str) -> list[dict]:
 
     try:
         table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # its HTTP library's own errors among them
         raise UserError(
             f"data: the hub does not give {data['id']}, split {name} ({type(error).__name__}); "
             "use data.source jsonl with a file you have, or reasoning-gym"

@@ -4,6 +4,8 @@ import json
 from fnmatch import fnmatch
 from pathlib import Path
 
+from frontier.errors import UserError
+
 # Mistral's own layout of the same weights, which transformers never reads.
 OTHER_LAYOUT = ("consolidated*",)
 _UNREAD = (".*", "*.md", *OTHER_LAYOUT)
@@ -24,3 +26,14 @@ def weights(folder: Path) -> list[Path]:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         return sorted(folder / name for name in names)
     return [path for path in used(folder) if path.suffix == ".safetensors"]
+
+
+def require_weights(folder: Path, name: str) -> None:
+    """Raise UserError where a folder lacks weights of the model that its user calls `name`: all, or some of a set."""
+    paths = weights(folder)
+    if not paths:
+        raise UserError(f"model: {name} has no weights in safetensors files, which alone are read")
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise UserError(f"model: {name} lacks {missing[0]}{more}, which its index names")

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -31,6 +33,8 @@ CACHE = Path(__file__).parents[3] / "resources" / "cache"
 _SHARD_BYTES = 2 * 2**30
 # A quantised base's part that is in the host's memory while it is written.
 _SAVED_BYTES = 2**29
+# A folder that is being built and has not changed for as long is nobody's.
+_LEFT_SECONDS = 24 * 3600
 
 
 def fetch(model: dict, tokenizer_model: dict) -> dict:
@@ -44,6 +48,7 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
     source = model["source"]
     if source == "path":
         folder = Path(model["path"]).resolve()
+        model_files.require_weights(folder, model["path"])
     else:
         folder = _cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
     paths = model_files.used(CACHE / folder)
@@ -189,6 +194,7 @@ def _cached(name: str, build) -> str:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
+            _sweep(folder.parent)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:
                 target = Path(partial) / "model"
                 target.mkdir()
@@ -200,6 +206,15 @@ def _cached(name: str, build) -> str:
                     if not folder.is_dir():
                         raise
     return name
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what builds that were killed have left of themselves; what is written to now may be another node's."""
+    for partial in folder.glob(".*-*/"):
+        with suppress(OSError):
+            changes = [path.stat().st_mtime for path in (partial, *partial.rglob("*"))]
+            if max(changes) < time.time() - _LEFT_SECONDS:
+                shutil.rmtree(partial)
 
 
 def _fetch_package(model: dict, into: Path) -> None:
@@ -225,25 +240,34 @@ def _fetch_package(model: dict, into: Path) -> None:
 
 
 def _fetch_hub(model: dict, into: Path) -> None:
+    """Take a model from Hugging Face's own cache, which keeps the files that other tools or a broken download got."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
 
-    patterns = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"]
     # Folders hold the same weights in other layouts (original/, onnx/).
-    unused = ["*/*", *model_files.OTHER_LAYOUT]
+    wanted = {
+        "allow_patterns": ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"],
+        "ignore_patterns": ["*/*", *model_files.OTHER_LAYOUT],
+    }
     try:
-        snapshot_download(
-            model["id"],
-            revision=model.get("revision"),
-            allow_patterns=patterns,
-            ignore_patterns=unused,
-            local_dir=into,
-        )
-    except (OSError, ValueError) as error:
+        snapshot = Path(snapshot_download(model["id"], revision=model.get("revision"), **wanted))
+    except Exception as error:  # its HTTP library's own errors among them
         raise UserError(
             f"model: the hub does not give {model['id']} ({type(error).__name__}); "
             "use model.source path with a folder you have, or package"
         ) from error
-    shutil.rmtree(into / ".cache", ignore_errors=True)
+    for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
+        _link((snapshot / name).resolve(), into / name)
+    # Without the hub, a snapshot is whatever of it is here.
+    model_files.require_weights(into, model["id"])
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, or on another file system a copy."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _build_architecture(model: dict, into: Path) -> None:
