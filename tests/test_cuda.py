@@ -243,9 +243,11 @@ sys.stdin.read()
 def full(index: int):
     """A CUDA device of which another process has all but 64 MiB, too little for a context, while the block runs."""
     process = subprocess.Popen([sys.executable, "-c", FILL, str(index)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout.readline() == b"full\n"
-    yield
-    process.communicate()
+    try:
+        assert process.stdout.readline() == b"full\n"
+        yield
+    finally:
+        process.communicate()
 
 
 def test_a_device_without_room_for_a_context_is_a_row(material, tmp_path):  # noqa: F811

@@ -6,6 +6,7 @@ import pytest
 import tiny
 from frontier import config, data, models, prepare, records
 from frontier.errors import UserError
+from huggingface_hub.errors import HTTPError
 
 SECTION = {
     "source": "jsonl",
@@ -43,6 +44,33 @@ def test_malformed_row_is_named_by_file_and_line(tmp_path, bad, complaint):
     with pytest.raises(UserError) as refusal:
         data.read_examples(section)
     assert str(refusal.value) == f"{tmp_path}/rows.jsonl:3: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            HTTPError("peer closed\nthe connection"),
+            "data: the hub does not give owner/name, split train (HTTPError: peer closed); "
+            "use data.source jsonl with a file you have, or reasoning-gym",
+        ),
+        (
+            PermissionError(13, "Permission denied", "/cache"),
+            "data: [Errno 13] Permission denied: '/cache', as owner/name, split train was fetched; "
+            "downloads lie in HF_HOME, models in resources/cache too",
+        ),
+    ],
+)
+def test_what_the_hub_or_the_disk_refuses_is_one_line(monkeypatch, error, line):
+    section = SECTION | {"source": "hub", "id": "owner/name", "train_split": "train"}
+
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(UserError) as refusal:
+        data.read_examples(section)
+    assert str(refusal.value) == line
 
 
 def test_repeated_questions_never_reach_both_splits(tmp_path):

@@ -218,31 +218,47 @@ def test_hub_weights_in_other_layouts_are_left_there(hub, tiny_model):
     assert set(hub.downloads) == wanted == set(record["files"])
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_what_hugging_face_has_in_its_cache_is_not_downloaded_again(hub, cache, links, monkeypatch):
-    if not links:
-
-        def refuse(target, source):
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-        monkeypatch.setattr(models.Path, "hardlink_to", refuse)
-    snapshot_download("owner/name", revision=COMMIT)
+@pytest.mark.parametrize("revision", [None, COMMIT])
+def test_what_hugging_face_has_in_its_cache_is_not_downloaded_again(hub, cache, revision, monkeypatch):
+    snapshot_download("owner/name")
     hub.downloads.clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    record = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
-    weights = cache / record["folder"] / "model.safetensors"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    record = models.fetch({"source": "hub", "id": "owner/name", "revision": revision}, config.EMBEDDED_MODEL)
+    folder = cache / record["folder"]
     assert not hub.downloads
-    assert not weights.is_symlink()
-    assert (weights.stat().st_nlink > 1) == links
+    assert {path.name for path in folder.iterdir()} == set(record["files"])
+    assert not (folder / "model.safetensors").is_symlink()
+    assert (folder / "model.safetensors").stat().st_nlink == 2
     assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
 
 
-def test_a_download_that_broke_off_goes_on_at_the_file_it_was_at(hub, cache):
+def test_hugging_faces_cache_on_another_file_system_is_copied(hub, cache, monkeypatch):
+    def refuse(target, source):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
+    monkeypatch.setattr(models.Path, "hardlink_to", refuse)
+    with monkeypatch.context() as full:
+
+        def fill(source, target):
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+        full.setattr(models.shutil, "copyfile", fill)
+        with pytest.raises(UserError) as refusal:
+            models.fetch(asked, config.EMBEDDED_MODEL)
+    line = r"model: \[Errno 28\] No space left on device: '.*', as owner/name was fetched; downloads lie in HF_HOME, .*"
+    assert re.fullmatch(line, str(refusal.value))
+    weights = cache / models.fetch(asked, config.EMBEDDED_MODEL)["folder"] / "model.safetensors"
+    assert weights.stat().st_nlink == 1
+
+
+def test_a_download_that_broke_off_keeps_the_files_that_were_whole(hub, cache):
     asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
     hub.broken = "model.safetensors"
     with pytest.raises(UserError) as refusal:
         models.fetch(asked, config.EMBEDDED_MODEL)
-    assert re.fullmatch(r"model: the hub does not give owner/name \(\w+\); use .*", str(refusal.value))
+    assert re.fullmatch(r"model: the hub does not give owner/name \(\w+: .*\); use .*", str(refusal.value))
     assert not list((cache / "models").glob("[!.]*"))
     hub.broken = None
     hub.downloads.clear()
@@ -251,15 +267,27 @@ def test_a_download_that_broke_off_goes_on_at_the_file_it_was_at(hub, cache):
     assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
 
 
-def test_a_model_without_its_weights_in_hugging_faces_cache_is_none(tiny_model, cache, tmp_path, monkeypatch):
-    """Another tool wanted the tokenizer alone, and the hub is away."""
+@pytest.mark.parametrize(
+    ("left", "line"),
+    [
+        ("*.safetensors", "model: owner/name has no weights in safetensors files, which alone are read"),
+        ("config.json", "model: owner/name has no config.json"),
+        ("tokenizer*", "model: its tokenizer cannot be loaded: .*"),
+    ],
+)
+def test_what_is_in_part_in_hugging_faces_cache_is_no_model(hub, tiny_model, cache, tmp_path, monkeypatch, left, line):
+    """Another tool wanted no more, and the hub is away; when it is back, the model is whole."""
     snapshot = tmp_path / "hub/models--owner--name/snapshots" / COMMIT
-    shutil.copytree(tiny_model, snapshot, ignore=shutil.ignore_patterns("*.safetensors"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"^model: owner/name has no weights in safetensors files, which"):
-        models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    shutil.copytree(tiny_model, snapshot, ignore=shutil.ignore_patterns(left))
+    asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
+    with monkeypatch.context() as away:
+        away.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        away.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(UserError) as refusal:
+            models.fetch(asked, config.EMBEDDED_MODEL)
+    assert re.fullmatch(line, str(refusal.value))
     assert not list((cache / "models").glob("[!.]*"))
+    assert set(models.fetch(asked, config.EMBEDDED_MODEL)["files"]) == {path.name for path in tiny_model.iterdir()}
 
 
 def test_a_folder_without_all_of_its_weights_is_refused(tiny_model, tmp_path):

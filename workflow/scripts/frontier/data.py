@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as parquet
 
+from frontier import hub
 from frontier.errors import UserError
 
 IGNORED = -100
@@ -158,13 +159,9 @@ def _read_hub(data: dict) -> dict[str, list[dict]]:
 def _hub_split(data: dict, name: str) -> list[dict]:
     from datasets import load_dataset
 
-    try:
+    instead = "use data.source jsonl with a file you have, or reasoning-gym"
+    with hub.fetching("data", f"{data['id']}, split {name}", instead):
         table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
-    except Exception as error:  # its HTTP library's own errors among them
-        raise UserError(
-            f"data: the hub does not give {data['id']}, split {name} ({type(error).__name__}); "
-            "use data.source jsonl with a file you have, or reasoning-gym"
-        ) from error
     columns = data["question_column"], data["answer_column"]
     return [_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(table, start=1)]
 

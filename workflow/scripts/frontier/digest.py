@@ -22,6 +22,7 @@ PLUMBING = (
     "retries",  # ends an attempt that would fail again
     "preflight",  # refuses a study before any of its jobs starts
     "foresight",  # leaves a run out, and says so; of one that is started it knows nothing
+    "hub",  # says why a fetch failed
     "progress",  # what people and the supervisor are told meanwhile
     "digest",  # names results
 )

@@ -28,8 +28,10 @@ def weights(folder: Path) -> list[Path]:
     return [path for path in used(folder) if path.suffix == ".safetensors"]
 
 
-def require_weights(folder: Path, name: str) -> None:
-    """Raise UserError where a folder lacks weights of the model that its user calls `name`: all, or some of a set."""
+def require(folder: Path, name: str) -> None:
+    """Raise UserError where a folder lacks weights of the model that its user calls `name`, or their configuration."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model: {name} has no config.json")
     paths = weights(folder)
     if not paths:
         raise UserError(f"model: {name} has no weights in safetensors files, which alone are read")

