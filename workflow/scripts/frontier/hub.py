@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from frontier.errors import UserError
+from frontier.errors import UserError, first_line
 
 
 @contextmanager
@@ -13,7 +13,7 @@ def fetching(section: str, what: str, instead: str):
     try:
         yield
     except (OSError, ValueError, HTTPError, XetDownloadError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         if isinstance(error, OSError) and error.errno:
             line = f"{reason}, as {what} was fetched; downloads lie in HF_HOME, models in resources/cache too"
         else:

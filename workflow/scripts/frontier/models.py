@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from frontier import hub, model_files, records
-from frontier.errors import UserError
+from frontier.errors import UserError, first_line
 from frontier.packing import ATTENTION
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
@@ -163,8 +163,7 @@ def _tokenizer(folder: Path):
     try:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"model: its tokenizer cannot be loaded: {reason}") from error
+        raise UserError(f"model: its tokenizer cannot be loaded: {first_line(error)}") from error
 
 
 def _stamp(path: Path) -> list[int]:

@@ -166,7 +166,6 @@ def run(job: dict) -> None:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
     def cut_short(outcome: dict) -> None:
-        outcome = unfinished(outcome, phases, clock, inputs)
         write_history(clock.history, job["output"]["history"])
         finish(outcome)
 
@@ -182,7 +181,7 @@ def run(job: dict) -> None:
                     team.settle()
                     raise
                 team.end()
-                cut_short(outcome)
+                cut_short(unfinished(outcome, phases, clock, inputs))
                 team.leave()
     except Timeout:
         raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
@@ -223,6 +222,7 @@ def train(
     request, inputs, outputs = job["request"], job["input"], job["output"]
     device, is_first = clock.device, share.rank == 0
     if share.processes > 1 and device.type == "cuda":
+        # It makes the context: where there is no room for one, that is an outcome like any other.
         torch.cuda.set_device(device)
     meter = open_meter(device)
     limit = set_memory_limit(limits.get("memory_gib"), meter)
@@ -296,7 +296,7 @@ def unfinished(outcome: dict, phases: measure.Phases, clock: Clock, inputs: dict
     )
     so_far = {"peak_host_gib": host, "peak_allocated_gib": allocated}
     not_measured = dict.fromkeys(("train_seconds", "tokens_per_second", "peak_memory_gib", "final_train_loss"))
-    if outcome["status"] == "oom" and phase == "load" and "needs_gib" not in outcome:
+    if outcome["status"] == "oom" and phase == "load":
         needed = models.weights_gib(records.read_json(inputs["base"]))
         outcome = outcome | {"needs_gib": needed}
         outcome["reason"] += f"; the weights alone need {needed:.1f} GiB"
