@@ -56,7 +56,7 @@ def test_another_budget_and_what_skips_hopeless_runs_leave_alone_what_ended_ok(t
 def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind, phase):
     """A model, a batch, an evaluation and an answer too large for what the budget leaves beside the imports."""
     wide = {"hidden_size": 2048, "intermediate_size": 4096, "num_hidden_layers": 4, "vocab_size": 30000}
-    tokens = pd.DataFrame({"input_ids": [[5] * 8000] * 8, "labels": [[-100] + [5] * 7999] * 8})
+    tokens = pd.DataFrame({"input_ids": [[5] * 24_000] * 8, "labels": [[-100] + [5] * 23_999] * 8})
     tokens.to_parquet(tmp_path / "long.parquet")
     inputs = inputs_of(trained)
     record = job_of(trained, "evaluation" if kind in ("evaluate", "answer") else "training")

@@ -80,7 +80,7 @@ def small_cgroup():
 
 def test_the_kernel_ends_a_training_that_takes_too_much(trained, tmp_path, small_cgroup):
     """The real out-of-memory killer, in a control group of half a GiB."""
-    tokens = pd.DataFrame({"input_ids": [[5] * 8000] * 8, "labels": [[-100] + [5] * 7999] * 8})
+    tokens = pd.DataFrame({"input_ids": [[5] * 24_000] * 8, "labels": [[-100] + [5] * 23_999] * 8})
     tokens.to_parquet(tmp_path / "long.parquet")
     inputs = inputs_of(trained) | {"tokens": str(tmp_path / "long.parquet")}
     supervisor = start(Job(job_of(trained), tmp_path, inputs, OUTPUTS), within=small_cgroup)
