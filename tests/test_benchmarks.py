@@ -80,6 +80,21 @@ def test_a_run_without_phases_has_a_row_of_a_sweep():
     assert (row["steps"], row["supervisor"], row["job"]) == (0, 3.0, 3.0)
 
 
+def test_runs_have_learned_what_transformers_own_loop_learns(finished_study):
+    """On a CPU in float32, so to rounding: packing, the loss, fused LoRA and evaluation change nothing."""
+    runs = ["fp16-r4-s0", "nf4-r4-s0"]
+    lines = run(str(ROOT / "benchmarks/compare_losses.py"), str(finished_study.folder), *runs).splitlines()
+    for name, found in zip(runs, map(json.loads, lines), strict=True):
+        precision, *_ = name.split("-")
+        untrained = read_json(finished_study.folder / f"results/baselines/{precision}/evaluation.json")["outcome"]
+        last = found["final_train_loss"]
+        assert found["run"] == name
+        assert found["recorded"] < untrained["eval_loss"] - 0.1
+        assert found["same_adapter"] == pytest.approx(found["recorded"], abs=1e-5)
+        assert found["retrained"] == pytest.approx(found["recorded"], abs=1e-4)
+        assert last["retrained"] == pytest.approx(last["recorded"], abs=1e-4)
+
+
 def test_the_plans_checks_predict(tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(small_study(device="cpu")), encoding="utf-8")

@@ -1,0 +1,149 @@
+"""Whether speed changes what is learned: runs of a finished study, trained once more by transformers' own loop.
+
+    python benchmarks/compare_losses.py STUDY RUN [RUN ...]
+
+The same tokens, weights, first adapter and order of examples; but padded batches, and attention, loss, LoRA layers,
+autocast and the unfused AdamW as transformers, PEFT and bitsandbytes have them. One JSON line a run, of losses over the
+validation split in nats for each answer token: `recorded`, by the run's evaluation; `same_adapter`, the run's adapter
+through transformers' own forward pass in float32; `retrained`, the other adapter through the same; and the last
+training loss of both. STUDY is the folder that was run in.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import bitsandbytes as bnb
+import torch
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, logging, set_seed
+from transformers.trainer_callback import PrinterCallback
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
+
+from frontier import data, measure, models, records
+
+_EVALUATED_TOGETHER = 16
+
+
+def pad(examples: list[dict]) -> dict[str, torch.Tensor]:
+    """Input ids, labels and attention mask, each (examples, longest)."""
+    rows = [example | {"attention_mask": [1] * len(example["input_ids"])} for example in examples]
+    longest = max(len(row["input_ids"]) for row in rows)
+    return {
+        key: torch.tensor([row[key] + [fill] * (longest - len(row[key])) for row in rows])
+        for key, fill in {"input_ids": 0, "labels": data.IGNORED, "attention_mask": 0}.items()
+    }
+
+
+def load(folder: Path, precision: str, dtype: torch.dtype, device: torch.device):
+    """The base quantised while it is loaded, as for QLoRA; what is not quantised, or a 16-bit base, then in float32."""
+    options = {}
+    if precision in models.QUANTIZED:
+        options["quantization_config"] = how = models.quantization(precision)
+        how.bnb_4bit_compute_dtype = dtype
+    stored = models.STORED.get(precision, torch.float16)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=stored, device_map={"": device}, **options)
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+
+
+def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> float:
+    """Train the PEFT model; the last training loss that was logged."""
+    settings = request["training"]
+    micro = settings["micro_batch_size"] or settings["batch_size"]
+    length = {"max_steps": settings["steps"]} if settings["steps"] else {"num_train_epochs": settings["epochs"]}
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=settings["batch_size"] // micro,
+            learning_rate=settings["learning_rate"],
+            lr_scheduler_type=settings["schedule"],
+            warmup_steps=settings["warmup_steps"],
+            weight_decay=settings["weight_decay"],
+            max_grad_norm=settings["max_grad_norm"],
+            optim="adamw_torch",
+            seed=request["seed"],
+            data_seed=request["seed"],
+            fp16=dtype == torch.float16,
+            bf16=dtype == torch.bfloat16,
+            use_cpu=model.device.type == "cpu",
+            remove_unused_columns=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=not sys.stderr.isatty(),
+            **length,
+        )
+        trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=pad)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return [line["loss"] for line in trainer.state.log_history if "loss" in line][-1]
+
+
+@torch.no_grad()
+def validation_loss(model, examples: list[dict]) -> float:
+    """Mean loss in nats of the answer tokens, all products in float32."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.compute_dtype = torch.float32
+            # Else, on some CPUs, bitsandbytes packs the weight anew for products in bfloat16.
+            module.training = True
+    total, count = 0.0, 0
+    for start in range(0, len(examples), _EVALUATED_TOGETHER):
+        batch = pad(examples[start : start + _EVALUATED_TOGETHER])
+        labelled = int((batch["labels"][:, 1:] != data.IGNORED).sum())
+        total += float(model(**{key: value.to(model.device) for key, value in batch.items()}).loss) * labelled
+        count += labelled
+    return total / count
+
+
+def compare(study: Path, run: str) -> dict:
+    """The line of one run."""
+    folder = study / "results/runs" / run
+    record = records.read_json(folder / "training.json")
+    request = record["request"]
+    examples = {
+        split: data.load_tokens(str(study / f"resources/tokens/{split}.parquet")) for split in ("train", "validation")
+    }
+    device = measure.open_device(request["device"], request["cpu_threads"])
+    dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
+    base = models.CACHE / records.read_json(study / "resources/model.json")["folder"]
+    model = load(base, request["precision"], dtype, device)
+    set_seed(request["seed"])
+    lora = request["lora"]
+    config = LoraConfig(
+        r=request["rank"],
+        lora_alpha=lora["alpha"],
+        lora_dropout=lora["dropout"],
+        use_rslora=lora["rslora"],
+        target_modules=lora["targets"],
+        task_type="CAUSAL_LM",
+    )
+    model = get_peft_model(model, config)
+    begin = time.monotonic()
+    last = train(model, request, examples["train"], dtype)
+    seconds = time.monotonic() - begin
+    retrained = validation_loss(model, examples["validation"])
+    model.load_adapter(folder / "adapter", "same")
+    model.set_adapter("same")
+    return {
+        "run": run,
+        "recorded": records.read_json(folder / "evaluation.json")["outcome"]["eval_loss"],
+        "same_adapter": validation_loss(model, examples["validation"]),
+        "retrained": retrained,
+        "final_train_loss": {"recorded": record["outcome"]["final_train_loss"], "retrained": last},
+        "seconds": {"recorded": record["outcome"]["train_seconds"], "retrained": round(seconds, 1)},
+        "levers": record["outcome"]["levers"],
+        "environment": measure.environment(device, measure.utc_now()),
+    }
+
+
+if __name__ == "__main__":
+    logging.set_verbosity_error()
+    study, *runs = sys.argv[1:]
+    for run in runs:
+        print(json.dumps(compare(Path(study), run)), flush=True)
