@@ -5,14 +5,13 @@
 The same tokens, weights, first adapter and order of examples; but padded batches, and attention, loss, LoRA layers,
 autocast and the unfused AdamW as transformers, PEFT and bitsandbytes have them. One JSON line a run, of losses over the
 validation split in nats for each answer token: `recorded`, by the run's evaluation; `same_adapter`, the run's adapter
-through transformers' own forward pass in float32; `retrained`, the other adapter through the same; and the last
-training loss of both. STUDY is the folder that was run in.
+through transformers' own forward pass in float32; `retrained`, the other adapter through the same. STUDY is the folder
+that was run in.
 """
 
 import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -49,8 +48,8 @@ def load(folder: Path, precision: str, dtype: torch.dtype, device: torch.device)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
 
-def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> float:
-    """Train the PEFT model; the last training loss that was logged."""
+def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> None:
+    """Train the PEFT model by the Trainer, as a run's settings have it."""
     settings = request["training"]
     micro = settings["micro_batch_size"] or settings["batch_size"]
     length = {"max_steps": settings["steps"]} if settings["steps"] else {"num_train_epochs": settings["epochs"]}
@@ -71,7 +70,7 @@ def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> flo
             bf16=dtype == torch.bfloat16,
             use_cpu=model.device.type == "cpu",
             remove_unused_columns=False,
-            logging_steps=1,
+            logging_steps=settings["logging_steps"],
             save_strategy="no",
             report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
@@ -80,7 +79,6 @@ def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> flo
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=pad)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return [line["loss"] for line in trainer.state.log_history if "loss" in line][-1]
 
 
 @torch.no_grad()
@@ -124,9 +122,7 @@ def compare(study: Path, run: str) -> dict:
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(model, config)
-    begin = time.monotonic()
-    last = train(model, request, examples["train"], dtype)
-    seconds = time.monotonic() - begin
+    train(model, request, examples["train"], dtype)
     retrained = validation_loss(model, examples["validation"])
     model.load_adapter(folder / "adapter", "same")
     model.set_adapter("same")
@@ -135,8 +131,6 @@ def compare(study: Path, run: str) -> dict:
         "recorded": records.read_json(folder / "evaluation.json")["outcome"]["eval_loss"],
         "same_adapter": validation_loss(model, examples["validation"]),
         "retrained": retrained,
-        "final_train_loss": {"recorded": record["outcome"]["final_train_loss"], "retrained": last},
-        "seconds": {"recorded": record["outcome"]["train_seconds"], "retrained": round(seconds, 1)},
         "levers": record["outcome"]["levers"],
         "environment": measure.environment(device, measure.utc_now()),
     }

@@ -1,6 +1,7 @@
 """Every verdict that every claim can come to, on made-up tables, and what a reader sees of them."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -232,6 +233,19 @@ def test_a_table_shaped_as_the_study_is_judged_as_it_says():
     # Its own 5 to 10 GB are not within 6.
     assert claims["nf4_within_budget"]["verdict"] == "contradicted"
     assert claims["fp16_exceeds_budget"]["verdict"] == "supported"
+
+
+def test_a_best_16_bit_run_that_was_picked_says_what_picking_costs_it():
+    """Apart from NF4 at 5%, but not at the share of it that one of two has: the sentence shows why it is no verdict."""
+    sixteen = curve("fp16", {8: 3.0, 16: 3.1}, seeds=(0, 1))
+    rows = sixteen + curve("nf4", {8: 3.4}) + curve("nf4", {8: 3.46}, seeds=(1,))
+    found = judged("fp16_best_quality", results(rows))
+    assert found["verdict"] == "inconclusive"
+    (low, high), (strict_low, strict_high) = (
+        map(float, ends) for ends in re.findall(r"([+-][\d.]+)% to ([+-][\d.]+)%", found["sentence"])
+    )
+    assert strict_low < 0 < low < high < strict_high
+    assert found["sentence"].endswith("at 5% / 2, since it is the best of 2.")
 
 
 def test_the_page_sets_the_studys_contradictions_beside_our_verdicts():

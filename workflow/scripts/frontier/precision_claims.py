@@ -35,19 +35,25 @@ def fp16_best_quality(results: Results) -> dict:
         return all(contrast(losses, {one: 1, rival: -1}, ALPHA / tries).high < 0 for rival in rivals)
 
     best, rival = best_of(results, ours), best_of(results, others)
-    gap = contrast(losses, {rival: 1, best: -1})
     if any(beats(one, others, len(ours)) for one in ours):
         verdict, word = SUPPORTED, "the lowest of all"
     elif any(beats(other, ours, len(others)) for other in others):
         verdict, word = CONTRADICTED, "not the lowest"
     else:
-        verdict, word = INCONCLUSIVE, "not told apart from the best of the others"
+        verdict, word = INCONCLUSIVE, "not told apart from all others"
+        rival = best_of(results, [one for one in others if not beats(best, [one], len(ours))])
+    gap = contrast(losses, {rival: 1, best: -1})
     sentence = (
         f"The best 16-bit perplexity, {perplexity_of(results, best):.3f} ({title(best)}), is {word}: "
-        f"{title(rival)}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}."
+        f"{title(rival)}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}"
     )
+    if verdict == INCONCLUSIVE and gap.low > 0:
+        strict = contrast(losses, {rival: 1, best: -1}, ALPHA / len(ours))
+        ends = f"{percent(strict.low):+.1f}% to {percent(strict.high):+.1f}%"
+        sentence += f", but {ends} at 5% / {len(ours)}, since it is the best of {len(ours)}"
     values = {title(one): perplexity_of(results, one) for one in [*ours, *others]}
-    return claim(name, verdict, sentence, results.runs(*ours, *others), {"perplexity": values}, percent_record(gap))
+    runs = results.runs(*ours, *others)
+    return claim(name, verdict, f"{sentence}.", runs, {"perplexity": values}, percent_record(gap))
 
 
 def nf4_quality_gap(results: Results) -> dict:
