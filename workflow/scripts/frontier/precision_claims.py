@@ -47,13 +47,14 @@ def fp16_best_quality(results: Results) -> dict:
         f"The best 16-bit perplexity, {perplexity_of(results, best):.3f} ({title(best)}), is {word}: "
         f"{title(rival)}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}"
     )
+    values = {"perplexity": {title(one): perplexity_of(results, one) for one in [*ours, *others]}}
     if verdict == INCONCLUSIVE and gap.low > 0:
         strict = contrast(losses, {rival: 1, best: -1}, ALPHA / len(ours))
+        values["picked"] = {"of": len(ours), "low_percent": percent(strict.low), "high_percent": percent(strict.high)}
         ends = f"{percent(strict.low):+.1f}% to {percent(strict.high):+.1f}%"
         sentence += f", but {ends} at 5% / {len(ours)}, since it is the best of {len(ours)}"
-    values = {title(one): perplexity_of(results, one) for one in [*ours, *others]}
     runs = results.runs(*ours, *others)
-    return claim(name, verdict, f"{sentence}.", runs, {"perplexity": values}, percent_record(gap))
+    return claim(name, verdict, f"{sentence}.", runs, values, percent_record(gap))
 
 
 def nf4_quality_gap(results: Results) -> dict:
