@@ -138,18 +138,22 @@ def test_devices_are_told_apart(results):
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
 @pytest.mark.parametrize("name", ["memory_time", "perplexity_time"])
-def test_no_label_touches_a_marker_of_seeds_that_nearly_coincide(name, size):
-    """On the reference results, whose seeds lie within a label's width of each other."""
+def test_no_label_touches_a_marker_or_a_line_that_joins_seeds(name, size):
+    """On the reference results: two seeds of each configuration, some within a label's width of each other."""
     folder = ROOT / "docs/reference/smollm2-gsm8k"
     figure = figures.FIGURES[name](Results(pd.read_csv(folder / "summary.csv")), size)
     axes = figure.axes[0]
     figure.canvas.draw()
     points = [place for line in axes.lines if line.get_marker() in "oD" for place in line.get_xydata()]
-    assert len(points) == 12
+    joins = [line.get_xydata() for line in axes.lines if line.get_linestyle() == "-"]
+    assert len(points) == 20
+    assert [len(seeds) for seeds in joins] == [2] * 10
     radius = 130**0.5 / 2 * figure.dpi / 72
     for label in axes.texts:
         box = label.get_window_extent()
         for across, up in axes.transData.transform(points):
             nearest = np.clip(across, box.x0, box.x1), np.clip(up, box.y0, box.y1)
             assert np.hypot(nearest[0] - across, nearest[1] - up) > radius, label.get_text()
+        for ends in axes.transData.transform(np.array(joins).reshape(-1, 2)).reshape(-1, 2, 2):
+            assert not any(box.contains(*place) for place in np.linspace(*ends, 500)), label.get_text()
     plt.close(figure)

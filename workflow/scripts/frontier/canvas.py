@@ -1,12 +1,15 @@
 """What every figure shares: colours, sizes, units, labels that keep out of each other's way."""
 
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise, product
 
 import matplotlib
 
 matplotlib.use("agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
@@ -140,54 +143,68 @@ def note(axes, text: str, colour: str = MUTED) -> None:
 
 
 def label_points(axes, labels: list[tuple]) -> None:
-    """Put each (x, y, text) beside its point, where it covers no point and no label, or as little as can be."""
+    """Put each text beside one of its points, where it covers least and is near: (points (x, y), text).
+
+    Of equal places the first is taken, in the order of the points.
+    """
     figure = axes.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    reach = figure.dpi / 72 * 5
-    taken = [note.get_window_extent(renderer) for note in axes.texts] + _drawn(axes)
-    inside = axes.get_window_extent(renderer).padded(reach)
-    places = _PLACES + [(dx * factor, dy * factor) for factor in (2, 3) for dx, dy in _PLACES]
-    for x, y, text in labels:
+    point = figure.dpi / 72
+    markers, intervals = _drawn(axes)
+    taken = [note.get_window_extent(renderer) for note in axes.texts] + markers
+    inside = axes.get_window_extent(renderer).padded(5 * point)
+    for points, text in labels:
         best = None
-        for dx, dy in places:
+        for distance, (x, y), (dx, dy) in product((1, 2, 3), points, _PLACES):
             note = axes.annotate(
-                text, (x, y), (dx, dy), textcoords="offset points", color=INK, fontsize=9.5,
+                text, (x, y), (dx * distance, dy * distance), textcoords="offset points", color=INK, fontsize=9.5,
                 ha="left" if dx > 0 else "right" if dx < 0 else "center",
                 va="bottom" if dy > 0 else "top" if dy < 0 else "center_baseline",
             )  # fmt: skip
-            box = note.get_window_extent(renderer).padded(figure.dpi / 72)
+            box = note.get_window_extent(renderer).padded(point)
             outside = not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1))
-            covered = sum(map(_area, filter(None, (Bbox.intersection(box, other) for other in taken))))
-            covered += outside * _area(box)
-            if best is None or covered < best[0]:
+            # A thin line behind a text is better than a text that is far from its point, and than covering a point.
+            cost = 10 * (_covered(box, taken) + outside * _area(box)) + _covered(box, intervals)
+            cost += 0.2 * (distance - 1) * _area(box)
+            if best is None or cost < best[0]:
                 if best:
                     best[1].remove()
-                best = (covered, note, box)
+                best = (cost, note, box)
             else:
                 note.remove()
-            if not covered:
+            if not cost:
                 break
         taken.append(best[2])
 
 
-def _drawn(axes) -> list[Bbox]:
-    """The boxes, in pixels, of all that the axes show of runs: markers, the rings around them, and intervals."""
+def _drawn(axes) -> tuple[list[Bbox], list[Bbox]]:
+    """The boxes, in pixels, of what the axes show of runs: markers, their rings and lines; and of the intervals."""
     point = axes.figure.dpi / 72
-    boxes = []
+    boxes, intervals = [], []
     for line in axes.lines:
+        places = line.get_transform().transform(line.get_xydata())
         if line.get_marker() not in ("None", "none", "", None):
             reach = point * (line.get_markersize() / 2 + 1)
-            boxes += [
-                Bbox([place - reach, place + reach]) for place in line.get_transform().transform(line.get_xydata())
-            ]
+            boxes += [Bbox([place - reach, place + reach]) for place in places]
+        if line.get_linestyle() not in ("None", "none", "", " "):
+            boxes += [box.padded(point) for box in _along(places, 12 * point)]
     for drawn in axes.collections:
         if isinstance(drawn, LineCollection):
-            boxes += [Bbox(axes.transData.transform(segment)).padded(point) for segment in drawn.get_segments()]
+            intervals += [Bbox(axes.transData.transform(segment)).padded(point) for segment in drawn.get_segments()]
             continue
         for place, area in zip(axes.transData.transform(drawn.get_offsets()), drawn.get_sizes(), strict=False):
             reach = point * (area**0.5 / 2 + 1)
             boxes.append(Bbox([place - reach, place + reach]))
+    return boxes, intervals
+
+
+def _along(places: np.ndarray, length: float) -> list[Bbox]:
+    """Boxes of at most `length` a side that cover the lines from each of the places (x, y) to the next."""
+    boxes = []
+    for start, end in pairwise(places):
+        parts = max(1, math.ceil(np.abs(end - start).max() / length))
+        boxes += [Bbox(np.sort(ends, axis=0)) for ends in pairwise(np.linspace(start, end, parts + 1))]
     return boxes
 
 
@@ -218,6 +235,10 @@ def legend(figure, handles: list, columns: int) -> None:
 def canvas(size: tuple[float, float], panels: int = 1):
     """A figure of `size` inches and its panels side by side, which share the vertical axis."""
     return plt.subplots(1, panels, figsize=size, layout="constrained", sharey=True)
+
+
+def _covered(box: Bbox, others: list[Bbox]) -> float:
+    return sum(map(_area, filter(None, (Bbox.intersection(box, other) for other in others))))
 
 
 def _area(box: Bbox) -> float:

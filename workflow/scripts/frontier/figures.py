@@ -123,7 +123,7 @@ def _warn_of_unlike(axes, table: pd.DataFrame) -> None:
 
 
 def _scatter(results: Results, column: str, label: str, size, memory_budget: float | None = None) -> plt.Figure:
-    """Each run as a point over its training time, named by its rank, with the budget's lines."""
+    """Each run as a point over its training time, a configuration's seeds joined and named by its rank; the limits."""
     table = results.table
     measured = table.dropna(subset=["train_seconds", column])
     figure, axes = canvas(size)
@@ -147,10 +147,10 @@ def _scatter(results: Results, column: str, label: str, size, memory_budget: flo
     draw_limit(axes.xaxis, hours and hours * 3600 / divisor, f"time budget {hours} h")
     labels = _mark_unfinished(axes, table, "time", column, "r{ranks} {status}")
     alike = ["precision", "rank", *(["device"] if fills(table) else [])]
-    for (_, rank, *_), rows in finished.groupby(alike):
-        # One label for a configuration's seeds, at the seed nearest to their middle.
-        middle = rows.loc[(rows[column] - rows[column].median()).abs().idxmin()]
-        labels.append((middle["time"], middle[column], f"r{rank}"))
+    for (precision, rank, *_), rows in finished.groupby(alike):
+        rows = rows.sort_values("time")
+        axes.plot(rows["time"], rows[column], color=COLOURS[precision], lw=0.9, zorder=1)
+        labels.append((rows[["time", column]].to_numpy()[::-1], f"r{rank}"))
     label_points(axes, labels)
     legend(figure, _keys(table), 4 if size[0] > 5 else 2)
     return figure
@@ -190,7 +190,7 @@ def _points(axes, rows: pd.DataFrame, x: str, y: str, precision: str, fills: dic
 def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> list[tuple]:
     """A cross for each run that did not end ok, at its values, or beyond the data for one it never had.
 
-    Returns the crosses' labels, one for those of one precision and status at one place.
+    Returns the crosses' labels as `label_points` takes them, one for those of one precision and status at one place.
     """
     unfinished = table[table["status"] != "ok"]
     if unfinished[x].isna().any():
@@ -207,7 +207,7 @@ def _mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> li
     for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
         ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
         labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
-    return [(*place, label) for label, place in labels.items()]
+    return [([place], label) for label, place in labels.items()]
 
 
 def _widen(axis) -> None:

@@ -15,7 +15,7 @@ from frontier.claims import VERDICTS
 
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
 _CAPTIONS = {
-    "memory_time": "Peak memory over training time, each run named by its rank. Down and left is cheaper.",
+    "memory_time": "Peak memory over training time; a line joins a rank's seeds. Down and left is cheaper.",
     "perplexity_time": "Validation perplexity over training time. Bars are 95% intervals over other examples.",
     "perplexity_rank": "Validation perplexity over LoRA rank, lines through the seeds' means, bars as above.",
     "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 stretches.",
