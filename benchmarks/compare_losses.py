@@ -9,6 +9,7 @@ through transformers' own forward pass in float32; `retrained`, the other adapte
 that was run in.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -16,13 +17,13 @@ from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, logging, set_seed
+from peft import prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, logging
 from transformers.trainer_callback import PrinterCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from frontier import data, measure, models, records
+from frontier import data, measure, models, records, training
 
 _EVALUATED_TOGETHER = 16
 
@@ -79,11 +80,13 @@ def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> Non
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=pad)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+        # Else autocast stays around the model's forward pass.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
 
 
 @torch.no_grad()
 def validation_loss(model, examples: list[dict]) -> float:
-    """Mean loss in nats of the answer tokens, all products in float32."""
+    """Mean loss in nats of the answer tokens; products in float32, but for int8's, which are bitsandbytes' own."""
     model.eval()
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
@@ -101,7 +104,8 @@ def validation_loss(model, examples: list[dict]) -> float:
 
 def compare(study: Path, run: str) -> dict:
     """The line of one run."""
-    folder = study / "results/runs" / run
+    folder, started_at = study / "results/runs" / run, measure.utc_now()
+    recorded = records.read_json(folder / "evaluation.json")["outcome"]["eval_loss"]
     record = records.read_json(folder / "training.json")
     request = record["request"]
     examples = {
@@ -111,33 +115,35 @@ def compare(study: Path, run: str) -> dict:
     dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
     base = models.CACHE / records.read_json(study / "resources/model.json")["folder"]
     model = load(base, request["precision"], dtype, device)
-    set_seed(request["seed"])
-    lora = request["lora"]
-    config = LoraConfig(
-        r=request["rank"],
-        lora_alpha=lora["alpha"],
-        lora_dropout=lora["dropout"],
-        use_rslora=lora["rslora"],
-        target_modules=lora["targets"],
-        task_type="CAUSAL_LM",
-    )
-    model = get_peft_model(model, config)
+    model = training.build_adapter(model, request["lora"], request["rank"], request["seed"])
     train(model, request, examples["train"], dtype)
     retrained = validation_loss(model, examples["validation"])
     model.load_adapter(folder / "adapter", "same")
     model.set_adapter("same")
     return {
         "run": run,
-        "recorded": records.read_json(folder / "evaluation.json")["outcome"]["eval_loss"],
+        "recorded": recorded,
         "same_adapter": validation_loss(model, examples["validation"]),
         "retrained": retrained,
         "levers": record["outcome"]["levers"],
-        "environment": measure.environment(device, measure.utc_now()),
+        "environment": measure.environment(device, started_at) | {"ended_at": measure.utc_now()},
     }
 
 
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, metavar="STUDY")
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    arguments = parser.parse_args()
+    for run in arguments.runs:
+        needed = arguments.study / "results/runs" / run / "evaluation.json"
+        if not needed.exists() or records.read_json(needed)["outcome"]["status"] != "ok":
+            parser.error(f"{needed}: takes runs that were trained and evaluated, and ended ok")
+    return arguments
+
+
 if __name__ == "__main__":
+    arguments = parse_arguments()
     logging.set_verbosity_error()
-    study, *runs = sys.argv[1:]
-    for run in runs:
-        print(json.dumps(compare(Path(study), run)), flush=True)
+    for run in arguments.runs:
+        print(json.dumps(compare(arguments.study, run)), flush=True)
