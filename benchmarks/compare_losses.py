@@ -13,12 +13,13 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
 from peft import prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, Trainer, TrainingArguments, logging
+from transformers import AutoModelForCausalLM, Trainer, logging
 from transformers.trainer_callback import PrinterCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
@@ -50,33 +51,12 @@ def load(folder: Path, precision: str, dtype: torch.dtype, device: torch.device)
 
 
 def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> None:
-    """Train the PEFT model by the Trainer, as a run's settings have it."""
-    settings = request["training"]
-    micro = settings["micro_batch_size"] or settings["batch_size"]
-    length = {"max_steps": settings["steps"]} if settings["steps"] else {"num_train_epochs": settings["epochs"]}
+    """Train the PEFT model by the Trainer, as a run's settings have it but for the optimiser's kernel."""
+    plain = request | {"training": request["training"] | {"optimizer": "adamw_torch"}}
     with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=settings["batch_size"] // micro,
-            learning_rate=settings["learning_rate"],
-            lr_scheduler_type=settings["schedule"],
-            warmup_steps=settings["warmup_steps"],
-            weight_decay=settings["weight_decay"],
-            max_grad_norm=settings["max_grad_norm"],
-            optim="adamw_torch",
-            seed=request["seed"],
-            data_seed=request["seed"],
-            fp16=dtype == torch.float16,
-            bf16=dtype == torch.bfloat16,
-            use_cpu=model.device.type == "cpu",
-            remove_unused_columns=False,
-            logging_steps=settings["logging_steps"],
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=not sys.stderr.isatty(),
-            **length,
-        )
+        arguments = training.trainer_arguments(plain, model.device, dtype, Path(folder))
+        # A run's own layers choose their dtypes, so it asks for no autocast.
+        arguments = replace(arguments, bf16=dtype == torch.bfloat16)
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=pad)
         trainer.remove_callback(PrinterCallback)
         trainer.train()

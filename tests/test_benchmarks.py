@@ -87,10 +87,11 @@ def test_runs_have_learned_what_transformers_own_loop_learns(finished_study, tmp
     for part in ("resources/tokens", *(f"results/runs/{name}" for name in (*exact, coarse))):
         shutil.copytree(finished_study.folder / part, tmp_path / part)
     shutil.copy(finished_study.folder / "resources/model.json", tmp_path / "resources")
-    record = tmp_path / f"results/runs/{coarse}/training.json"
-    record.write_text(
-        record.read_text("utf-8").replace('"compute_dtype": "auto"', '"compute_dtype": "bfloat16"'), "utf-8"
-    )
+    path = tmp_path / f"results/runs/{coarse}/training.json"
+    record = read_json(path)
+    assert record["request"]["compute_dtype"] == "auto"
+    record["request"]["compute_dtype"] = "bfloat16"
+    path.write_text(json.dumps(record), encoding="utf-8")
     lines = run(str(ROOT / "benchmarks/compare_losses.py"), str(tmp_path), *exact, coarse).splitlines()
     for name, found in zip([*exact, coarse], map(json.loads, lines), strict=True):
         precision, *_ = name.split("-")
