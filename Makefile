@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c e
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
-	@PYTHONPATH=workflow/scripts python -m frontier.unlock
+	@PYTHONPATH=workflow/scripts python -m frontier.jobs.unlock
 	snakemake --cores 1 results/summary.csv
 	snakemake --cores 1
 
@@ -28,7 +28,7 @@ lint: .venv/tests.done  ## ruff and snakemake --lint
 	snakemake --lint
 
 status: .venv/workflow.done  ## the runs that have finished so far
-	@PYTHONPATH=workflow/scripts python -m frontier.status
+	@PYTHONPATH=workflow/scripts python -m frontier.results.status
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \

@@ -27,7 +27,7 @@ from pathlib import Path
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
-from frontier import launch
+from frontier.machine import launch
 
 os.environ.update(launch.allocation(os.environ) | os.environ | {"HF_HUB_OFFLINE": "1"})
 
@@ -37,14 +37,16 @@ _LEAST_SECONDS = 12
 
 def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
     """The plan's row, with the allocator's reserve, what recorded graphs take beside it, and what planning took."""
-    from frontier import batches, emulation, plan
-    from frontier.outcomes import GIB
+    from frontier.plan import batches
+    from frontier.plan.planner import Planner
+    from frontier.plan.step import emulated_card
+    from frontier.units import GIB
     from transformers import AutoConfig
 
     start = time.perf_counter()
-    device = emulation.Device(True, capability)
+    device = emulated_card.TargetDevice(True, capability)
     rows, request = examples(one), training_request(one)
-    planner = plan.Planner(AutoConfig.for_model(**SHAPES[one.model]), rows, device, rates, None, 0.0)
+    planner = Planner(AutoConfig.for_model(**SHAPES[one.model]), rows, device, rates, None, 0.0)
     row, peak = planner.row(request), planner.peak(request, batches.largest(batches.draw(rows, request)))
     beside = {"reserved_gib": peak.held / GIB, "graphs_gib": peak.graphs / GIB}
     return row | beside | {"planning_seconds": time.perf_counter() - start}
@@ -55,21 +57,24 @@ def measure(model, one: Combination, meter) -> dict:
     from unittest import mock
 
     import torch
-    from frontier import limits, models, training
-    from frontier.measure import GIB
+    from frontier.machine import capture_budget
+    from frontier.model import bases
+    from frontier.run import build, fit
+    from frontier.run.clock import Clock
+    from frontier.units import GIB
 
     device, request = torch.device("cuda", 0), training_request(one)
-    dtype = models.compute_dtype("auto", one.precision, device)
+    dtype = bases.compute_dtype("auto", one.precision, device)
     _clear(torch)
-    with mock.patch("frontier.models.load", return_value=model):
-        ready, levers = training.build(request, {}, dtype, device)
+    with mock.patch("frontier.model.bases.load", return_value=model):
+        ready, levers = build.build_model(request, {}, dtype, device)
     _clear(torch)
     static = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    clock = training.Clock(request["run"], device)
+    clock = Clock(request["run"], device)
     with tempfile.TemporaryDirectory() as folder:
-        room = limits.GraphRoom(None, meter, levers)
-        training.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder), room=room)
+        room = capture_budget.CaptureBudget(None, meter, levers)
+        fit.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder), room=room)
     free, total = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved()
     ends = [0.0] + [step["seconds"] for step in clock.history]
@@ -97,14 +102,16 @@ def _clear(torch) -> None:
 def calibrate(output: Path) -> None:
     """In a process of its own: the card's rates."""
     import torch
-    from frontier import calibration, measure
+    from frontier.machine import environment
+    from frontier.machine.device import open_device
+    from frontier.plan.rates import measure_device
 
     start = time.perf_counter()
-    device = measure.open_device("cuda", None)
-    rates = calibration.measure_device(device)
+    device = open_device("cuda", None)
+    rates = measure_device(device)
     line = {"calibration": rates, "seconds": time.perf_counter() - start}
     line["capability"] = torch.cuda.get_device_capability(device)
-    add_line(output, line | {"environment": measure.environment(device, measure.utc_now())})
+    add_line(output, line | {"environment": environment.describe(device, environment.utc_now())})
 
 
 def measure_group(number: int, skip: int, output: Path, deadline: float, signal: Path) -> None:
@@ -112,7 +119,7 @@ def measure_group(number: int, skip: int, output: Path, deadline: float, signal:
     import random_base
     import torch
     import transformers
-    from frontier import nvml
+    from frontier.machine.meter import open_meter
     from transformers import AutoConfig
 
     transformers.logging.set_verbosity_error()
@@ -121,7 +128,7 @@ def measure_group(number: int, skip: int, output: Path, deadline: float, signal:
     if time.time() + _LEAST_SECONDS > deadline:
         return
     device = torch.device("cuda", 0)
-    group, meter = GROUPS[number], nvml.open_meter(device)
+    group, meter = GROUPS[number], open_meter(device)
     config = AutoConfig.for_model(**SHAPES[group[0].model])
     base = random_base.build(config, group[0].precision, device)
     code = random_base.snapshot(base)
@@ -199,7 +206,7 @@ class Worker:
 
 
 def predict_from(calibrated: dict, one: Combination) -> dict:
-    from frontier import roofline
+    from frontier.plan import roofline
 
     return predict(one, roofline.from_calibration(calibrated["calibration"]), tuple(calibrated["capability"]))
 
@@ -214,7 +221,8 @@ def predict_again(output: Path) -> list[dict]:
 
 
 def predict_only(card_name: str) -> list[dict]:
-    from frontier import cards, roofline
+    from frontier.plan import roofline
+    from frontier.study import cards
 
     card = cards.find(card_name)
     rates, capability = roofline.from_datasheet(card), tuple(card["capability"])

@@ -53,12 +53,12 @@ COMBINATIONS = [
 
 def write_config(change: str, run: str, folder: Path, steps: int) -> None:
     """The embedded study with one run, on the CPU, in a folder of its own that shares this one's cache."""
-    from frontier import config
+    from frontier.study import runs
 
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
     for key, value in CHANGES[change].items():
         settings[key] = settings[key] | value if isinstance(value, dict) else value
-    precision, rank, seed = config.parse_run(run)
+    precision, rank, seed = runs.parse_run(run)
     settings |= {"precisions": [precision], "ranks": [rank], "seeds": [seed]}
     settings |= {"steps": steps, "device": "cpu"}
     (folder / "config").mkdir()
@@ -71,13 +71,15 @@ def write_config(change: str, run: str, folder: Path, steps: int) -> None:
 def predict(folder: Path, run: str) -> dict:
     """The plan's row, from the folder's own tokens."""
     import torch
-    from frontier import calibration, config, plan
+    from frontier.plan import calibration
+    from frontier.plan.planner import open_planner
+    from frontier.study import requests, schema
 
-    study = config.resolve(yaml.safe_load((folder / "config" / "config.yaml").read_text("utf-8")))
+    study = schema.resolve(yaml.safe_load((folder / "config" / "config.yaml").read_text("utf-8")))
     os.chdir(folder)
-    planner, _ = plan.open_planner(study, calibration.present(torch.device("cpu")), Path("resources"))
+    planner, _ = open_planner(study, calibration.present(torch.device("cpu")), Path("resources"))
     planner.limit_gib = None
-    return planner.row(config.training_request(study, run))
+    return planner.row(requests.training_request(study, run))
 
 
 def measure(folder: Path, run: str) -> dict:

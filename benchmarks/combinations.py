@@ -102,9 +102,9 @@ GROUPS = [
 
 def training_request(one: Combination) -> dict:
     """The combination as a study with the workflow's own defaults would ask for it."""
-    from frontier import config
+    from frontier.study import requests, schema
 
-    study = config.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "architecture", "config": SHAPES[one.model]},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
@@ -116,7 +116,7 @@ def training_request(one: Combination) -> dict:
             "offload_embeddings": one.fast,
         }
     )
-    return config.training_request(study, f"{one.precision}-r{one.rank}-s0")
+    return requests.training_request(study, f"{one.precision}-r{one.rank}-s0")
 
 
 def examples(one: Combination) -> list[dict]:

@@ -24,7 +24,12 @@ from transformers.trainer_callback import PrinterCallback
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from frontier import data, measure, models, records, training
+from frontier import records
+from frontier.machine import environment
+from frontier.machine.device import open_device
+from frontier.model import bases, cache
+from frontier.model.examples import IGNORED, load_tokens
+from frontier.run import build, fit
 
 _EVALUATED_TOGETHER = 16
 
@@ -35,17 +40,17 @@ def pad(examples: list[dict]) -> dict[str, torch.Tensor]:
     longest = max(len(row["input_ids"]) for row in rows)
     return {
         key: torch.tensor([row[key] + [fill] * (longest - len(row[key])) for row in rows])
-        for key, fill in {"input_ids": 0, "labels": data.IGNORED, "attention_mask": 0}.items()
+        for key, fill in {"input_ids": 0, "labels": IGNORED, "attention_mask": 0}.items()
     }
 
 
 def load(folder: Path, precision: str, dtype: torch.dtype, device: torch.device):
     """The base quantised while it is loaded, as for QLoRA; what is not quantised, or a 16-bit base, then in float32."""
     options = {}
-    if precision in models.QUANTIZED:
-        options["quantization_config"] = how = models.quantization(precision)
+    if precision in bases.QUANTIZED:
+        options["quantization_config"] = how = bases.quantization(precision)
         how.bnb_4bit_compute_dtype = dtype
-    stored = models.STORED.get(precision, torch.float16)
+    stored = bases.STORED.get(precision, torch.float16)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=stored, device_map={"": device}, **options)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
@@ -54,7 +59,7 @@ def train(model, request: dict, examples: list[dict], dtype: torch.dtype) -> Non
     """Train the PEFT model by the Trainer, as a run's settings have it but for the optimiser's kernel."""
     plain = request | {"training": request["training"] | {"optimizer": "adamw_torch"}}
     with tempfile.TemporaryDirectory() as folder:
-        arguments = training.trainer_arguments(plain, model.device, dtype, Path(folder))
+        arguments = fit.trainer_arguments(plain, model.device, dtype, Path(folder))
         # A run's own layers choose their dtypes, so it asks for no autocast.
         arguments = replace(arguments, bf16=dtype == torch.bfloat16)
         trainer = Trainer(model=model, args=arguments, train_dataset=examples, data_collator=pad)
@@ -76,7 +81,7 @@ def validation_loss(model, examples: list[dict]) -> float:
     total, count = 0.0, 0
     for start in range(0, len(examples), _EVALUATED_TOGETHER):
         batch = pad(examples[start : start + _EVALUATED_TOGETHER])
-        labelled = int((batch["labels"][:, 1:] != data.IGNORED).sum())
+        labelled = int((batch["labels"][:, 1:] != IGNORED).sum())
         total += float(model(**{key: value.to(model.device) for key, value in batch.items()}).loss) * labelled
         count += labelled
     return total / count
@@ -84,18 +89,18 @@ def validation_loss(model, examples: list[dict]) -> float:
 
 def compare(study: Path, run: str) -> dict:
     """The line of one run."""
-    folder, started_at = study / "results/runs" / run, measure.utc_now()
+    folder, started_at = study / "results/runs" / run, environment.utc_now()
     recorded = records.read_json(folder / "evaluation.json")["outcome"]["eval_loss"]
     record = records.read_json(folder / "training.json")
     request = record["request"]
     examples = {
-        split: data.load_tokens(str(study / f"resources/tokens/{split}.parquet")) for split in ("train", "validation")
+        split: load_tokens(str(study / f"resources/tokens/{split}.parquet")) for split in ("train", "validation")
     }
-    device = measure.open_device(request["device"], request["cpu_threads"])
-    dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
-    base = models.CACHE / records.read_json(study / "resources/model.json")["folder"]
+    device = open_device(request["device"], request["cpu_threads"])
+    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+    base = cache.CACHE / records.read_json(study / "resources/model.json")["folder"]
     model = load(base, request["precision"], dtype, device)
-    model = training.build_adapter(model, request["lora"], request["rank"], request["seed"])
+    model = build.build_adapter(model, request["lora"], request["rank"], request["seed"])
     train(model, request, examples["train"], dtype)
     retrained = validation_loss(model, examples["validation"])
     model.load_adapter(folder / "adapter", "same")
@@ -106,7 +111,7 @@ def compare(study: Path, run: str) -> dict:
         "same_adapter": validation_loss(model, examples["validation"]),
         "retrained": retrained,
         "levers": record["outcome"]["levers"],
-        "environment": measure.environment(device, started_at) | {"ended_at": measure.utc_now()},
+        "environment": environment.describe(device, started_at) | {"ended_at": environment.utc_now()},
     }
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 
-from frontier import config, emulation, memory
-from frontier.outcomes import GIB
-from frontier.packing import collate
+from frontier.model.packing import collate
+from frontier.plan.peak import predict_peak
+from frontier.plan.step import emulated_card
+from frontier.study import requests, schema
+from frontier.units import GIB
 from transformers import AutoConfig
 
 LLAMA_2_7B = {
@@ -51,7 +53,7 @@ PUBLISHED = [
 
 
 def request(model: str, precision: str, rank: int, batch: int) -> dict:
-    study = config.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "architecture", "config": {"model_type": "llama"} | SHAPES[model]},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
@@ -65,7 +67,7 @@ def request(model: str, precision: str, rank: int, batch: int) -> dict:
             "offload_embeddings": False,
         }
     )
-    return config.training_request(study, f"{precision}-r{rank}-s0")
+    return requests.training_request(study, f"{precision}-r{rank}-s0")
 
 
 def main() -> None:
@@ -75,7 +77,9 @@ def main() -> None:
         shape = AutoConfig.for_model("llama", **SHAPES[name])
         examples = [{"input_ids": [1] * length, "labels": [1] * length}] * batch
         wanted = request(name, precision, rank, batch)
-        peak = memory.peak(shape, wanted, [collate(examples)], [length] * batch, emulation.Device(True, (8, 6)))
+        peak = predict_peak(
+            shape, wanted, [collate(examples)], [length] * batch, emulated_card.TargetDevice(True, (8, 6))
+        )
         gib = published * 1e9 / GIB
         cells = [name, precision, rank, batch, length, f"{gib:.2f}", f"{peak.allocated / GIB:.2f}"]
         print("|", " | ".join(map(str, [*cells, f"{peak.parts['weights'] / GIB:.2f}", source])), "|", flush=True)

@@ -36,7 +36,7 @@ GIB = 2**30
 PEERS = ("peft", "trl", "unsloth")
 # Unsloth patches transformers, and asks to come first.
 IMPORTS = {
-    "ours": ["frontier.training"],
+    "ours": ["frontier.run.train"],
     "peft": ["peft", "bitsandbytes"],
     "trl": ["trl", "peft", "bitsandbytes", "datasets"],
     "unsloth": ["unsloth", "trl", "datasets"],
@@ -188,7 +188,7 @@ def measure_here(args: argparse.Namespace) -> None:
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
     sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if args.trainer == "ours":
-        from frontier import launch
+        from frontier.machine import launch
 
         os.environ.update(launch.allocation(os.environ) | os.environ)
     for name in IMPORTS[args.trainer]:
@@ -251,9 +251,15 @@ def peak_resident() -> int:
 
 def train_ours(args, rows: list[dict], steps: list) -> dict:
     """The workflow's own loading, training step and clock, on rows instead of a study's tokens."""
-    from frontier import config, measure, models, records, training
+    from frontier import records
+    from frontier.machine import phases
+    from frontier.machine.device import open_device, synchronize
+    from frontier.model import bases
+    from frontier.run import build, fit
+    from frontier.run.clock import Clock
+    from frontier.study import requests, schema
 
-    study = config.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "path", "path": args.model},
             "data": {"source": "jsonl", "train_file": args.rows},
@@ -271,22 +277,22 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
             "optimizer": args.optimizer,
         }
     )
-    device = measure.open_device(args.device, args.threads)
-    request = config.training_request(study, f"{args.precision}-r{args.rank}-s0")
-    dtype = models.compute_dtype("auto", args.precision, device)
+    device = open_device(args.device, args.threads)
+    request = requests.training_request(study, f"{args.precision}-r{args.rank}-s0")
+    dtype = bases.compute_dtype("auto", args.precision, device)
     folder = Path(args.model).resolve()
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
     fetched = {"folder": str(folder), "digest": records.digest(files), "files": {}, "stamps": {}}
-    base = models.prepare_base(fetched, args.precision, device)
+    base = bases.convert(fetched, args.precision, device)
     gc.collect()
-    measure.reset_peaks(device)
+    phases.reset_peaks(device)
     begin = time.perf_counter()
-    model, levers = training.build(request, base, dtype, device)
-    measure.synchronize(device)
+    model, levers = build.build_model(request, base, dtype, device)
+    synchronize(device)
     load_seconds = time.perf_counter() - begin
-    clock = training.Clock("ours", device)
+    clock = Clock("ours", device)
     with tempfile.TemporaryDirectory() as folder, profiled(args, clock):
-        training.fit(request, model, rows, clock, dtype, levers["cuda_graphs"], Path(folder))
+        fit.fit(request, model, rows, clock, dtype, levers["cuda_graphs"], Path(folder))
     before = (0.0, 0)
     for step in clock.history:
         now = (step["seconds"], step["tokens"])

@@ -12,7 +12,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 
-from frontier import uncertainty
+from frontier.results import uncertainty
 
 # Token counts at the quantiles of a lognormal distribution, each as likely as the others: the truth is a plain mean.
 LENGTHS = np.round(np.exp(4.5 + 0.5 * stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))

@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import pandas as pd
-from frontier import comparisons, findings, frontiers
-from frontier.claims import Results
+from frontier.results import contrasts, derived, findings
+from frontier.results.claims.claim import Evidence
 from tables import NO_LIMITS, curve, run_losses
 
 RANKS = {4: 4.2, 8: 4.0, 16: 3.6, 32: 3.4, 64: 3.3, 128: 3.29}
@@ -25,10 +25,10 @@ def main() -> None:
         runs = {one["run"]: run_losses(one["perplexity"], 0.1, key, 1319) for key, one in enumerate(rows)}
         bases = {precision: run_losses(5.0, 0.1, 1000, 1319) for precision in ("fp16", "nf4")}
         start = time.perf_counter()
-        frontiers.judge_rows(summary, runs, NO_LIMITS)
+        derived.with_derived_columns(summary, runs, NO_LIMITS)
         middle = time.perf_counter()
-        losses = comparisons.gather(summary, runs, bases)
-        findings.state(Results(summary, losses, NO_LIMITS, NO_LIMITS | {"max_perplexity": None}))
+        losses = contrasts.gather(summary, runs, bases)
+        findings.state(Evidence(summary, losses, NO_LIMITS, NO_LIMITS | {"max_perplexity": None}))
         end = time.perf_counter()
         print(f"{len(rows)} runs: summary's columns {middle - start:.1f} s, findings {end - middle:.1f} s", flush=True)
 

@@ -18,7 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
 import numpy as np
 import pandas as pd
 import yaml
-from frontier import config, digest, records, summary
+from frontier import records
+from frontier.jobs import code_digest
+from frontier.results import summary
+from frontier.study import requests, schema
+from frontier.study.identities import study_identities
+from frontier.study.runs import precisions, run_names
 
 ROOT = Path(__file__).parents[1]
 RANKS = [4, 8, 16, 32, 64]
@@ -39,9 +44,9 @@ def plan(folder: Path, target: str) -> float:
 
 def make_up(folder: Path, resolved: dict) -> dict:
     """Write every record and every loss of a study, as if it had been run; the job of its summary."""
-    code = {path.stem: digest.code_digest(path.stem) for path in digest.SCRIPTS.glob("*.py")}
-    identities = config.identities(resolved, code)
-    names, draw = config.runs(resolved), np.random.default_rng(0)
+    code = code_digest.script_digests()
+    identities = study_identities(resolved, code)
+    names, draw = run_names(resolved), np.random.default_rng(0)
     environment = {"device": "made up", "host": "made-up", "python": "3", "packages": {"torch": "2"}}
     losses = pd.DataFrame({"nll": draw.gamma(30, 3.0, EXAMPLES), "tokens": draw.integers(40, 120, EXAMPLES)})
     inputs = {"trainings": [], "evaluations": [], "losses": [], "baselines": []}
@@ -55,7 +60,7 @@ def make_up(folder: Path, resolved: dict) -> dict:
         place = folder / "results/runs" / name
         cost = {"status": "ok", "train_seconds": draw.uniform(10, 20), "peak_memory_gib": draw.uniform(5, 6)}
         cost |= {"memory_metric": "cuda_allocated"}
-        request = config.training_request(resolved, name)
+        request = requests.training_request(resolved, name)
         write("trainings", place / "training.json", identities["training"](name), request, cost)
         own = losses.assign(nll=losses["nll"] * draw.uniform(0.8, 1.2))
         own.to_parquet(place / "nll.parquet")
@@ -63,7 +68,7 @@ def make_up(folder: Path, resolved: dict) -> dict:
         loss = own["nll"].sum() / own["tokens"].sum()
         quality = {"status": "ok", "eval_loss": loss, "perplexity": np.exp(loss)}
         write("evaluations", place / "evaluation.json", identities["evaluation"](name), {"name": name}, quality)
-    for precision in config.precisions(resolved):
+    for precision in precisions(resolved):
         place = folder / "results/baselines" / precision / "evaluation.json"
         write("baselines", place, identities["baseline"](precision), {"name": precision}, {"perplexity": 5.0})
     expected = {
@@ -81,11 +86,11 @@ def main() -> None:
             (folder / "config/config.yaml").write_text(yaml.safe_dump(study(runs), sort_keys=False))
             whole = plan(folder, "results/summary.csv")
             one = plan(folder, "results/runs/nf4-r8-s0/training.json")
-            job = make_up(folder, config.resolve(study(runs)))
+            job = make_up(folder, schema.resolve(study(runs)))
             start = time.perf_counter()
             with open(os.devnull, "w") as nowhere:
                 sys.stdout, shown = nowhere, sys.stdout
-                summary.run(job)
+                summary.summarize_runs(job)
                 sys.stdout = shown
             seconds = time.perf_counter() - start
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -11,26 +11,30 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from frontier import clock, emulation, measure, packing, training
+from frontier.machine.device import open_device
+from frontier.machine.phases import Phases
+from frontier.model import packing
+from frontier.plan.step import emulated_card
+from frontier.run import build, clock, fit
 from transformers import AutoConfig, AutoModelForCausalLM
 
 
 def main() -> None:
     job = json.load(sys.stdin)
     config = AutoConfig.for_model(**job["config"])
-    device = measure.open_device("cpu", 1)
-    phases = measure.Phases(device)
+    device = open_device("cpu", 1)
+    phases = Phases(device)
     count = job["request"]["training"]["batch_size"] * job["request"]["training"]["steps"]
     ids = [token % config.vocab_size for token in range(job["tokens"])]
     example = {"input_ids": ids, "labels": [-100] * (len(ids) // 2) + ids[len(ids) // 2 :]}
     phases.enter("load")
-    with emulation.quiet():
+    with emulated_card.quiet():
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float16, attn_implementation=packing.ATTENTION)
-    with mock.patch("frontier.models.load", return_value=base.requires_grad_(False)):
-        model, _ = training.build(job["request"], {}, torch.float32, device)
+    with mock.patch("frontier.model.bases.load", return_value=base.requires_grad_(False)):
+        model, _ = build.build_model(job["request"], {}, torch.float32, device)
     seen = clock.Clock("growth", device, phases)
     with tempfile.TemporaryDirectory() as folder:
-        training.fit(job["request"], model, [example] * count, seen, torch.float32, False, Path(folder))
+        fit.fit(job["request"], model, [example] * count, seen, torch.float32, False, Path(folder))
     peaks = {name: phase["host_gib"] for name, phase in phases.end().items() if "host_gib" in phase}
     print(max(peaks["warm_up"], peaks.get("steady", 0.0)) - peaks["import"])
 

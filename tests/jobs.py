@@ -8,7 +8,8 @@ from pathlib import Path
 
 import psutil
 from conftest import RESULTS, ROOT, Study
-from frontier import devices, records, supervise
+from frontier import records
+from frontier.jobs import device_locks, supervise, watch
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
@@ -33,7 +34,7 @@ class Job:
         self.log = [str(folder / "job.log")]
 
 
-def start(job: Job, function: str = "training.run", within=None) -> subprocess.Popen:
+def start(job: Job, function: str = "run.train.train_adapter", within=None) -> subprocess.Popen:
     """A supervisor of the job in a process of its own, as Snakemake starts one; `within` the cgroup of a procs file.
 
     This process stands for Snakemake, so that its jobs are forked from one server; one `within` a cgroup is spawned.
@@ -74,9 +75,9 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "frontier.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
+            if "frontier.jobs.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
                 files = [Path(file.path) for file in process.open_files()]
-                ours = [file for file in files if file.parent.name == devices.private_folder().name]
+                ours = [file for file in files if file.parent.name == device_locks.private_folder().name]
                 locks = [file.stem for file in ours if file.stem.startswith("device-")]
                 found.append((process, ",".join(lock.removeprefix("device-") for lock in locks)))
         except psutil.Error:
@@ -98,5 +99,5 @@ if __name__ == "__main__":
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
     if not sys.argv[2:]:
-        supervise._snakemake_ancestor = psutil.Process().parent
-    supervise.run(sys.argv[1], told)
+        watch.snakemake_ancestor = psutil.Process().parent
+    supervise.run_job(sys.argv[1], told)

@@ -2,20 +2,16 @@
 
 import dataclasses
 
-from frontier import (
-    batches,
-    cards,
-    emulation,
-    memory,
-    packing,
-    roofline,
-)
-from frontier import config as settings
+from frontier.model import packing
+from frontier.plan import batches, roofline
+from frontier.plan.peak import Peak, predict_peak
+from frontier.plan.step import emulated_card
+from frontier.study import cards, requests, schema
 from transformers import AutoConfig
 
-CARD = emulation.Device(True, (8, 9))
+CARD = emulated_card.TargetDevice(True, (8, 9))
 
-CPU = emulation.Device(False)
+CPU = emulated_card.TargetDevice(False)
 
 SMALL = {
     "model_type": "mistral",
@@ -34,7 +30,7 @@ def shape(layers: int, **changes):
 
 
 def request(precision="nf4", rank=8, batch=4, **training) -> dict:
-    study = settings.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "architecture", "config": {"model_type": "llama"}},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
@@ -45,16 +41,16 @@ def request(precision="nf4", rank=8, batch=4, **training) -> dict:
             **training,
         }
     )
-    return settings.training_request(study, f"{precision}-r{rank}-s0")
+    return requests.training_request(study, f"{precision}-r{rank}-s0")
 
 
 def rows(count: int, length: int) -> list[dict]:
     return [{"input_ids": [1] * length, "labels": [-100] * (length // 2) + [1] * (length - length // 2)}] * count
 
 
-def peak(layers: int, wanted: dict, device=CARD, length=64) -> memory.Peak:
+def peak(layers: int, wanted: dict, device=CARD, length=64) -> Peak:
     examples = rows(wanted["training"]["batch_size"], length)
-    return memory.peak(shape(layers), wanted, [packing.collate(examples)], batches.lengths(examples), device)
+    return predict_peak(shape(layers), wanted, [packing.collate(examples)], batches.lengths(examples), device)
 
 
 def rates(name: str) -> dict:
@@ -64,4 +60,4 @@ def rates(name: str) -> dict:
 def small_study(**changes) -> dict:
     given = {"model": {"source": "architecture", "config": SMALL | {"num_hidden_layers": 1}}, "steps": 3}
     given["data"] = {"source": "hub", "id": "owner/name", "max_length": 32}
-    return settings.resolve(given | {"precisions": ["fp16"], "ranks": [8]} | changes)
+    return schema.resolve(given | {"precisions": ["fp16"], "ranks": [8]} | changes)

@@ -5,8 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from frontier import data, measure, models, records, sharding, training
-from frontier.clock import Clock, Guard
+from frontier import records
+from frontier.machine.device import open_device
+from frontier.model import bases, cache
+from frontier.model.examples import load_tokens
+from frontier.run import build, fit, sharding
+from frontier.run.clock import Clock
+from frontier.run.guard import Guard
 
 
 class Gradients(Guard):
@@ -26,14 +31,14 @@ class Gradients(Guard):
 def gradients(job: dict, share: sharding.Share) -> list[dict[str, torch.Tensor]]:
     """Of each optimiser step of the job's training, which is this process's share."""
     request, inputs = job["request"], job["input"]
-    device = measure.open_device(request["device"], request["cpu_threads"], share)
-    dtype = models.compute_dtype(request["compute_dtype"], request["precision"], device)
-    model, _ = training.build(request, records.read_json(inputs["base"]), dtype, device, share)
+    device = open_device(request["device"], request["cpu_threads"], share)
+    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+    model, _ = build.build_model(request, records.read_json(inputs["base"]), dtype, device, share)
     clock = Clock(request["run"], device)
     guard = Gradients(clock)
     with sharding.joined(share, Path(job["rendezvous"]), device):
-        examples = data.load_tokens(inputs["tokens"])
-        training.fit(request, model, examples, clock, dtype, False, Path(job["folder"]), guard, share)
+        examples = load_tokens(inputs["tokens"])
+        fit.fit(request, model, examples, clock, dtype, False, Path(job["folder"]), guard, share)
         if share.processes > 1:
             assert all(hasattr(weight, "full_tensor") for weight in model.parameters()), "a weight is not sharded"
     return guard.steps
@@ -41,7 +46,7 @@ def gradients(job: dict, share: sharding.Share) -> list[dict[str, torch.Tensor]]
 
 if __name__ == "__main__":
     told = json.load(sys.stdin)
-    models.CACHE = Path(told["cache"])
+    cache.CACHE = Path(told["cache"])
     found = [gradients(job, sharding.Share(*told["share"])) for job in told["jobs"]]
     if told["share"][0] == 0:
         torch.save(found, told["output"])

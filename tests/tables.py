@@ -2,8 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from frontier import comparisons, findings
-from frontier.claims import Results
+from frontier.results import contrasts, findings
+from frontier.results.claims.claim import Evidence
 
 HOUR = 3600
 NO_LIMITS = {"memory_gib": None, "hours": None}
@@ -48,7 +48,7 @@ def results(
     examples: int = 200,
     budget: dict = NO_LIMITS,
     recommend: dict | None = None,
-) -> Results:
+) -> Evidence:
     """Results of rows and of base models' perplexities, in the state in which findings.run hands them on."""
     columns = list(row("nf4", 8, 0, None))
     summary = pd.DataFrame(rows, columns=columns)
@@ -62,8 +62,8 @@ def results(
         precision: run_losses(perplexity, noise, 1000 + key, examples)
         for key, (precision, perplexity) in enumerate((bases or {}).items())
     }
-    losses = comparisons.gather(summary, runs, baselines, draws=2_000)
-    return Results(summary, losses, budget, NO_LIMITS | {"max_perplexity": None} | (recommend or {}))
+    losses = contrasts.gather(summary, runs, baselines, draws=2_000)
+    return Evidence(summary, losses, budget, NO_LIMITS | {"max_perplexity": None} | (recommend or {}))
 
 
 def curve(precision: str, perplexities: dict[int, float | None], seeds=(0,), **changes) -> list[dict]:
@@ -71,7 +71,7 @@ def curve(precision: str, perplexities: dict[int, float | None], seeds=(0,), **c
     return [row(precision, rank, seed, one, **changes) for seed in seeds for rank, one in perplexities.items()]
 
 
-def study(**changes) -> Results:
+def study(**changes) -> Evidence:
     """Shaped as the published study tells of itself: 16-bit best, much from rank 8 to 16, little from 16 to 32."""
     memory, hours = {8: 5.0, 16: 7.0, 32: 10.0}, {8: 2.0, 16: 2.5, 32: 3.0}
     rows = [row("fp16", 16, 0, 3.0, train_seconds=31 * HOUR, peak_memory_gib=15.5, status="spilled")]

@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from frontier import accuracy, layers, models, summary
 from frontier.errors import UserError
+from frontier.model import bases, cache, layers, sources
+from frontier.model.tokenizer import load_tokenizer
+from frontier.results import summary
+from frontier.run import accuracy
 
 CPU = torch.device("cpu")
 QUESTIONS = [
@@ -22,14 +25,14 @@ QUESTIONS = [
 def answering(request, tiny_model, tmp_path_factory):
     """The tiny model in a precision, ready to answer, and its tokenizer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
-        record = models.fetch({"source": "path", "path": str(tiny_model)}, {})
-        model = models.load(models.prepare_base(record, request.param, CPU), CPU)
+        patch.setattr(cache, "CACHE", tmp_path_factory.mktemp("cache"))
+        record = sources.fetch({"source": "path", "path": str(tiny_model)}, {})
+        model = bases.load(bases.convert(record, request.param, CPU), CPU)
     model.set_attn_implementation("sdpa")
     # A head of its own: tied to the embedding, so small a model says its last token for ever.
     torch.manual_seed(1)
     model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight, dtype=torch.float32))
-    return layers.compute_in(model, torch.float32).eval(), models.load_tokenizer(record)
+    return layers.compute_in(model, torch.float32).eval(), load_tokenizer(record)
 
 
 def test_a_batch_changes_no_answer(answering):

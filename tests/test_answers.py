@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 import yaml
-from frontier import answers
+from frontier.run import answers
 from hypothesis import given
 from hypothesis import strategies as st
 

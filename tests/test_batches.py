@@ -5,12 +5,10 @@ import os
 import pytest
 import tiny
 import torch
-from frontier import (
-    batches,
-    data,
-    prepare,
-)
-from frontier import config as settings
+from frontier.model import examples as examples_module
+from frontier.model import prepare
+from frontier.plan import batches
+from frontier.study import embedded, requests, schema
 from planned import request
 from transformers import AutoConfig
 
@@ -18,14 +16,15 @@ from transformers import AutoConfig
 @pytest.mark.parametrize("options", [{}, {"micro_batch_size": 2, "steps": 8}])
 def test_the_batches_are_those_that_a_run_draws(options):
     """Of one epoch, and of more, each of which ends in a step of fewer micro-batches."""
-    from frontier import training
+    from frontier.run import build, fit, trainer
+    from frontier.run.clock import Clock
 
     examples = [{"input_ids": [1] * length, "labels": [1] * length} for length in range(10, 31)]
     wanted = request(batch=4, **options) | {"seed": 3}
     drawn = [sum(batches.lengths(batch)) for batch in batches.draw(examples, wanted)]
     seen = []
 
-    class Watching(training.AnswerTrainer):
+    class Watching(trainer.AnswerTrainer):
         def training_step(self, model, inputs, num_items_in_batch=None):
             seen.append(inputs["input_ids"].numel())
             return super().training_step(model, inputs, num_items_in_batch)
@@ -35,9 +34,9 @@ def test_the_batches_are_those_that_a_run_draws(options):
 
     config = AutoConfig.for_model(options.pop("model_type"), **options)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="packed").requires_grad_(False)
-    model = training.build_adapter(model, wanted["lora"], 2, 3)
-    arguments = training.trainer_arguments(wanted, torch.device("cpu"), torch.float32, "unused")
-    clock = training.Clock("x", torch.device("cpu"))
+    model = build.build_adapter(model, wanted["lora"], 2, 3)
+    arguments = fit.trainer_arguments(wanted, torch.device("cpu"), torch.float32, "unused")
+    clock = Clock("x", torch.device("cpu"))
     Watching(model=model, args=arguments, train_dataset=examples, clock=clock).train()
     assert seen == drawn
 
@@ -59,17 +58,19 @@ def test_all_that_a_run_draws_is_looked_at():
 )
 def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section, tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    texts = data.read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
-    monkeypatch.setattr(data, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {}))
-    study = settings.resolve({"model": {"source": "path", "path": str(tiny_model)}, "data": section, "steps": 2})
+    texts = examples_module.read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
+    monkeypatch.setattr(
+        examples_module, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {})
+    )
+    study = schema.resolve({"model": {"source": "path", "path": str(tiny_model)}, "data": section, "steps": 2})
     examples = {"train": "read-train.jsonl", "validation": "read-validation.jsonl", "examples": "examples.json"}
     tokens = {name: f"tokens/{name}.parquet" for name in ("train", "validation")} | {"tokens": "tokens/tokens.json"}
-    model = {"model": study["model"], "tokenizer_model": settings.EMBEDDED_MODEL}
+    model = {"model": study["model"], "tokenizer_model": embedded.EMBEDDED_MODEL}
     (tmp_path / "tokens").mkdir()
     prepare.fetch_model({"request": model, "output": {"model": "model.json"}})
-    prepare.fetch_data({"request": settings.data_request(study), "output": examples})
+    prepare.fetch_data({"request": requests.data_request(study), "output": examples})
     inputs = examples | {"model": "model.json"}
-    prepare.tokenize_data({"request": settings.tokens_request(study), "input": inputs, "output": tokens})
+    prepare.tokenize_data({"request": requests.tokens_request(study), "input": inputs, "output": tokens})
 
     def known(**changes) -> str:
         return batches.examples(study | {"data": study["data"] | changes}, tmp_path)[1]

@@ -108,7 +108,8 @@ def test_the_plans_checks_predict(tmp_path):
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(small_study(device="cpu")), encoding="utf-8")
     code = (
         "import json, sys; from pathlib import Path; import check_plan, check_plan_cpu; "
-        "from frontier import cards, roofline; rates = roofline.from_datasheet(cards.find('H200')); "
+        "from frontier.plan import roofline; from frontier.study import cards; "
+        "rates = roofline.from_datasheet(cards.find('H200')); "
         "on_card = check_plan.predict(check_plan.GROUPS[0][0], rates, (9, 0)); "
         "on_cpu = check_plan_cpu.predict(Path(sys.argv[1]), 'fp16-r8-s0'); print(json.dumps([on_card, on_cpu]))"
     )

@@ -10,7 +10,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from conftest import ROOT
-from frontier import models, records
+from frontier import records
+from frontier.model import bases, cache, sources
 
 RIVALS = 2
 
@@ -29,9 +30,9 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
     """
     import torch
 
-    models.CACHE = folder / "cache"
+    cache.CACHE = folder / "cache"
     quantised = []
-    real = models._quantize
+    real = bases._quantize
 
     def counted(source: Path, *arguments):
         quantised.append(source)
@@ -39,13 +40,13 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
             meet(folder, "quantising")
         real(source, *arguments)
 
-    models._quantize = counted
-    record = models.fetch({"source": "path", "path": str(model)}, {})
+    bases._quantize = counted
+    record = sources.fetch({"source": "path", "path": str(model)}, {})
     meet(folder, "ready")
-    base = models.prepare_base(record, "nf4", torch.device("cpu"))
-    models.load(base, torch.device("cpu"))
-    models._quantize = real
-    files = {path.name: records.file_digest(path) for path in sorted((models.CACHE / base["folder"]).iterdir())}
+    base = bases.convert(record, "nf4", torch.device("cpu"))
+    bases.load(base, torch.device("cpu"))
+    bases._quantize = real
+    files = {path.name: records.file_digest(path) for path in sorted((cache.CACHE / base["folder"]).iterdir())}
     return {"files": files, "quantised": len(quantised)}
 
 
@@ -73,29 +74,29 @@ def test_base_wanted_by_several_at_once(tiny_model, tmp_path):
 BUILD = """
 import os, signal, sys
 from pathlib import Path
-from frontier import models
-models.CACHE = Path(sys.argv[1])
-models._cached("models/half", lambda into: ((into / "half").write_text("half"), os.kill(os.getpid(), signal.SIGKILL)))
+from frontier.model import cache
+cache.CACHE = Path(sys.argv[1])
+cache.cached("models/half", lambda into: ((into / "half").write_text("half"), os.kill(os.getpid(), signal.SIGKILL)))
 """
 
 
 def test_what_a_killed_build_left_goes_a_day_later(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     for _ in range(2):
-        killed = subprocess.run([sys.executable, "-c", BUILD, str(models.CACHE)], env=environment)
+        killed = subprocess.run([sys.executable, "-c", BUILD, str(cache.CACHE)], env=environment)
         assert killed.returncode == -signal.SIGKILL
-    left, recent = sorted((models.CACHE / "models").glob(".half-*/"))
+    left, recent = sorted((cache.CACHE / "models").glob(".half-*/"))
     for path in (left, *left.rglob("*")):
         os.utime(path, (0, 0))
-    models._cached("models/whole", lambda into: (into / "file").write_text("whole"))
+    cache.cached("models/whole", lambda into: (into / "file").write_text("whole"))
     assert recent.is_dir()
     assert not left.exists()
-    assert (models.CACHE / "models/whole/file").read_text() == "whole"
+    assert (cache.CACHE / "models/whole/file").read_text() == "whole"
 
 
 if __name__ == "__main__":
     locked, blind = map(Path, sys.argv[2:])
     print(json.dumps(prepare(locked, Path(sys.argv[1]), together=False)))
-    models.FileLock = lambda path: nullcontext()
+    cache.FileLock = lambda path: nullcontext()
     print(json.dumps(prepare(blind, Path(sys.argv[1]), together=True)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Study
+from moves import move
 
 LATER = {"state_findings": [""], "draw_figures": [""], "write_report": [""]}
 AFTER = {"summarize_runs": [""]} | LATER
@@ -94,24 +95,24 @@ def test_weights_changed_in_place(study):
 
 
 def test_figure_code_and_caption(study):
-    study.edit(f"{PACKAGE}/figures.py", ': "What rank buys"', ': "What a rank buys"')
+    study.edit(f"{PACKAGE}/results/figures/draw.py", ': "What rank buys"', ': "What a rank buys"')
     assert study.plan() == {"draw_figures": [""], "write_report": [""]}
 
 
 def test_summary_code(study):
-    study.edit(f"{PACKAGE}/summary.py", '"; ".join(remarks)', '", ".join(remarks)')
+    study.edit(f"{PACKAGE}/results/summary.py", '"; ".join(remarks)', '", ".join(remarks)')
     assert study.plan() == AFTER
 
 
 def test_comment_and_docstring_in_training_code(study):
-    study.edit(f"{PACKAGE}/training.py", "import csv\n", "import csv  # a comment\n")
-    study.edit(f"{PACKAGE}/training.py", '"""Train one adapter and', '"""Train an adapter and')
+    study.edit(f"{PACKAGE}/run/train.py", "import csv\n", "import csv  # a comment\n")
+    study.edit(f"{PACKAGE}/run/train.py", '"""Train one adapter and', '"""Train an adapter and')
     assert study.plan() == {}
 
 
 def test_plumbing(study):
-    study.edit(f"{PACKAGE}/devices.py", 'f"lora-frontier-', 'f"frontier-')
-    study.edit(f"{PACKAGE}/supervise.py", "_WATCH_SECONDS = 0.5", "_WATCH_SECONDS = 0.25")
+    study.edit(f"{PACKAGE}/jobs/device_locks.py", 'f"lora-frontier-', 'f"frontier-')
+    study.edit(f"{PACKAGE}/jobs/child_process.py", "WATCH_SECONDS = 0.5", "WATCH_SECONDS = 0.25")
     assert study.plan() == {}
 
 
@@ -121,18 +122,25 @@ def test_touched_files(study):
     assert study.plan() == {}
 
 
+def test_moved_and_renamed_module(study):
+    """Its file lies elsewhere and bears another name, and each import of it says so."""
+    move(study.folder / PACKAGE, "model.packing", "run.laid_end_to_end")
+    move(study.folder / PACKAGE, "run.checkpoints", "run.sealed_steps")
+    assert study.plan() == {}
+
+
 def test_logic_in_training_code(study):
-    study.edit(f"{PACKAGE}/training.py", '"steps": clock.steps', '"steps": 2 * clock.steps')
+    study.edit(f"{PACKAGE}/run/cost.py", '"steps": clock.steps', '"steps": 2 * clock.steps')
     assert study.plan() == retrained()
 
 
 def test_logic_in_a_rules_own_script(study):
-    study.edit("workflow/scripts/train_adapter.py", "supervise.run(", "print()\nsupervise.run(")
+    study.edit("workflow/scripts/train_adapter.py", "supervise.run_job(", "print()\nsupervise.run_job(")
     assert study.plan() == retrained()
 
 
 def test_logic_in_a_module_that_training_shares(study):
-    study.edit(f"{PACKAGE}/loss.py", "2**23", "2**22")
+    study.edit(f"{PACKAGE}/model/loss.py", "2**23", "2**22")
     assert study.plan() == retrained(evaluate_base=["fp16", "nf4"])
 
 

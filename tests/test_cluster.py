@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from conftest import ROOT
-from frontier import cluster, config
+from frontier.study import resources, schema
 
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 RUN = "nf4-r8-s0"
@@ -11,7 +11,7 @@ RUN = "nf4-r8-s0"
 
 def asked(run: str = RUN, **changes) -> tuple[int, int]:
     """A run's memory in MB and its minutes, as Snakemake asks for them."""
-    found = cluster.resources(config.resolve(SHIPPED | changes))
+    found = resources.resources(schema.resolve(SHIPPED | changes))
     wildcards = {"run": run} if run else {"precision": "nf4"}
     return found["mem_mb"](wildcards), found["runtime"](wildcards)
 
@@ -50,5 +50,5 @@ def test_the_configuration_comes_first(plan):
 
 
 def test_one_device_and_the_cores_that_torch_will_use():
-    assert cluster.resources(config.resolve(SHIPPED))["gpu"] == 1
-    assert cluster.resources(config.resolve(SHIPPED | {"cpu_threads": 7}))["cpus_per_task"] == 7
+    assert resources.resources(schema.resolve(SHIPPED))["gpu"] == 1
+    assert resources.resources(schema.resolve(SHIPPED | {"cpu_threads": 7}))["cpus_per_task"] == 7

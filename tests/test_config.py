@@ -6,8 +6,10 @@ import re
 import pytest
 import yaml
 from conftest import ROOT
-from frontier import config, gpus, preflight
 from frontier.errors import UserError
+from frontier.machine import gpus
+from frontier.study import identities, preflight, runs
+from frontier.study.schema import SCHEMA, resolve
 
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 JSONL = {"source": "jsonl", "train_file": "train.jsonl"}
@@ -66,14 +68,14 @@ REFUSED = [
 @pytest.mark.parametrize(("change", "line"), REFUSED, ids=[str(change) for change, _ in REFUSED])
 def test_refused_in_one_line_that_names_key_value_and_what_it_takes(change, line):
     with pytest.raises(UserError) as refusal:
-        config.resolve(SHIPPED | change)
+        resolve(SHIPPED | change)
     assert str(refusal.value).startswith(line)
     assert "\n" not in str(refusal.value)
 
 
 def test_shipped_configuration_says_every_key_and_nothing_else():
     """A key added to the schema alone, or to the file alone, fails here."""
-    resolved = config.resolve(SHIPPED)
+    resolved = resolve(SHIPPED)
     assert resolved == SHIPPED
     assert list(resolved) == list(SHIPPED)
 
@@ -84,16 +86,16 @@ def test_every_key_has_a_description():
             assert key == "source" or item.get("description"), f"{place}.{key}"
             walk(item, f"{place}.{key}")
 
-    walk(config.SCHEMA, "config")
-    for section, sources in config.SCHEMA["$defs"].items():
+    walk(SCHEMA, "config")
+    for section, sources in SCHEMA["$defs"].items():
         for name, schema in sources.items():
             walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
 
 
 def test_the_configuration_that_the_readme_shows_is_accepted():
     (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    study = config.resolve(yaml.safe_load(shown))
-    assert len(config.runs(study)) == 18
+    study = resolve(yaml.safe_load(shown))
+    assert len(runs.run_names(study)) == 18
 
 
 def test_the_table_of_keys_is_the_schemas():
@@ -107,31 +109,31 @@ def test_the_table_of_keys_is_the_schemas():
             elif key != "source":
                 yield f"| `{prefix}{key}` | {item['description']} |"
 
-    expected = set(keys({k: v for k, v in config.SCHEMA["properties"].items() if k not in ("model", "data")}, ""))
+    expected = set(keys({k: v for k, v in SCHEMA["properties"].items() if k not in ("model", "data")}, ""))
     for section in ("model", "data"):
-        for schema in config.SCHEMA["$defs"][section].values():
+        for schema in SCHEMA["$defs"][section].values():
             expected |= set(keys(schema["properties"], f"{section}."))
-    expected |= set(keys(config.SCHEMA["$defs"]["any_data"], "data."))
+    expected |= set(keys(SCHEMA["$defs"]["any_data"], "data."))
     found = {line[: line.rindex(" |", 0, -2) + 2] for line in text.splitlines() if line.startswith("| `")}
     assert found == expected
 
 
 def test_numbers_that_yaml_reads_as_text():
-    assert config.resolve(SHIPPED | {"learning_rate": "2e-4"})["learning_rate"] == 2e-4
-    assert config.runs(config.resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"
+    assert resolve(SHIPPED | {"learning_rate": "2e-4"})["learning_rate"] == 2e-4
+    assert runs.run_names(resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"
 
 
 def test_missing_keys_take_their_defaults():
     least = {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
-    resolved = config.resolve(least)
+    resolved = resolve(least)
     assert resolved["ranks"] == [8, 16, 32]
     assert resolved["lora"] == {"alpha": "2r", "dropout": 0.0, "rslora": False, "targets": "all-linear"}
     assert least == {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
 
 
 def test_runs_are_sorted_by_precision_rank_and_seed():
-    study = config.resolve(SHIPPED | {"ranks": [16, 8], "seeds": [1, 0], "extra_runs": ["bf16-r2-s7", "nf4-r64-s0"]})
-    names = config.runs(study)
+    study = resolve(SHIPPED | {"ranks": [16, 8], "seeds": [1, 0], "extra_runs": ["bf16-r2-s7", "nf4-r64-s0"]})
+    names = runs.run_names(study)
     assert names[0] == "bf16-r2-s7"
     assert names[1:4] == ["fp16-r8-s0", "fp16-r8-s1", "fp16-r16-s0"]
     assert names[-1] == "nf4-r64-s0"
@@ -154,7 +156,7 @@ CODE = dict.fromkeys(
 
 
 def identity(study: dict, code=CODE) -> dict[str, str]:
-    found = config.identities(study, code)
+    found = identities.study_identities(study, code)
     return {
         name: found[name]("nf4" if name in ("base", "baseline") else "nf4-r8-s0")
         if callable(found[name])
@@ -177,7 +179,7 @@ def identity(study: dict, code=CODE) -> dict[str, str]:
     ],
 )
 def test_identity_moves_with_what_it_depends_on(section, change, moved):
-    study = config.resolve(SHIPPED)
+    study = resolve(SHIPPED)
     other = copy.deepcopy(study)
     (other[section] if section else other).update(change)
     before, after = identity(study), identity(other)
@@ -185,7 +187,7 @@ def test_identity_moves_with_what_it_depends_on(section, change, moved):
 
 
 def test_identity_moves_with_code():
-    study = config.resolve(SHIPPED)
+    study = resolve(SHIPPED)
     before, after = identity(study), identity(study, CODE | {"tokenize_data": "other"})
     assert {name for name in before if before[name] != after[name]} == {
         "tokens",
@@ -197,13 +199,13 @@ def test_identity_moves_with_code():
 
 
 def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
-    study = config.resolve(SHIPPED)
+    study = resolve(SHIPPED)
     (tmp_path / "dev").mkdir()
     monkeypatch.setattr("platform.system", lambda: "Linux")
 
     def refusal(**changes) -> str:
         with pytest.raises(UserError) as raised:
-            preflight.check_machine(config.resolve(SHIPPED | changes), tmp_path)
+            preflight.check_machine(resolve(SHIPPED | changes), tmp_path)
         return str(raised.value)
 
     preflight.check_machine(study, tmp_path)
@@ -217,13 +219,13 @@ def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
     assert gpus.cuda_devices(tmp_path) == 2
     assert refusal(device="cuda:2").endswith("found 2 GPU(s)")
     # A cluster's login node need not have what its nodes have.
-    preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:2"}), tmp_path, devices_here=False)
-    preflight.check_machine(config.resolve(SHIPPED | {"device": "cuda:1", "precisions": ["int8"]}), tmp_path)
+    preflight.check_machine(resolve(SHIPPED | {"device": "cuda:2"}), tmp_path, devices_here=False)
+    preflight.check_machine(resolve(SHIPPED | {"device": "cuda:1", "precisions": ["int8"]}), tmp_path)
 
 
 def test_every_study_is_complete_in_itself():
     for path in ROOT.glob("studies/*/config/config.yaml"):
-        config.resolve(yaml.safe_load(path.read_text("utf-8")))
+        resolve(yaml.safe_load(path.read_text("utf-8")))
 
 
 def test_snakemake_prints_one_line_and_no_traceback(new_study):

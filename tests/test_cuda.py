@@ -8,8 +8,16 @@ from contextlib import contextmanager
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import calibration, clock, data, kernels, launch, layers, models, nvml, packing, records
-from frontier.loss import token_losses
+from frontier import records
+from frontier.machine import launch
+from frontier.machine.meter import PROCESS, RISE, Meter, open_meter
+from frontier.model import captured_step, layers, packing
+from frontier.model.cache import CACHE
+from frontier.model.examples import IGNORED
+from frontier.model.levers import DECODERS, offload_embeddings
+from frontier.model.loss import token_losses
+from frontier.plan import rates
+from frontier.run.guard import Guard
 from jobs import OUTPUTS, Job, start
 from safetensors.torch import load_file
 from test_packing import gradients, make_model
@@ -22,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 DEVICE = torch.device("cuda", 0)
-KINDS = kernels.DECODERS
+KINDS = DECODERS
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +47,7 @@ def draw(lengths, seed=0):
     for length in lengths:
         ids = torch.randint(1, 100, (length,), generator=generator).tolist()
         prompt = max(1, length // 3)
-        rows.append({"input_ids": ids, "labels": [data.IGNORED] * prompt + ids[prompt:]})
+        rows.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
     return rows
 
 
@@ -60,7 +68,7 @@ def singles_in_float64(kind, examples):
     for example in examples:
         labels = torch.tensor(example["labels"])[1:]
         logits = model(input_ids=torch.tensor([example["input_ids"]]), use_cache=False).logits[0, :-1]
-        kept = labels != data.IGNORED
+        kept = labels != IGNORED
         losses.append(nn.functional.cross_entropy(logits[kept], labels[kept], reduction="none"))
     torch.cat(losses).sum().backward()
     return torch.cat(losses), gradients(model)
@@ -89,7 +97,7 @@ def test_an_example_does_not_see_its_neighbours(dtype):
     with torch.no_grad():
         before = token_losses(model, on_device(packing.collate(first + second)))
         after = token_losses(model, on_device(packing.collate(other + second)))
-    count = sum(label != data.IGNORED for label in second[0]["labels"])
+    count = sum(label != IGNORED for label in second[0]["labels"])
     assert torch.equal(before[-count:], after[-count:])
     assert not torch.equal(before[:-count], after[:-count])
 
@@ -99,14 +107,14 @@ def test_an_example_does_not_see_its_neighbours(dtype):
 @pytest.mark.parametrize("offloading", [False, True])
 def test_recorded_steps_are_the_plain_ones(kind, checkpointing, offloading, monkeypatch):
     """Several lengths, some met again, fewer examples than most, gradients that add up, and one row in two parts."""
-    monkeypatch.setattr(kernels, "_EMBEDDED_AT_ONCE", 48)
+    monkeypatch.setattr(captured_step, "_EMBEDDED_AT_ONCE", 48)
     plain, model = packed(kind, torch.bfloat16).train(), packed(kind, torch.bfloat16).train()
     if checkpointing:
         options = {"use_reentrant": False, "preserve_rng_state": False}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
-    assert kernels.offload_embeddings(model) if offloading else True
+    assert offload_embeddings(model) if offloading else True
     lengths = [20] * 500 + list(range(10, 40)) + [64]
-    recorded = kernels.RecordedStep(model, lengths, examples=4)
+    recorded = captured_step.CapturedStep(model, lengths, examples=4)
     steps = [[20, 20, 20, 20], [39, 30], [20, 21, 20, 20], [64, 30], [9, 8, 20, 37], [64, 64, 64, 60], [33, 21, 20, 11]]
     assert sum(steps[-2]) > recorded.lengths[-1]
     for seed, row in enumerate(steps):
@@ -164,12 +172,12 @@ def test_recorded_steps_are_those_of_a_model_in_training(material, tmp_path, mon
     """One that was just loaded is not, and recomputes nothing in its backward pass, whatever it was told."""
     seen = set()
 
-    class Watched(kernels.RecordedStep):
+    class Watched(captured_step.CapturedStep):
         def __call__(self, *arguments):
             seen.update(module.training for module in self.model.modules())
             return super().__call__(*arguments)
 
-    monkeypatch.setattr(kernels, "RecordedStep", Watched)
+    monkeypatch.setattr(captured_step, "CapturedStep", Watched)
     train(material, tmp_path, "nf4-r4-s0", device="cuda", cuda_graphs=True, gradient_checkpointing=True, steps=4)
     assert seen == {True}
 
@@ -193,7 +201,7 @@ def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path,
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(clock.Guard, "on_log", interrupt)
+        patch.setattr(Guard, "on_log", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(material, tmp_path / "resumed", "nf4-r4-s0", **options)
     record, history, resumed = train(material, tmp_path / "resumed", "nf4-r4-s0", **options)
@@ -208,7 +216,7 @@ def supervised(job: dict, folder) -> dict:
     """The outcome of a training in a process of its own, as the workflow starts it."""
     base = records.read_json(job["input"]["base"])
     # That process has the project's own cache, not this one's.
-    records.write_json(folder / "base.json", base | {"folder": str(models.CACHE / base["folder"])})
+    records.write_json(folder / "base.json", base | {"folder": str(CACHE / base["folder"])})
     inputs = job["input"] | {"base": str(folder / "base.json")}
     supervisor = start(Job(job | {"tracked": None}, folder, inputs, OUTPUTS))
     _, errors = supervisor.communicate(timeout=300)
@@ -223,7 +231,7 @@ def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
     outcome = supervised(job | {"limits": {"memory_gib": 3}}, tmp_path)
     levers = outcome["levers"]
     assert outcome["status"] == "ok"
-    assert levers["context_source"] in (nvml.PROCESS, nvml.RISE)
+    assert levers["context_source"] in (PROCESS, RISE)
     assert 0.05 < levers["context_gib"] < 2
     beside = levers["context_gib"] + levers.get("graphs_gib", 0.0)
     assert levers["limit_gib"] + beside == pytest.approx(3, abs=0.02)
@@ -258,7 +266,7 @@ def test_a_device_without_room_for_a_context_is_a_row(material, tmp_path):  # no
 
 
 def test_a_capped_allocator_refuses_what_passes_the_cap():
-    meter = nvml.open_meter(DEVICE)
+    meter = open_meter(DEVICE)
     meter.release()
     meter.limit(meter.reserved + 2**28)
     try:
@@ -271,7 +279,7 @@ def test_a_capped_allocator_refuses_what_passes_the_cap():
 
 def test_what_the_meter_reads_is_the_device():
     """NVML's figures against CUDA's, and a GiB that this process takes."""
-    meter = nvml.open_meter(DEVICE)
+    meter = open_meter(DEVICE)
     free, total = torch.cuda.mem_get_info(DEVICE)
     before = meter.read()
     assert before.total == pytest.approx(total, rel=0.03)
@@ -293,7 +301,7 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
         yield
         meter.outside += next(moves)
 
-    monkeypatch.setattr(nvml.Meter, "watch", watch)
+    monkeypatch.setattr(Meter, "watch", watch)
     options = {"device": "cuda", "steps": 12, "micro_batch_size": 4}
     budget = {"memory_gib": whole / 2**30}
     record, found, _ = train(material, tmp_path / "given up", "nf4-r4-s0", limits=budget, **options)
@@ -309,24 +317,27 @@ def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(materia
 
 def test_a_fork_of_what_has_imported_all_can_use_cuda():
     code = (
-        "import os, sys, torch; from frontier import forkserver, launch; launch.preload(launch.WITHOUT_CUDA)\n"
-        "left = forkserver._hand_over(launch.modules_of_cuda())\n"
+        "import os, sys, torch\n"
+        "from frontier.jobs import fork_client, fork_server\n"
+        "from frontier.machine import preload\n"
+        "preload.preload(preload.WITHOUT_CUDA)\n"
+        "left = fork_server._hand_over(fork_client.modules_of_cuda())\n"
         "if not left and {'bitsandbytes', 'liger_kernel'} <= set(sys.modules) and os.fork() == 0:\n"
         "    import bitsandbytes as bnb\n"
         "    packed, state = bnb.functional.quantize_4bit(torch.ones(64, 64, device='cuda'), quant_type='nf4')\n"
         "    print(float(bnb.functional.dequantize_4bit(packed, state).mean()), flush=True)\n"
-        "    from frontier import nvml\n"
-        "    print(nvml.open_meter(torch.device('cuda', 0)).read().total > 0, flush=True)\n"
+        "    from frontier.machine import meter\n"
+        "    print(meter.open_meter(torch.device('cuda', 0)).read().total > 0, flush=True)\n"
         "    os._exit(0)\n"
         "if not left: os.wait()"
     )
-    environment = launch.environment({"device": "cuda"})
+    environment = launch.job_variables({"device": "cuda"})
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == "1.0\nTrue\n", done.stderr
 
 
 def test_a_calibration_measures_what_a_recorded_step_takes_beside_its_passes():
-    found = calibration.measure_device(DEVICE)
+    found = rates.measure_device(DEVICE)
     assert found["asynchronous"]
     assert 0 < found["kernel_seconds"] < found["launch_seconds"]
     assert found["parameter_seconds"] > 0

@@ -4,8 +4,11 @@ import json
 
 import pytest
 import tiny
-from frontier import config, data, models, prepare, records
+from frontier import records
 from frontier.errors import UserError
+from frontier.model import prepare
+from frontier.model.examples import IGNORED, load_tokens, read_examples, read_lines, tokenize, write_tokens
+from frontier.study import embedded, schema
 from huggingface_hub.errors import HTTPError
 
 SECTION = {
@@ -42,7 +45,7 @@ def row(index: int, answer: str = "#### 1") -> dict:
 def test_malformed_row_is_named_by_file_and_line(tmp_path, bad, complaint):
     section = lines(tmp_path / "rows.jsonl", row(0), "", bad, row(1))
     with pytest.raises(UserError) as refusal:
-        data.read_examples(section)
+        read_examples(section)
     assert str(refusal.value) == f"{tmp_path}/rows.jsonl:3: {complaint}"
 
 
@@ -69,13 +72,13 @@ def test_what_the_hub_or_the_disk_refuses_is_one_line(monkeypatch, error, line):
 
     monkeypatch.setattr("datasets.load_dataset", refuse)
     with pytest.raises(UserError) as refusal:
-        data.read_examples(section)
+        read_examples(section)
     assert str(refusal.value) == line
 
 
 def test_repeated_questions_never_reach_both_splits(tmp_path):
     section = lines(tmp_path / "rows.jsonl", *[row(i % 7) for i in range(12)], row(8, "no final"), row(3), row(9))
-    splits, counts = data.read_examples(section | {"validation_examples": 3})
+    splits, counts = read_examples(section | {"validation_examples": 3})
     train, validation = ({one["question"] for one in splits[name]} for name in ("train", "validation"))
     assert validation == {"question 8", "question 3", "question 9"}
     assert train == {f"question {i}" for i in (0, 1, 2, 4, 5, 6)}
@@ -85,7 +88,7 @@ def test_repeated_questions_never_reach_both_splits(tmp_path):
 def test_more_examples_than_there_are(tmp_path):
     section = lines(tmp_path / "rows.jsonl", *map(row, range(10)))
     with pytest.raises(UserError, match=r"data\.train_examples: got 9, takes at most the 8 there are"):
-        data.read_examples(section | {"validation_examples": 2, "train_examples": 9})
+        read_examples(section | {"validation_examples": 2, "train_examples": 9})
 
 
 @pytest.mark.parametrize(
@@ -106,15 +109,15 @@ def test_too_few_rows_are_refused_in_one_line(tmp_path, monkeypatch, count, chan
     monkeypatch.chdir(tmp_path)
     section = lines(tmp_path / "rows.jsonl", *map(row, range(count)))
     with pytest.raises(UserError) as refusal:
-        data.read_examples(section | changes)
+        read_examples(section | changes)
     assert str(refusal.value).startswith(line)
     assert "\n" not in str(refusal.value)
 
 
 def test_split_does_not_depend_on_how_much_of_training_is_used(tmp_path):
     section = lines(tmp_path / "rows.jsonl", *map(row, range(30)))
-    whole, _ = data.read_examples(section | {"validation_examples": 5})
-    part, _ = data.read_examples(section | {"validation_examples": 5, "train_examples": 10})
+    whole, _ = read_examples(section | {"validation_examples": 5})
+    part, _ = read_examples(section | {"validation_examples": 5, "train_examples": 10})
     assert part["validation"] == whole["validation"]
     assert part["train"] == whole["train"][:10]
 
@@ -122,14 +125,14 @@ def test_split_does_not_depend_on_how_much_of_training_is_used(tmp_path):
 def test_gsm_symbolic_shares_neither_template_nor_question_between_splits():
     from reasoning_gym import create_dataset
 
-    section = config.resolve(
+    section = schema.resolve(
         {
-            "model": config.EMBEDDED_MODEL,
+            "model": embedded.EMBEDDED_MODEL,
             "data": {"source": "reasoning-gym", "train_examples": 400, "validation_examples": 100},
             "steps": 1,
         }
     )["data"]
-    splits, counts = data.read_examples(section)
+    splits, counts = read_examples(section)
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 400, "validation": 100}
     assert counts["answers_without_final"] == 0
     problems = create_dataset("gsm_symbolic", size=6000, seed=0)
@@ -152,8 +155,8 @@ def tokenizer(tiny_model):
 
 def test_labels_are_the_answer_and_the_end_of_sequence(tokenizer):
     rows = [{"question": "2 plus {x}?", "answer": "#### 3"}]
-    (example,), counts = data.tokenize(rows, tokenizer, "Q: {question} {keep}\nA: ", 128, 300)
-    labelled = [token for token in example["labels"] if token != data.IGNORED]
+    (example,), counts = tokenize(rows, tokenizer, "Q: {question} {keep}\nA: ", 128, 300)
+    labelled = [token for token in example["labels"] if token != IGNORED]
     assert tokenizer.decode(example["input_ids"]) == "Q: 2 plus {x}? {keep}\nA: #### 3<eos>"
     assert tokenizer.decode(labelled) == "#### 3<eos>"
     assert example["labels"][-len(labelled) :] == example["input_ids"][-len(labelled) :]
@@ -162,7 +165,7 @@ def test_labels_are_the_answer_and_the_end_of_sequence(tokenizer):
 
 def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
     rows = [{"question": "q" * size, "answer": "1234"} for size in (1, 6, 20)]
-    examples, counts = data.tokenize(rows, tokenizer, "{question}", 8, 300)
+    examples, counts = tokenize(rows, tokenizer, "{question}", 8, 300)
     assert [len(example["input_ids"]) for example in examples] == [6, 8]
     assert counts == {
         "examples": 2,
@@ -175,8 +178,8 @@ def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
 
 
 def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_path, monkeypatch, tokenizer):
-    monkeypatch.setattr(models, "load_tokenizer", lambda record: tokenizer)
-    monkeypatch.setattr(models, "vocabulary_size", lambda record: 300)
+    monkeypatch.setattr(prepare, "load_tokenizer", lambda record: tokenizer)
+    monkeypatch.setattr(prepare, "vocabulary_size", lambda record: 300)
     inputs = {name: str(tmp_path / f"{name}.json") for name in ("model", "examples")}
     for path in inputs.values():
         records.write_json(path, {"digest": ""})
@@ -192,13 +195,13 @@ def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_p
 
 def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):
     rows = [{"question": "zebra", "answer": "#### 7"}]
-    (example,), _ = data.tokenize(rows, tokenizer, "{question}\n", 64, 50)
+    (example,), _ = tokenize(rows, tokenizer, "{question}\n", 64, 50)
     assert max(example["input_ids"]) < 50
     assert max(example["labels"]) < 50
 
 
 def test_tokens_survive_the_file(tmp_path, tokenizer):
-    rows = data.read_lines(str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0)))
-    examples, _ = data.tokenize(rows, tokenizer, "{question}", 64, 300)
-    data.write_tokens(examples, str(tmp_path / "tokens.parquet"))
-    assert data.load_tokens(str(tmp_path / "tokens.parquet")) == examples
+    rows = read_lines(str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0)))
+    examples, _ = tokenize(rows, tokenizer, "{question}", 64, 300)
+    write_tokens(examples, str(tmp_path / "tokens.parquet"))
+    assert load_tokens(str(tmp_path / "tokens.parquet")) == examples

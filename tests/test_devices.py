@@ -7,16 +7,18 @@ import sys
 
 import pytest
 from conftest import ROOT
-from frontier import devices, gpus, heap, launch, retries
+from frontier import progress
 from frontier.errors import UserError
+from frontier.jobs import device_locks, retries
+from frontier.machine import gpus, heap, launch
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from frontier import devices
+from frontier.jobs import device_locks
 def wait(reason):
     sys.exit(reason)
-with devices.claim({"device": sys.argv[2]}, wait, Path(sys.argv[1])) as claim:
+with device_locks.claim({"device": sys.argv[2]}, wait, Path(sys.argv[1])) as claim:
     print(*claim.ids, *claim.visible, flush=True)
     time.sleep(60)
 """
@@ -106,51 +108,51 @@ def test_a_crash_frees_the_claim(holder, end):
 
 def test_a_worker_that_outlives_its_supervisor_keeps_the_claim(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
-    with devices.claim({"device": "auto"}, pytest.fail, tmp_path) as claim:
+    with device_locks.claim({"device": "auto"}, pytest.fail, tmp_path) as claim:
         worker = subprocess.Popen(["sleep", "60"], pass_fds=claim.locks)
-    assert devices._lock(["7"], tmp_path, 1) == {}
+    assert device_locks._lock(["7"], tmp_path, 1) == {}
     worker.kill()
     worker.wait()
-    assert list(devices._lock(["7"], tmp_path, 1)) == ["7"]
+    assert list(device_locks._lock(["7"], tmp_path, 1)) == ["7"]
 
 
 def test_a_folder_that_others_could_write_to_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(devices.tempfile, "tempdir", str(tmp_path))
-    folder = devices.private_folder()
+    monkeypatch.setattr(device_locks.tempfile, "tempdir", str(tmp_path))
+    folder = device_locks.private_folder()
     assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o770)
     with pytest.raises(UserError, match="yours alone"):
-        devices.private_folder()
+        device_locks.private_folder()
     folder.rename(tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="yours alone"):
-        devices.private_folder()
+        device_locks.private_folder()
 
 
 def test_a_job_without_a_device_claims_none(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     for request in ({}, {"device": "cpu"}):
-        with devices.claim(request, pytest.fail, tmp_path) as claim:
+        with device_locks.claim(request, pytest.fail, tmp_path) as claim:
             assert claim is None
 
 
 def test_the_worker_sees_its_device_alone():
-    variables = launch.environment({"device": "auto"}, devices.Claim(["5"], ["0"], []))
-    assert (variables["CUDA_VISIBLE_DEVICES"], variables[gpus.DEVICE_IDS]) == ("0", "5")
-    assert gpus.DEVICE_IDS not in launch.environment({"device": "auto"})
+    variables = launch.job_variables({"device": "auto"}, device_locks.Claim(["5"], ["0"], []))
+    assert (variables["CUDA_VISIBLE_DEVICES"], variables[progress.DEVICE_IDS]) == ("0", "5")
+    assert progress.DEVICE_IDS not in launch.job_variables({"device": "auto"})
 
 
 def test_only_jobs_on_a_cpu_have_the_c_library_join_what_they_free(monkeypatch):
     monkeypatch.delenv(heap.VARIABLE, raising=False)
     monkeypatch.setattr(gpus, "cuda_devices", lambda: 0)
-    assert "tcache_count=0" in launch.environment({})[heap.VARIABLE]
+    assert "tcache_count=0" in launch.job_variables({})[heap.VARIABLE]
     monkeypatch.setattr(gpus, "cuda_devices", lambda: 1)
-    assert "tcache_count=0" in launch.environment({"device": "cpu"})[heap.VARIABLE]
-    on_card = launch.environment({"device": "auto"})[heap.VARIABLE]
+    assert "tcache_count=0" in launch.job_variables({"device": "cpu"})[heap.VARIABLE]
+    on_card = launch.job_variables({"device": "auto"})[heap.VARIABLE]
     assert "trim_threshold" in on_card
     assert "tcache_count" not in on_card
     monkeypatch.setenv(heap.VARIABLE, "glibc.malloc.check=1")
-    assert launch.environment({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
+    assert launch.job_variables({"device": "cpu"})[heap.VARIABLE] == "glibc.malloc.check=1"
 
 
 def test_segments_grow_unless_a_user_or_a_driver_says_otherwise(monkeypatch):

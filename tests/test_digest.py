@@ -1,13 +1,18 @@
 """A code digest changes with logic and with nothing else, the same under every Python."""
 
-import ast
 import hashlib
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT
-from frontier import config, digest
+from frontier import paths
+from frontier.jobs import code_digest
+from frontier.study import schema
+from frontier.study.identities import study_identities
+from moves import move
 
 SOURCE = '''
 """Module."""
@@ -34,7 +39,7 @@ def test_docstrings_comments_and_layout_do_not_count():
     other = SOURCE.replace("Module.", "Other.").replace("Class.", "Other.").replace("Function.", "Other.")
     other = other.replace("# A comment.", "# Another.").replace("scale=2.5", "scale = 2.5").replace("\n\n\n", "\n\n")
     assert other != SOURCE
-    assert digest.canonical(other) == digest.canonical(SOURCE)
+    assert code_digest.canonical(other) == code_digest.canonical(SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -49,89 +54,148 @@ def test_docstrings_comments_and_layout_do_not_count():
 )
 def test_logic_counts(old, new):
     assert old in SOURCE
-    assert digest.canonical(SOURCE.replace(old, new)) != digest.canonical(SOURCE)
+    assert code_digest.canonical(SOURCE.replace(old, new)) != code_digest.canonical(SOURCE)
 
 
 def test_same_under_every_python():
     """The text that Python 3.11 makes of the source, which other versions must make too."""
     assert (
-        hashlib.sha256(digest.canonical(SOURCE).encode()).hexdigest()
+        hashlib.sha256(code_digest.canonical(SOURCE).encode()).hexdigest()
         == "155ed44a35546ea73967b9fd3ed52e4a3ab43619b11747d5de9e7890a24d4395"
     )
 
 
+def scripts() -> list[Path]:
+    return sorted(paths.SCRIPTS.glob("*.py"))
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in paths.PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
 def test_every_scripts_digest_covers_what_it_runs():
-    """Walk the imports afresh, by name alone: all that a script can reach, but the plumbing, stands in its digest."""
-    scripts = sorted(digest.SCRIPTS.glob("*.py"))
-    assert len(scripts) >= 10
-    for script in scripts:
-        function = next(
-            node.args[0].value
-            for node in ast.walk(ast.parse(script.read_text("utf-8")))
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)
-        )
-        reached = {path.stem for path in digest.reachable(script)}
-        waiting, expected = [function.split(".")[0], "supervise", "worker"], set()
+    """Walk the imports afresh, by text alone: all that a script reaches and that counts is in it."""
+    assert len(scripts()) >= 10
+    for script in scripts():
+        waiting = [*re.findall(r'run_job\("([\w.]+)\.\w+"', script.read_text("utf-8")), "jobs.supervise"]
+        expected = set()
         while waiting:
             name = waiting.pop()
             if name not in expected:
                 expected.add(name)
-                text = (digest.SCRIPTS / "frontier" / f"{name}.py").read_text("utf-8")
-                for node in ast.walk(ast.parse(text)):
-                    if isinstance(node, ast.ImportFrom) and node.module == "frontier":
-                        waiting += [alias.name for alias in node.names]
-                    elif isinstance(node, ast.ImportFrom) and node.module.startswith("frontier."):
-                        waiting.append(node.module.split(".")[1])
-        assert reached == expected - set(digest.PLUMBING) | {script.stem}, script
+                text = paths.PACKAGE.joinpath(*name.split(".")).with_suffix(".py").read_text("utf-8")
+                for room, one, many in re.findall(
+                    r"^ *from frontier\.?(\S*) import (?:(\w.*)|\(([^)]*)\))", text, re.M
+                ):
+                    names = [word.split()[0] for word in (one or many).split(",") if word.strip()]
+                    dotted = [f"{room}.{word}".strip(".") for word in names]
+                    found = [word for word in dotted if (paths.PACKAGE / f"{word.replace('.', '/')}.py").is_file()]
+                    waiting += found or [room]
+        counted = {name for name in expected if not name.startswith("jobs.")} - set(code_digest.UNCOUNTED)
+        files = code_digest.reachable(script) - {script}
+        reached = {".".join(path.relative_to(paths.PACKAGE).with_suffix("").parts) for path in files}
+        assert reached == counted, script
 
 
 def test_figures_are_no_part_of_training():
-    names = {path.stem for path in digest.reachable(digest.SCRIPTS / "train_adapter.py")}
-    assert {"training", "layers", "loss", "packing", "models", "data", "launch"} <= names
-    assert not names & {"figures", "summary", "evaluation"}
+    names = {path.stem for path in code_digest.reachable(paths.SCRIPTS / "train_adapter.py")}
+    assert {"train", "layers", "loss", "packing", "bases", "examples", "launch"} <= names
+    assert not names & {"tradeoff", "summary", "perplexity"}
 
 
 @pytest.fixture
-def identities(tmp_path, monkeypatch):
-    """A function of modules of the package: what the shipped study's jobs and code are called once these are edited."""
-    shutil.copytree(digest.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(digest, "SCRIPTS", tmp_path / "scripts")
-    study = config.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8")))
-    names = {"base": "nf4", "baseline": "nf4"}
-    scripts = "fetch_model fetch_data tokenize_data prepare_base train_adapter evaluate_adapter evaluate_base".split()
+def package(tmp_path, monkeypatch) -> Path:
+    """A copy of the package for its files to be edited, which digests are taken of."""
+    shutil.copytree(paths.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(paths, "SCRIPTS", tmp_path / "scripts")
+    return tmp_path / "scripts/frontier"
 
-    def edited(*modules: str) -> dict[str, str]:
-        files = {tmp_path / f"scripts/frontier/{module}.py" for module in modules}
+
+@pytest.fixture
+def identities(package):
+    """A function of modules of the package: what the shipped study's jobs and code are called once these are edited."""
+    study = schema.resolve(yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8")))
+    names = {"base": "nf4", "baseline": "nf4"}
+
+    def edited(*files: Path) -> dict[str, str]:
         sources = {file: file.read_text("utf-8") for file in files}
         for file, source in sources.items():
             file.write_text(source + "\nEDITED = True\n", encoding="utf-8")
-        code = {name: digest.code_digest(name) for name in [*scripts, "measure_accuracy", "frontier/training"]}
+        code = code_digest.script_digests()
+        made = study_identities(study, code).items()
         for file, source in sources.items():
             file.write_text(source, encoding="utf-8")
-        made = config.identities(study, code).items()
         return code | {kind: it if isinstance(it, str) else it(names.get(kind, "nf4-r8-s0")) for kind, it in made}
 
     return edited
 
 
-def test_plumbing_makes_nothing_again(identities):
-    assert identities(*digest.PLUMBING) == identities()
+def test_what_starts_and_watches_jobs_makes_nothing_again(identities, package):
+    uncounted = [package / f"{name}.py" for name in code_digest.UNCOUNTED]
+    assert identities(*package.glob("jobs/*.py"), *uncounted) == identities()
 
 
-def test_what_can_change_a_result_makes_it_again(identities):
+def test_what_can_change_a_result_makes_it_again(identities, package):
     before = identities()
-    launched = ["launch", "heap", "gpus"]
-    measured = ["layers", "loss", "packing", "data", "models", "limits", "nvml", "measure", "outcomes", "records"]
-    trained = ["training", "trainer", "kernels", "sharding", "spill", "clock", "checkpoints"]
-    for module in launched + measured + trained:
-        after = identities(module)
-        expected = {"training", "train_adapter", "evaluation", *(["baseline"] if module not in trained else [])}
-        assert expected <= {name for name in before if after[name] != before[name]}, module
+    model = "layers loss packing examples bases cache".split()
+    both = ["outcomes", "records", "paths", *(f"model/{name}" for name in model)]
+    both += [f"machine/{path.stem}" for path in package.glob("machine/[a-z]*.py")]
+    trained = ["run/train", "run/trainer", "run/sharding", "run/clock", "run/checkpoints", "run/guard", "run/fit"]
+    trained += ["run/build", "run/cost", "model/captured_step", "model/levers"]
+    training_alone = ["machine/spill", "machine/capture_budget", *trained]
+    for module in [*both, *trained]:
+        after = identities(package / f"{module}.py")
+        changed = {name for name in before if after[name] != before[name]}
+        expected = {"training", "train_adapter", "evaluation", *([] if module in training_alone else ["baseline"])}
+        assert expected <= changed, module
 
 
-def test_every_module_counts_or_is_known_not_to():
-    """A new module is part of a result, or plumbing, or stands here: no job of the workflow comes to it."""
-    without_a_job = {"__init__", "cluster", "status", "unlock"}
-    counted = {path.stem for script in digest.SCRIPTS.glob("*.py") for path in digest.reachable(script)}
-    modules = {path.stem for path in digest.SCRIPTS.glob("frontier/*.py")}
-    assert modules - counted == without_a_job | set(digest.PLUMBING)
+def test_moving_and_renaming_a_module_changes_nothing(package):
+    """One that is imported by its name and by what is in it, at the head of files and within functions."""
+    before = code_digest.script_digests()
+    move(package, "model.packing", "run.laid_end_to_end")
+    move(package, "machine.gpus", "machine.cards_there")
+    assert not (package / "model/packing.py").exists()
+    assert code_digest.script_digests() == before
+
+
+def test_an_import_that_points_elsewhere_counts(package):
+    before = code_digest.script_digests()["train_adapter"]
+    loss = package / "model/loss.py"
+    (package / "model/other_layers.py").write_text((package / "model/layers.py").read_text("utf-8"), encoding="utf-8")
+    text = loss.read_text("utf-8")
+    loss.write_text(
+        text.replace("frontier.model.layers import", "frontier.model.other_layers import"), encoding="utf-8"
+    )
+    assert loss.read_text("utf-8") != text
+    assert code_digest.script_digests()["train_adapter"] == before, "a copy is as good"
+    other = package / "model/other_layers.py"
+    other.write_text(other.read_text("utf-8") + "\nEDITED = True\n", encoding="utf-8")
+    assert code_digest.script_digests()["train_adapter"] != before
+
+
+def test_another_job_of_a_script_counts(package):
+    before = code_digest.script_digests()
+    script = package.parent / "evaluate.py"
+    script.write_text(script.read_text("utf-8").replace("run.perplexity.evaluate", "run.accuracy.measure_accuracy"))
+    assert code_digest.script_digests()["evaluate"] != before["evaluate"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import frontier.records",
+        "import frontier",
+        "from . import records",
+        "from .records import digest",
+        "from frontier.records import *",
+        "from frontier.model import nothing_there",
+        "from frontier.nowhere.near import something",
+        "def later():\n    from frontier import nothing_there",
+    ],
+)
+def test_an_import_that_cannot_be_followed_is_refused(package, statement):
+    loss = package / "model/loss.py"
+    loss.write_text(loss.read_text("utf-8") + f"\n{statement}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"loss\.py"):
+        code_digest.script_digests()

@@ -9,15 +9,16 @@ import pages
 import pandas as pd
 import pytest
 from conftest import ROOT
-from frontier import curves, figures, svg
-from frontier.canvas import NARROW, WIDE, Results
+from frontier.results.figures import curves, svg, tradeoff
+from frontier.results.figures.canvas import NARROW, WIDE, Drawn
+from frontier.results.figures.draw import FIGURES
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> Drawn:
     table = pages.summary()
     histories = {row.run: pages.history(0 if row.status == "oom" else 300, 0.8) for row in table.itertuples()}
-    return Results(table, histories, {"memory_gib": 6, "hours": 24})
+    return Drawn(table, histories, {"memory_gib": 6, "hours": 24})
 
 
 def texts(figure) -> list[str]:
@@ -27,9 +28,9 @@ def texts(figure) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_figure_says_which_runs_did_not_end_ok(results, name, size):
-    figure = figures.FIGURES[name](results, size)
+    figure = FIGURES[name](results, size)
     assert "did not end ok" in texts(figure)
     crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "X"]
     assert len(crosses) == (8 if name == "training_curves" else 6)
@@ -39,19 +40,19 @@ def test_figure_says_which_runs_did_not_end_ok(results, name, size):
 
 
 def test_budget_is_a_line_or_a_note(results):
-    figure = figures.memory_time(results)
+    figure = tradeoff.memory_time(results)
     assert {"memory budget 6 GiB", "time budget 24 h"} <= set(texts(figure))
     levels = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
     assert 6 in levels
     plt.close(figure)
-    far = figures.memory_time(Results(results.table, {}, {"memory_gib": 800, "hours": None}))
+    far = tradeoff.memory_time(Drawn(results.table, {}, {"memory_gib": 800, "hours": None}))
     assert "memory budget 800 GiB: above this chart" in texts(far)
     assert far.axes[0].get_ylim()[1] < 100
     plt.close(far)
 
 
 def test_intervals_are_drawn_at_their_ends(results):
-    figure = figures.perplexity_rank(results)
+    figure = tradeoff.perplexity_rank(results)
     ends = {tuple(segment[:, 1].round(6)) for part in figure.axes[0].collections for segment in _segments(part)}
     table = results.table.dropna(subset=["perplexity_low"])
     expected = {tuple(pair) for pair in table[["perplexity_low", "perplexity_high"]].to_numpy().round(6)}
@@ -68,12 +69,12 @@ def test_runs_of_unlike_machines_are_warned_of(results, name):
     alike = results.table.assign(notes=None)
     unlike = alike.assign(notes=["device another card, not card", *[None] * (len(alike) - 1)])
     warning = f"1 of {len(alike)} runs on another machine or other versions (notes)"
-    assert warning not in texts(figures.FIGURES[name](Results(alike)))
-    assert any(warning in text for text in texts(figures.FIGURES[name](Results(unlike))))
+    assert warning not in texts(FIGURES[name](Drawn(alike)))
+    assert any(warning in text for text in texts(FIGURES[name](Drawn(unlike))))
 
 
 def test_run_without_a_time_stands_at_the_far_end(results):
-    figure = figures.memory_time(results)
+    figure = tradeoff.memory_time(results)
     axes = figure.axes[0]
     crosses = [line for line in axes.lines if line.get_marker() == "X"]
     memory = set(results.table.loc[results.table["status"] == "oom", "peak_memory_gib"])
@@ -85,7 +86,7 @@ def test_run_without_a_time_stands_at_the_far_end(results):
 def test_run_that_was_never_loaded_stands_at_what_it_would_have_needed(results):
     table = results.table.assign(needs_gib=results.table["peak_memory_gib"].where(results.table["status"] == "oom"))
     table.loc[table["status"] == "oom", "peak_memory_gib"] = None
-    figure = figures.memory_time(Results(table, {}, {"memory_gib": 6, "hours": None}))
+    figure = tradeoff.memory_time(Drawn(table, {}, {"memory_gib": 6, "hours": None}))
     levels = {line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "X"}
     assert set(table["needs_gib"].dropna()) <= levels
     plt.close(figure)
@@ -93,8 +94,8 @@ def test_run_that_was_never_loaded_stands_at_what_it_would_have_needed(results):
 
 def test_summary_without_intervals_frontier_or_histories_is_drawn():
     table = pages.summary().drop(columns=["perplexity_low", "perplexity_high", "pareto", "fits"])
-    for draw in figures.FIGURES.values():
-        figure = draw(Results(table))
+    for draw in FIGURES.values():
+        figure = draw(Drawn(table))
         assert "on the frontier" not in texts(figure)
         plt.close(figure)
 
@@ -110,7 +111,7 @@ def test_long_history_keeps_its_mean_and_its_end():
 
 
 def test_inline_svg_is_xml_with_text_and_the_pages_colours(results):
-    drawings = [svg.inline(figures.memory_time, results, WIDE, prefix, "A label") for prefix in ("one", "two")]
+    drawings = [svg.inline(tradeoff.memory_time, results, WIDE, prefix, "A label") for prefix in ("one", "two")]
     identifiers = [set(re.findall(r'\bid="([^"]+)"', drawing)) for drawing in drawings]
     assert identifiers[0]
     assert not identifiers[0] & identifiers[1]
@@ -125,13 +126,13 @@ def test_devices_are_told_apart(results):
     """By how much of a marker is filled, with a key; and no key where there is one device."""
     table = results.table.assign(device=["card A", "card B"] * (len(results.table) // 2))
     fills = {"full", "none"}
-    for name, draw in figures.FIGURES.items():
-        figure = draw(Results(table, results.histories))
+    for name, draw in FIGURES.items():
+        figure = draw(Drawn(table, results.histories))
         assert {"card A", "card B"} <= set(texts(figure)), name
         drawn = {line.get_fillstyle() for line in figure.axes[-1].lines if line.get_marker() not in ("None", "X", "")}
         assert drawn == fills, name
         plt.close(figure)
-    figure = figures.memory_time(Results(results.table.assign(device="card A")))
+    figure = tradeoff.memory_time(Drawn(results.table.assign(device="card A")))
     assert "card A" not in texts(figure)
     plt.close(figure)
 
@@ -141,7 +142,7 @@ def test_devices_are_told_apart(results):
 def test_no_label_touches_a_marker_or_a_line_that_joins_seeds(name, size):
     """On the reference results: two seeds of each configuration, some within a label's width of each other."""
     folder = ROOT / "docs/reference/smollm2-gsm8k"
-    figure = figures.FIGURES[name](Results(pd.read_csv(folder / "summary.csv")), size)
+    figure = FIGURES[name](Drawn(pd.read_csv(folder / "summary.csv")), size)
     axes = figure.axes[0]
     figure.canvas.draw()
     points = [place for line in axes.lines if line.get_marker() in "oD" for place in line.get_xydata()]

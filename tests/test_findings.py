@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from frontier import comparisons, findings
-from frontier.claims import VERDICTS
 from frontier.errors import UserError
+from frontier.results import contrasts, findings
+from frontier.results.claims.claim import VERDICTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
@@ -302,7 +302,7 @@ def test_runs_evaluated_on_different_examples_are_refused_in_one_line():
     rows = curve("nf4", {8: 3.0, 16: 3.0})
     frames = {one["run"]: run_losses(3.0, 0.1, 0, examples) for one, examples in zip(rows, (20, 21), strict=True)}
     with pytest.raises(UserError, match="nf4-r16-s0 and nf4-r8-s0 were evaluated on different examples"):
-        comparisons.gather(pd.DataFrame(rows), frames, {})
+        contrasts.gather(pd.DataFrame(rows), frames, {})
 
 
 def test_one_example_gives_no_interval_and_no_verdict_on_quality():

@@ -3,7 +3,7 @@
 import json
 
 import pandas as pd
-from frontier.claims import VERDICTS
+from frontier.results.claims.claim import VERDICTS
 
 
 def test_the_study_ends_in_its_claims_and_a_page(finished_study):

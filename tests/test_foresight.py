@@ -7,16 +7,12 @@ import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
-from frontier import config as settings
-from frontier import (
-    findings,
-    foresight,
-    hindsight,
-    measure,
-    plan,
-    records,
-    summary,
-)
+from frontier import records
+from frontier.jobs import hopeless
+from frontier.machine import environment
+from frontier.plan.table import plan_one
+from frontier.results import findings, plan_errors, summary
+from frontier.study import requests
 from planned import rates, small_study
 
 
@@ -34,13 +30,13 @@ from planned import rates, small_study
 )
 def test_only_what_is_far_beyond_the_budget_is_hopeless(changes, status, phase):
     row = {"predicted_peak_gib": 4.0, "overhead_gib": 0.6, "weights_gib": 3.6, "predicted_hours": 2.0} | changes
-    outcome = foresight.hopeless(row, {"memory_gib": 6, "hours": 12})
+    outcome = hopeless.hopeless(row, {"memory_gib": 6, "hours": 12})
     if status is None:
         assert outcome is None
     else:
         assert (outcome["status"], outcome["phase"], outcome["basis"]) == (status, phase, "predicted")
         assert "not started" in outcome["reason"]
-    assert foresight.hopeless(row, {"memory_gib": None, "hours": None}) is None
+    assert hopeless.hopeless(row, {"memory_gib": None, "hours": None}) is None
 
 
 def test_a_hopeless_run_is_not_started_and_says_so(new_study):
@@ -63,10 +59,10 @@ def test_a_hopeless_run_is_not_started_and_says_so(new_study):
 def test_a_planner_that_fails_gives_nothing_up(monkeypatch, capfd, cuda_started):
     """Forked or, where no fork could use the device, spawned: its end is not the run's, and the log has it."""
     forks = []
-    monkeypatch.setattr(foresight, "_fork", lambda *job, fork=foresight._fork: forks.append(job) or fork(*job))
+    monkeypatch.setattr(hopeless, "_fork", lambda *job, fork=hopeless._fork: forks.append(job) or fork(*job))
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: cuda_started)
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "workflow/scripts"))
-    assert foresight.given_up({"no": "plan"}, "fp16-r2-s0", {"memory_gib": 1, "hours": None}) is None
+    assert hopeless.predicted_outcome({"no": "plan"}, "fp16-r2-s0", {"memory_gib": 1, "hours": None}) is None
     assert "KeyError: 'study'" in capfd.readouterr().err
     assert bool(forks) is (sys.platform == "linux" and not cuda_started)
 
@@ -75,7 +71,7 @@ def test_the_key_makes_again_what_was_given_up_by_it_and_nothing_that_was_measur
     budget = {"memory_gib": 6, "hours": None}
 
     def tracked(record, skip: bool, **changes):
-        return settings.tracked_budget({"budget": budget | changes, "skip_hopeless": skip}, record, skips=True)
+        return requests.tracked_budget({"budget": budget | changes, "skip_hopeless": skip}, record, skips=True)
 
     def left(by: dict, **outcome) -> dict:
         return {"outcome": {"status": "oom"} | outcome, "tracked": by}
@@ -96,14 +92,14 @@ def test_the_key_makes_again_what_was_given_up_by_it_and_nothing_that_was_measur
 def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_path, monkeypatch):
     """Whatever card is in the machine, and whatever an earlier calibration was of."""
     monkeypatch.chdir(tmp_path)
-    cpu = {"name": measure.environment(torch.device("cpu"), "")["device"]}
+    cpu = {"name": environment.describe(torch.device("cpu"), "")["device"]}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     def foretold(calibrated: dict, card="auto") -> dict:
         study = small_study(device="cpu", cpu_threads=1, plan={"card": card})
         records.write_json("results/calibration.json", calibrated | {"rates": rates("H200")})
-        job = {"request": settings.plan_request(study), "run": "fp16-r8-s0", "output": {"row": "row.json"}}
-        plan.foretell(job)
+        job = {"request": requests.plan_request(study), "run": "fp16-r8-s0", "output": {"row": "row.json"}}
+        plan_one(job)
         return records.read_json("row.json")
 
     ours, other = foretold(cpu), foretold({"name": "NVIDIA H200"})
@@ -118,13 +114,13 @@ def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_pat
 def test_errors_compare_like_with_like():
     row = {"predicted_peak_gib": 4.2, "overhead_gib": 0.5, "predicted_seconds_per_step": 2.0}
     card = {"memory_metric": "cuda_allocated", "peak_allocated_gib": 4.0, "steps": 10, "train_seconds": 25.0}
-    found = hindsight.compared(row, card)
+    found = plan_errors.compared(row, card)
     assert found["predicted_peak_error"] == pytest.approx(0.05)
     assert found["predicted_seconds"] == 20.0
     assert found["predicted_seconds_error"] == pytest.approx(-0.2)
     host = {"memory_metric": "host_rss", "peak_host_gib": 4.7, "steps": None, "train_seconds": None}
-    assert hindsight.compared(row, host)["predicted_peak_error"] == pytest.approx(0.0)
-    assert hindsight.compared(row, host)["predicted_seconds"] is None
+    assert plan_errors.compared(row, host)["predicted_peak_error"] == pytest.approx(0.0)
+    assert plan_errors.compared(row, host)["predicted_seconds"] is None
 
 
 def test_a_summary_holds_the_plan_against_what_was_measured_on_its_device():

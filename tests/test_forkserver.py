@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, Study
-from frontier import digest, launch, records
+from frontier import paths, records
+from frontier.jobs import code_digest, fork_client
 from jobs import EVALUATED, OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
@@ -122,7 +123,7 @@ def test_jobs_of_one_server_share_no_environment(trained, tmp_path, snakemake):
     folders = [tmp_path / name for name in ("first", "second")]
     for folder, visible in zip(folders, ("5,7", ""), strict=True):
         folder.mkdir()
-        snakemake.start(evaluation(trained, folder), "evaluation.run", CUDA_VISIBLE_DEVICES=visible)
+        snakemake.start(evaluation(trained, folder), "run.perplexity.evaluate", CUDA_VISIBLE_DEVICES=visible)
         assert snakemake.end()[0] == 0
     first, second = map(environment_of, folders)
     assert first["start"] == second["start"] == "forked"
@@ -130,7 +131,7 @@ def test_jobs_of_one_server_share_no_environment(trained, tmp_path, snakemake):
 
 
 def test_a_bug_in_a_forked_job_is_told_as_any_other(trained, tmp_path, snakemake):
-    snakemake.start(evaluation(trained, tmp_path, tokens=str(tmp_path / "missing.parquet")), "evaluation.run")
+    snakemake.start(evaluation(trained, tmp_path, tokens=str(tmp_path / "missing.parquet")), "run.perplexity.evaluate")
     status, errors = snakemake.end()
     assert status == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
@@ -142,7 +143,7 @@ def test_a_bug_in_a_forked_job_is_told_as_any_other(trained, tmp_path, snakemake
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_forked_job_ends_with_its_supervisor(trained, tmp_path, snakemake, end):
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
-    supervisor = snakemake.start(job, "training.run")
+    supervisor = snakemake.start(job, "run.train.train_adapter")
     soon(lambda: list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")))
     ((worker, _),) = workers(snakemake.folder)
     server = worker.parent()
@@ -157,7 +158,7 @@ def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_
     snakemake = Snakemake(tmp_path)
     try:
         job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, checkpoint_steps=2)
-        snakemake.start(job, "training.run")
+        snakemake.start(job, "run.train.train_adapter")
         soon(lambda: list(tmp_path.glob("checkpoints/checkpoint-*/manifest.json")))
         ((worker, _),) = workers(snakemake.folder)
         server = worker.parent()
@@ -167,8 +168,8 @@ def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_
         assert status == 1
         assert "training.run was ended by SIGKILL" in errors
         # The next has a server of its own, which does not live to fork it.
-        supervisor = snakemake.start(evaluation(trained, tmp_path), "evaluation.run")
-        (other,) = soon(lambda: [one for one in supervisor.children() if "frontier.forkserver" in one.cmdline()])
+        supervisor = snakemake.start(evaluation(trained, tmp_path), "run.perplexity.evaluate")
+        (other,) = soon(lambda: [one for one in supervisor.children() if "frontier.jobs.fork_server" in one.cmdline()])
         other.kill()
         assert snakemake.end()[0] == 0
         assert environment_of(tmp_path)["start"] == "spawned"
@@ -178,22 +179,26 @@ def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_
 
 
 def test_forked_are_the_jobs_that_import_torch():
-    called = re.compile(r'^supervise\.run\("(\w+)\.\w+", snakemake\)$', re.MULTILINE)
-    modules = {called.search(path.read_text("utf-8"))[1] for path in digest.SCRIPTS.glob("*.py")}
+    called = re.compile(r'^supervise\.run_job\("([\w.]+)\.\w+", snakemake\)$', re.MULTILINE)
+    modules = {called.search(path.read_text("utf-8"))[1] for path in paths.SCRIPTS.glob("*.py")}
     heavy = re.compile(r"^(import|from) (torch|transformers)\b", re.MULTILINE)
-    reached = {name: digest.reachable(digest.SCRIPTS / f"frontier/{name}.py") for name in modules}
+    reached = {
+        name: code_digest.reachable(paths.PACKAGE.joinpath(*name.split(".")).with_suffix(".py")) for name in modules
+    }
     expected = {name for name in modules if any(heavy.search(path.read_text("utf-8")) for path in reached[name])}
-    assert set(launch.MODULES) == {f"frontier.{name}" for name in expected}
+    assert set(fork_client.MODULES) == {f"frontier.{name}" for name in expected}
 
 
 @pytest.mark.parametrize("driver", ["contextlib.nullcontext()", "open('missing')", "time.sleep(60)"])
 def test_a_server_with_more_imported_takes_over_where_it_can(driver):
     """A driver that tells, one that does not, one that hangs: a server stays where its fork comes to nothing."""
     code = (
-        "import contextlib, os, sys, time; from frontier import forkserver, launch; launch.preload(['torch']); "
-        "forkserver._HAND_OVER_SECONDS = 5; "
-        f"launch.capabilities_by_driver = lambda: {driver}; first = os.getpid(); "
-        "left = forkserver._hand_over(('wave',)); "
+        "import contextlib, os, sys, time; from frontier.jobs import fork_server; "
+        "from frontier.machine import preload; "
+        "preload.preload(['torch']); "
+        "fork_server._HAND_OVER_SECONDS = 5; "
+        f"preload.capabilities_by_driver = lambda: {driver}; first = os.getpid(); "
+        "left = fork_server._hand_over(('wave',)); "
         "os.write(1, f'{os.getpid() == first} {left} {\"wave\" in sys.modules}\\n'.encode())"
     )
     path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
@@ -205,7 +210,9 @@ def test_a_server_with_more_imported_takes_over_where_it_can(driver):
 
 def test_what_is_imported_beside_cuda_leaves_it_alone():
     """bitsandbytes starts CUDA when it is imported without more ado; peft, accelerate and the Trainer import it."""
-    code = "from frontier import launch; launch.preload(launch.WITHOUT_CUDA); import sys; print(*sys.modules)"
+    code = (
+        "from frontier.machine import preload; preload.preload(preload.WITHOUT_CUDA); import sys; print(*sys.modules)"
+    )
     path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -4,8 +4,9 @@ import copy
 
 import yaml
 from conftest import ROOT
-from frontier import config
 from frontier.errors import UserError
+from frontier.study import requests, runs, schema
+from frontier.study.identities import study_identities
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -48,15 +49,15 @@ def test_a_thousand_configurations_are_planned_or_refused_in_one_line(changes):
                 node[place[-1]] = value
     refusal = None
     try:
-        resolved = config.resolve(study)
+        resolved = schema.resolve(study)
     except UserError as error:
         refusal = str(error)
     if refusal is not None:
         assert refusal.startswith("config: ")
         assert "\n" not in refusal
         return
-    identities = config.identities(resolved, CODE)
-    for run in config.runs(resolved)[:20]:
-        assert config.RUN_NAME.fullmatch(run)
+    identities = study_identities(resolved, CODE)
+    for run in runs.run_names(resolved)[:20]:
+        assert runs.RUN_NAME.fullmatch(run)
         assert len(identities["training"](run)) == 64
-        assert config.training_request(resolved, run)["run"] == run
+        assert requests.training_request(resolved, run)["run"] == run

@@ -1,13 +1,13 @@
 """The lengths that rows are padded to, and rows taken in two parts."""
 
 import torch
-from frontier import kernels, packing
+from frontier.model import captured_step, packing
 
 
 def test_rows_are_padded_little_and_few_are_too_long():
     generator = torch.Generator().manual_seed(4)
     lengths = torch.normal(200.0, 70.0, (5000,), generator=generator).clamp(40, 512).int().tolist()
-    padded = kernels.row_lengths(lengths, 8)
+    padded = captured_step.row_lengths(lengths, 8)
     assert 2 <= len(padded) <= 6
     totals = [sum(lengths[start : start + 8]) for start in range(0, 5000, 8)]
     fitting = [(total, next(length for length in padded if length >= total)) for total in totals if total <= padded[-1]]
@@ -16,8 +16,8 @@ def test_rows_are_padded_little_and_few_are_too_long():
 
 
 def test_rows_of_equal_examples_need_one_length():
-    assert kernels.row_lengths([64] * 10, 4) == [256]
-    assert kernels.row_lengths([30], 8) == [32]
+    assert captured_step.row_lengths([64] * 10, 4) == [256]
+    assert captured_step.row_lengths([30], 8) == [32]
 
 
 def test_halves_are_the_rows_of_half_the_examples():

@@ -3,7 +3,7 @@
 import bitsandbytes as bnb
 import pytest
 import torch
-from frontier import layers
+from frontier.model import layers
 from peft import LoraConfig, get_peft_model
 from torch import nn
 

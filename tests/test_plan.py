@@ -4,18 +4,15 @@ import io
 
 import pandas as pd
 import pytest
-from frontier import (
-    cards,
-    emulation,
-    foresight,
-    hindsight,
-    plan,
-    records,
-    search,
-    shapes,
-)
-from frontier import config as settings
+from frontier import records
 from frontier.errors import UserError
+from frontier.jobs import hopeless
+from frontier.plan import model_config, search
+from frontier.plan import table as table_module
+from frontier.plan.planner import CONTEXT_GIB, Planner
+from frontier.plan.step import emulated_card
+from frontier.results import plan_errors
+from frontier.study import cards, embedded, requests
 from planned import CARD, SMALL, rates, request, rows, shape, small_study
 
 
@@ -34,7 +31,7 @@ def test_the_largest_size_that_fits(limit, expected):
 def test_advice_names_what_would_fit():
     wanted = request(batch=8)
     examples = rows(16, 128)
-    planner = plan.Planner(shape(4), examples, CARD, None, None, 0.0)
+    planner = Planner(shape(4), examples, CARD, None, None, 0.0)
     planner.limit_gib = 1.0001 * planner.need_gib(request(batch=6), examples[:6])
     row = planner.row(wanted)
     assert not row["fits"]
@@ -44,7 +41,7 @@ def test_advice_names_what_would_fit():
     row = planner.row(wanted)
     assert row["fits"]
     assert planner.advice(wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
-    assert plan.table(planner, [wanted])[1] == [planner.advice(wanted, row)]
+    assert table_module.table(planner, [wanted])[1] == [planner.advice(wanted, row)]
     planner.limit_gib *= 1.07
     assert planner.advice(wanted, planner.row(wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
@@ -63,11 +60,11 @@ def test_of_seeds_the_one_that_needs_most_has_a_line():
     mixed = [{"input_ids": [1] * length, "labels": [1] * length} for length in range(8, 328, 8)]
     wanted = request(batch=2, cuda_graphs=False)
     seeds = [wanted | {"seed": seed, "run": f"nf4-r8-s{seed}"} for seed in range(3)]
-    planner = plan.Planner(shape(4), mixed, CARD, None, None, 0.0)
+    planner = Planner(shape(4), mixed, CARD, None, None, 0.0)
     needs = [row["predicted_peak_gib"] + row["overhead_gib"] for row in map(planner.row, seeds)]
     assert min(needs) < 0.999 * max(needs)
     planner.limit_gib = 0.9995 * max(needs)
-    table, lines = plan.table(planner, seeds)
+    table, lines = table_module.table(planner, seeds)
     assert sorted(table["fits"]) == [False, True, True]
     assert lines == ["nf4-r8 does not fit at batch 2; 1 does"]
 
@@ -77,8 +74,8 @@ def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     told = {"Tesla T4": "T4", "NVIDIA A100-SXM4-80GB": "A100 80GB", "NVIDIA H100 80GB HBM3": "H100 SXM"}
     for name, expected in (told | {"NVIDIA A10": "A10", "NVIDIA H200": "H200"}).items():
         assert cards.find(name)["name"] == expected
-    assert hindsight.is_for("T4", "Tesla T4")
-    assert not hindsight.is_for("A100 80GB", "NVIDIA A100 80GB PCIe")
+    assert plan_errors.is_for("T4", "Tesla T4")
+    assert not plan_errors.is_for("A100 80GB", "NVIDIA A100 80GB PCIe")
     assert cards.find("auto") is None
     assert cards.find({"memory_gib": 7, "bandwidth_gbs": 1, "half_tflops": 2})["memory_gib"] == 7
     table = cards.table()
@@ -91,20 +88,20 @@ def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
 
 
 def test_a_shape_that_needs_a_download_is_one_line():
-    assert shapes.find(settings.EMBEDDED_MODEL).num_hidden_layers == 30
+    assert model_config.find(embedded.EMBEDDED_MODEL).num_hidden_layers == 30
     with pytest.raises(UserError, match="not known without a download"):
-        shapes.find({"source": "hub", "id": "nobody/nothing-at-all", "revision": None})
+        model_config.find({"source": "hub", "id": "nobody/nothing-at-all", "revision": None})
 
 
 def test_int8_and_bfloat16_on_old_cards_are_one_line_each():
     examples = rows(4, 32)
-    old = plan.Planner(shape(2), examples, emulation.Device(True, (7, 5)), None, None, 0.0)
-    frame, lines = plan.table(old, [request("fp16"), request("bf16"), request("int8")])
+    old = Planner(shape(2), examples, emulated_card.TargetDevice(True, (7, 5)), None, None, 0.0)
+    frame, lines = table_module.table(old, [request("fp16"), request("bf16"), request("int8")])
     assert frame["predicted_peak_gib"].notna().tolist() == [True, False, False]
     assert "does not multiply bfloat16" in lines[0]
     assert "int8" in lines[1]
     with pytest.raises(UserError, match="int8"):
-        plan.table(old, [request("int8")])
+        table_module.table(old, [request("int8")])
 
 
 def test_plan_without_weights_through_snakemake(new_study):
@@ -112,7 +109,7 @@ def test_plan_without_weights_through_snakemake(new_study):
     study.configure(model={"source": "architecture", "config": SMALL | {"num_hidden_layers": 4}})
     study.run("results/plan.csv", "results/figures/plan.png")
     frame = pd.read_csv(io.StringIO((study.folder / "results/plan.csv").read_text("utf-8")))
-    assert tuple(frame.columns) == plan.COLUMNS
+    assert tuple(frame.columns) == table_module.COLUMNS
     assert frame["fits"].all()
     assert (frame["predicted_seconds_per_step"] > 0).all()
     assert not (study.folder / "resources").exists()
@@ -121,7 +118,7 @@ def test_plan_without_weights_through_snakemake(new_study):
 
 def planned(study: dict, **inputs) -> dict:
     """The one row of results/plan.csv, made in this process and folder."""
-    plan.run({"request": settings.plan_request(study), "input": inputs, "output": {"plan": "plan.csv"}})
+    table_module.plan_runs({"request": requests.plan_request(study), "input": inputs, "output": {"plan": "plan.csv"}})
     (row,) = pd.read_csv("plan.csv").to_dict("records")
     return row
 
@@ -136,7 +133,7 @@ def test_hours_are_left_empty_where_nobody_knows_how_many_examples_make_an_epoch
     assert pd.isna(row["predicted_hours"])
     assert row["predicted_seconds_per_step"] > 0
     assert row["largest_batch_that_fits"] == 2**15 / 32
-    assert foresight.hopeless(row, {"memory_gib": None, "hours": 1e-9}) is None
+    assert hopeless.hopeless(row, {"memory_gib": None, "hours": 1e-9}) is None
     section = small_study()["data"] | {"train_examples": 4000}
     for counted in (small_study(**card, steps=3000), small_study(**card, steps=None, epochs=3, data=section)):
         other = planned(counted)
@@ -151,10 +148,10 @@ def test_a_plan_is_for_the_device_that_was_calibrated_wherever_it_is_made(tmp_pa
     records.write_json("calibration.json", known)
     row = planned(small_study(), calibration="calibration.json")
     assert row["device"] == "NVIDIA H200"
-    assert row["overhead_gib"] >= plan.CONTEXT_GIB
+    assert row["overhead_gib"] >= CONTEXT_GIB
     assert row["predicted_hours"] > 0
     assert "planned for NVIDIA H200 as calibrated, within 139.8 GiB" in capsys.readouterr().out
-    records.write_json("calibration.json", known | {"context_gib": plan.CONTEXT_GIB - 0.25})
+    records.write_json("calibration.json", known | {"context_gib": CONTEXT_GIB - 0.25})
     measured = planned(small_study(), calibration="calibration.json")
     assert row["overhead_gib"] - measured["overhead_gib"] == pytest.approx(0.25)
     records.write_json("calibration.json", {key: known[key] for key in ("name", "rates")})

@@ -17,7 +17,9 @@ import psutil
 import pytest
 import torch
 from conftest import RESULTS, ROOT, SECRET, Study
-from frontier import checkpoints, records, retries
+from frontier import records
+from frontier.jobs import retries
+from frontier.run import checkpoints
 from jobs import OUTPUTS, Job, inputs_of, job_of, start, workers
 
 
@@ -205,7 +207,7 @@ def unlocked(folder: Path, host: str) -> bool:
         log.write_text(re.sub(r"(?m)^  Host: .*", f"  Host: {host}", log.read_text("utf-8")), encoding="utf-8")
         os.utime(log, ns=(dates.st_atime_ns, dates.st_mtime_ns))
     path = {"PYTHONPATH": str(folder / "workflow/scripts")}
-    subprocess.run([sys.executable, "-m", "frontier.unlock"], cwd=folder, env=os.environ | path, check=True)
+    subprocess.run([sys.executable, "-m", "frontier.jobs.unlock"], cwd=folder, env=os.environ | path, check=True)
     return not list((folder / ".snakemake/locks").glob("*"))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pages
 import pytest
-from frontier import columns, report
-from frontier.summary import COLUMNS
+from frontier.results import columns, report
+from frontier.results.summary import COLUMNS
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -21,7 +21,7 @@ VIEWS = [(width, scheme) for width in (390, 1440) for scheme in ("light", "dark"
 @pytest.fixture(scope="module")
 def report_path(tmp_path_factory) -> Path:
     job = pages.write(tmp_path_factory.mktemp("report"))
-    report.run(job)
+    report.write_report(job)
     return Path(job["output"]["report"])
 
 
@@ -152,7 +152,7 @@ def test_page_without_a_run_that_ended_ok(tmp_path):
     claims.append({"id": "recommendation", "verdict": "not_measured", "sentence": "No run ended ok."})
     claims[-1] |= {"evidence": {"runs": [], "values": {}, "interval": None}, "published": None}
     job = pages.write(tmp_path, table, claims)
-    report.run(job)
+    report.write_report(job)
     text = Path(job["output"]["report"]).read_text("utf-8")
     assert "No run can be recommended" in text
     assert "No run has a" in text
@@ -164,7 +164,7 @@ def test_page_of_runs_that_could_not_say_where_they_were(tmp_path, lost):
     job = pages.write(tmp_path)
     for path in job["input"]["trainings"][: 1 if lost == "one" else None]:
         Path(path).write_text(json.dumps({"environment": None}))
-    report.run(job)
+    report.write_report(job)
     assert ("<dt>peft</dt>" in Path(job["output"]["report"]).read_text("utf-8")) == (lost == "one")
 
 

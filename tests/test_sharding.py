@@ -16,9 +16,18 @@ import shards
 import torch
 import yaml
 from conftest import ROOT
-from frontier import cluster, config, devices, emulation, models, packing, plan, preflight, records, sharding
-from frontier.data import IGNORED
+from frontier import records
 from frontier.errors import UserError
+from frontier.jobs import device_locks
+from frontier.model import packing
+from frontier.model.bases import weights_gib
+from frontier.model.cache import CACHE
+from frontier.model.examples import IGNORED
+from frontier.plan import table
+from frontier.plan.step import emulated_card
+from frontier.run import sharding
+from frontier.study import preflight, requests, resources, runs, schema
+from frontier.study.identities import study_identities
 from jobs import OUTPUTS, Job, inputs_of, start
 from safetensors.torch import load_file
 from test_cuda import full, supervised
@@ -42,7 +51,7 @@ def distance(ours: dict, reference: dict) -> float:
 
 def in_processes(jobs: list[dict], processes: int, folder) -> list[list[dict]]:
     """Each job's gradients by so many processes, as the first of them has them."""
-    told = {"jobs": jobs, "cache": str(models.CACHE), "output": str(folder / "gradients.pt")}
+    told = {"jobs": jobs, "cache": str(CACHE), "output": str(folder / "gradients.pt")}
     started = []
     for rank in range(processes):
         command = [sys.executable, str(ROOT / "tests/shards.py")]
@@ -57,11 +66,11 @@ def job_for(material, folder, run: str, **changes) -> dict:  # noqa: F811
     """A training of two steps, the second of which has fewer examples than a whole one, unclipped."""
     study, paths = material
     study = copy.deepcopy(study) | {"steps": None, "epochs": 1, "batch_size": 24, "max_grad_norm": 0.0} | changes
-    precision = config.parse_run(run)[0]
+    precision = runs.parse_run(run)[0]
     meeting = folder / "a folder with spaces"
     meeting.mkdir(exist_ok=True)
     return {
-        "request": config.training_request(study, run),
+        "request": requests.training_request(study, run),
         "input": {"base": paths[precision], "tokens": paths["train"]},
         "folder": str(folder),
         "rendezvous": str(meeting / f"rendezvous-{run}-{len(changes)}"),
@@ -133,7 +142,7 @@ def test_the_record_says_what_each_process_held(study):
     assert len(each) == 2
     assert outcome["peak_memory_gib"] == max(one["peak_host_gib"] for one in each) > 0.1
     assert outcome["tokens_per_second"] == pytest.approx(outcome["train_tokens"] / outcome["train_seconds"])
-    base = models.weights_gib(records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)})
+    base = weights_gib(records.read_json(study.folder / "resources/bases/nf4.json") | {"folder": bases(study)})
     assert all(0.3 * base < one["weights_gib"] < 0.6 * base for one in each)
     evaluation = records.read_json(study.folder / f"results/runs/{RUN}/evaluation.json")
     first_loss = pd.read_csv(study.folder / f"results/runs/{RUN}/history.csv")["loss"][0]
@@ -155,14 +164,14 @@ def test_the_key_is_part_of_what_several_processes_made_alone(study):
     assert study.plan(f"results/runs/{RUN}/evaluation.json") == {"train_adapter": [RUN], "evaluate_adapter": [RUN]}
     study.configure(**shipped)
     without = {key: value for key, value in shipped.items() if key != "processes"}
-    one, default = config.resolve(without | {"processes": 1}), config.resolve(without)
+    one, default = schema.resolve(without | {"processes": 1}), schema.resolve(without)
     code = dict.fromkeys("fetch_model fetch_data tokenize_data prepare_base train_adapter".split(), "")
-    identities = {config.identities(each, code)["training"](RUN) for each in (one, default)}
-    two = config.identities(config.resolve(shipped), code)["training"](RUN)
+    identities = {study_identities(each, code)["training"](RUN) for each in (one, default)}
+    two = study_identities(schema.resolve(shipped), code)["training"](RUN)
     assert len(identities) == 1
     assert two not in identities
-    assert "processes" not in config.training_request(one, RUN)
-    assert "processes" not in config.plan_request(one)["study"]
+    assert "processes" not in requests.training_request(one, RUN)
+    assert "processes" not in requests.plan_request(one)["study"]
 
 
 @pytest.mark.parametrize(("device", "present", "fits"), [("auto", 0, True), ("auto", 1, False), ("cuda", 2, True)])
@@ -170,7 +179,7 @@ def test_as_many_gpus_as_processes_or_none(tmp_path, device, present, fits):
     (tmp_path / "dev").mkdir()
     for index in range(present):
         (tmp_path / f"dev/nvidia{index}").touch()
-    study = config.resolve(SHIPPED | {"processes": 2, "device": device})
+    study = schema.resolve(SHIPPED | {"processes": 2, "device": device})
     if fits:
         preflight.check_machine(study, tmp_path)
         return
@@ -184,29 +193,29 @@ def test_a_training_claims_a_device_for_each_process(tmp_path, monkeypatch):
     def busy(reason):
         raise InterruptedError(reason)
 
-    with devices.claim({"device": "auto", "processes": 2}, busy, tmp_path) as claim:
+    with device_locks.claim({"device": "auto", "processes": 2}, busy, tmp_path) as claim:
         assert (claim.ids, claim.visible, len(claim.locks)) == (["4", "5"], ["4", "5"], 2)
         with pytest.raises(InterruptedError, match="waiting for 2 devices: 4, 5, 6 in use"):
-            devices.claim({"device": "auto", "processes": 2}, busy, tmp_path).__enter__()
+            device_locks.claim({"device": "auto", "processes": 2}, busy, tmp_path).__enter__()
         # It has not kept the one that was free.
-        with devices.claim({"device": "auto"}, busy, tmp_path) as other:
+        with device_locks.claim({"device": "auto"}, busy, tmp_path) as other:
             assert other.ids == ["6"]
     with pytest.raises(UserError, match="processes: got 4, takes as many GPUs as are there; this job may use 3"):
-        devices.claim({"device": "auto", "processes": 4}, busy, tmp_path).__enter__()
+        device_locks.claim({"device": "auto", "processes": 4}, busy, tmp_path).__enter__()
 
 
 def test_a_scheduler_is_asked_for_a_device_for_each_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    study = config.resolve(SHIPPED | {"processes": 2})
-    asked = cluster.resources(study, 2)
+    study = schema.resolve(SHIPPED | {"processes": 2})
+    asked = resources.resources(study, 2)
     assert (asked["gpu"], asked["nodes"], asked["cpus_per_task"], asked["mem_mb"]({"run": RUN})) == (2, 1, 8, 32 * 1024)
     # Where Snakemake is allowed one GPU, as by profiles/default, one such training runs at a time.
-    assert [cluster.resources(study, 2, limit)["gpu"] for limit in (1, 2, 4)] == [1, 2, 2]
+    assert [resources.resources(study, 2, limit)["gpu"] for limit in (1, 2, 4)] == [1, 2, 2]
 
 
 def test_nothing_is_planned_for_several_devices():
-    request = config.training_request(config.resolve(SHIPPED | {"processes": 2}), RUN)
-    refusal = plan._refusal(request, emulation.Device(True, (8, 9)))
+    request = requests.training_request(schema.resolve(SHIPPED | {"processes": 2}), RUN)
+    refusal = table._refusal(request, emulated_card.TargetDevice(True, (8, 9)))
     assert refusal == f"plan: {RUN}: a plan is of one device, and this run is spread over 2 processes"
 
 
@@ -270,7 +279,7 @@ def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_j
 
 def followers_of(worker: psutil.Process) -> list[psutil.Process]:
     """The further processes of a training, by its first one."""
-    return [process for process in worker.children() if "training.follow" in process.cmdline()]
+    return [process for process in worker.children() if "run.train.follow" in process.cmdline()]
 
 
 def newest_step(folder) -> int:
@@ -281,7 +290,7 @@ def newest_step(folder) -> int:
 
 TEAM = """
 import json, subprocess, sys, time
-from frontier import team
+from frontier.jobs import team
 class Fake(team.Team):
     def _start(self, job, rank):
         command = [sys.executable, "-c", job["other"], str(self._file(rank, "json"))]

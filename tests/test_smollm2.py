@@ -38,12 +38,13 @@ def test_a_run_off_the_grid_learns(folder):
 
 def test_base_model_still_knows_a_capital(folder):
     """Dequantised, saved and loaded again, it generates as it should."""
-    from frontier import models
+    from frontier.model import cache
+    from frontier.model.tokenizer import load_tokenizer
     from transformers import AutoModelForCausalLM
 
     record = json.loads((folder / "resources/model.json").read_text("utf-8"))
-    tokenizer = models.load_tokenizer(record)
-    model = AutoModelForCausalLM.from_pretrained(models.CACHE / record["folder"])
+    tokenizer = load_tokenizer(record)
+    model = AutoModelForCausalLM.from_pretrained(cache.CACHE / record["folder"])
     prompt = tokenizer("The capital of France is", return_tensors="pt")
     answer = model.generate(**prompt, max_new_tokens=4, do_sample=False)
     assert "Paris" in tokenizer.decode(answer[0])

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from conftest import ROOT
-from frontier import gpus
-from frontier.spill import Sample, Sampler, is_spilled
+from frontier.machine import gpus
+from frontier.machine.spill import Sample, Sampler, is_spilled
 
 
 def trace(*rows) -> list[Sample]:

@@ -3,8 +3,9 @@
 import copy
 
 import pytest
-from frontier import outcomes, summary
+from frontier import outcomes
 from frontier.errors import UserError
+from frontier.results import summary
 
 ENVIRONMENT = {"device": "card", "host": "here", "python": "3.11.7", "start": "forked"}
 ENVIRONMENT |= {"packages": {"torch": "2.13.0", "peft": "0.21.2"}}

@@ -13,7 +13,9 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import RUN
-from frontier import accuracy, records, supervise
+from frontier import outcomes, records
+from frontier.jobs import child_process, supervise
+from frontier.results import accuracy_table
 from jobs import ANSWERED, OUTPUTS, Job, inputs_of, job_of, start
 
 
@@ -23,7 +25,7 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
     counts = iter([3, 4 if counter_rose else 3])
     monkeypatch.setattr(supervise, "kernel_kills", lambda: next(counts))
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS)
-    real = supervise.Child.watch
+    real = child_process.Child.watch
 
     def watch(child):
         deadline = time.monotonic() + 30
@@ -34,9 +36,9 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
         child.process.wait()
         return real(child)
 
-    monkeypatch.setattr(supervise.Child, "watch", watch)
+    monkeypatch.setattr(child_process.Child, "watch", watch)
     if counter_rose:
-        supervise.run("training.run", job)
+        supervise.run_job("run.train.train_adapter", job)
         record = records.read_json(tmp_path / "training.json")
         assert record["outcome"]["status"] == "oom"
         assert record["outcome"]["reason"].startswith("killed by the kernel, out of memory; 0.")
@@ -44,7 +46,7 @@ def test_sigkill_of_the_training_alone(trained, tmp_path, monkeypatch, counter_r
         assert (tmp_path / "adapter").is_dir()
     else:
         with pytest.raises(SystemExit, match="SIGKILL"):
-            supervise.run("training.run", job)
+            supervise.run_job("run.train.train_adapter", job)
         assert not (tmp_path / "training.json").exists()
 
 
@@ -57,7 +59,7 @@ def test_a_training_goes_on_where_nobody_watches_any_more(trained, tmp_path, mon
 
     monkeypatch.setattr(sys, "stderr", Gone())
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS)
-    supervise.run("training.run", job)
+    supervise.run_job("run.train.train_adapter", job)
     assert records.read_json(tmp_path / "training.json")["outcome"]["status"] == "ok"
     assert "loss" in Path(job.log[0]).read_text("utf-8")
 
@@ -94,8 +96,8 @@ def test_the_kernel_ends_a_training_that_takes_too_much(trained, tmp_path, small
 @pytest.mark.parametrize("budget", [4, None])
 def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, budget):
     """Stopped for good, it is a row where there is a budget of memory, and a failure where there is none."""
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 2)
-    real = supervise.Child.watch
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 2)
+    real = child_process.Child.watch
 
     def watch(child):
         while child.environment is None:
@@ -103,15 +105,15 @@ def test_a_process_that_shows_no_sign_of_life(trained, tmp_path, monkeypatch, bu
         os.kill(child.process.pid, signal.SIGSTOP)
         return real(child)
 
-    monkeypatch.setattr(supervise.Child, "watch", watch)
+    monkeypatch.setattr(child_process.Child, "watch", watch)
     job = Job(job_of(trained), tmp_path, inputs_of(trained), OUTPUTS, memory_gib=budget)
     if budget:
-        supervise.run("training.run", job)
+        supervise.run_job("run.train.train_adapter", job)
         outcome = records.read_json(tmp_path / "training.json")["outcome"]
         assert (outcome["status"], outcome["reason"]) == ("oom", "no sign of life for 2 s under a budget of 4 GiB")
     else:
         with pytest.raises(SystemExit, match="hung and was ended"):
-            supervise.run("training.run", job)
+            supervise.run_job("run.train.train_adapter", job)
         assert not (tmp_path / "training.json").exists()
 
 
@@ -124,7 +126,7 @@ def stand_in(monkeypatch):
             streams = dict(zip(("stdin", "stdout", "stderr"), files[:3], strict=True))
             return subprocess.Popen([sys.executable, "-c", program], start_new_session=True, **streams)
 
-        monkeypatch.setattr(supervise, "start", start)
+        monkeypatch.setattr(child_process, "start", start)
 
     return install
 
@@ -138,26 +140,28 @@ def stand_in(monkeypatch):
 )
 def test_an_accuracy_that_memory_ended_is_a_row_without_a_score(tmp_path, monkeypatch, stand_in, end, budget, reason):
     stand_in(f"import os; os.kill(os.getpid(), {int(end)})")
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 1)
     counts = iter([3, 4])
     monkeypatch.setattr(supervise, "kernel_kills", lambda: next(counts))
     request = {"name": RUN, "precision": "fp32", "rank": 4, "seed": 0, "split": "test", "device": "cpu"}
     record = {"digest": "", "request": request, "tracked": None, "limits": {"memory_gib": budget}}
-    supervise.run("accuracy.run", Job(record, tmp_path, {}, ANSWERED))
+    supervise.run_job("run.accuracy.measure_accuracy", Job(record, tmp_path, {}, ANSWERED))
     assert pd.read_parquet(tmp_path / "answers.parquet").empty
     record = tmp_path / "accuracy.json"
-    accuracy.gather({"input": {"bases": [], "runs": [record]}, "output": {"table": tmp_path / "accuracy.csv"}})
+    accuracy_table.gather_accuracy(
+        {"input": {"bases": [], "runs": [record]}, "output": {"table": tmp_path / "accuracy.csv"}}
+    )
     (row,) = pd.read_csv(tmp_path / "accuracy.csv").to_dict("records")
     assert (row["run"], row["status"]) == (RUN, "oom")
     assert row["reason"].startswith(reason)
-    assert all(pd.isna(row[name]) for name in accuracy.COLUMNS)
+    assert all(pd.isna(row[name]) for name in outcomes.ACCURACY)
 
 
 def test_a_process_that_ends_before_it_has_read_its_job_has_a_status(tmp_path, stand_in):
     """More than a pipe holds is written until nobody is there to read it."""
     stand_in("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}, "filler": "." * 2**20}, log)
+        child = child_process.Child("", {"request": {}, "filler": "." * 2**20}, log)
         assert not child.watch()
     assert child.status == -signal.SIGKILL
 
@@ -166,11 +170,11 @@ WAITING = "import subprocess, sys; subprocess.run([sys.executable, '-c', {child!
 
 
 def test_a_process_that_waits_for_a_busy_child_is_not_hung(tmp_path, monkeypatch, stand_in):
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1.5)
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 1.5)
     busy = "import time\nend = time.monotonic() + 3\nwhile time.monotonic() < end: pass"
     stand_in(WAITING.format(child=busy))
     with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
+        child = child_process.Child("", {"request": {}}, log)
         assert not child.watch()
     assert child.status == 0
 
@@ -180,7 +184,7 @@ def idle_child(tmp_path, stand_in):
     """A job's process that waits for one it has started, which only sleeps, and that one."""
     stand_in(WAITING.format(child="import os, time; print(os.getpid(), flush=True); time.sleep(60)"))
     with open(tmp_path / "job.log", "w") as log:
-        child = supervise.Child("", {"request": {}}, log)
+        child = child_process.Child("", {"request": {}}, log)
         while not child.last_line:
             assert child.process.poll() is None
             time.sleep(0.01)
@@ -194,7 +198,7 @@ def ends(process: psutil.Process) -> bool:
 
 
 def test_a_process_whose_child_is_idle_too_is_hung_and_leaves_no_orphan(monkeypatch, idle_child):
-    monkeypatch.setattr(supervise, "STALL_SECONDS", 1)
+    monkeypatch.setattr(child_process, "STALL_SECONDS", 1)
     child, idle = idle_child
     assert child.watch()
     assert ends(idle)

@@ -7,7 +7,13 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-from frontier import config, data, evaluation, models, prepare, records, training
+from frontier import records
+from frontier.model import bases, prepare
+from frontier.model import cache as cache_module
+from frontier.model.examples import IGNORED, load_tokens, read_lines, tokenize, write_tokens
+from frontier.run import perplexity
+from frontier.run.train import train_adapter
+from frontier.study import embedded, requests, schema
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -25,7 +31,7 @@ SETTINGS = {
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr(cache_module, "CACHE", tmp_path_factory.mktemp("cache"))
         yield
 
 
@@ -37,7 +43,7 @@ def material(tmp_path_factory, tiny_model, cache):
         name: str(tiny.write_sums(folder / f"{name}.jsonl", 40, seed))
         for name, seed in [("train", 0), ("validation", 9)]
     }
-    study = config.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "path", "path": str(tiny_model)},
             "data": {"source": "jsonl", "train_file": files["train"], "validation_file": files["validation"]},
@@ -46,17 +52,17 @@ def material(tmp_path_factory, tiny_model, cache):
     )
     paths = {"model": str(folder / "model.json"), "tokens": str(folder / "tokens.json")}
     prepare.fetch_model(
-        {"request": {"model": study["model"], "tokenizer_model": config.EMBEDDED_MODEL}, "output": paths}
+        {"request": {"model": study["model"], "tokenizer_model": embedded.EMBEDDED_MODEL}, "output": paths}
     )
     for precision in ("fp32", "fp16", "bf16", "nf4", "fp4"):
         paths[precision] = str(folder / f"{precision}.json")
-        request = {"precision": precision, **config.device_request(study)}
+        request = {"precision": precision, **requests.device_request(study)}
         prepare.prepare_base({"request": request, "input": paths, "output": {"base": paths[precision]}})
     for name in ("train", "validation"):
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-        rows = data.read_lines(files[name])
-        examples, _ = data.tokenize(rows, tokenizer, "Question: {question}\nAnswer: ", 128, 300)
-        data.write_tokens(examples, str(folder / f"{name}.parquet"))
+        rows = read_lines(files[name])
+        examples, _ = tokenize(rows, tokenizer, "Question: {question}\nAnswer: ", 128, 300)
+        write_tokens(examples, str(folder / f"{name}.parquet"))
         paths[name] = str(folder / f"{name}.parquet")
     return study, paths
 
@@ -67,7 +73,7 @@ def job_of(material, folder, run="fp32-r4-s0", limits=None, **changes):
     study = copy.deepcopy(study)
     for key, value in changes.items():
         study[key] = study[key] | value if isinstance(value, dict) else value
-    request = config.training_request(study, run)
+    request = requests.training_request(study, run)
     outputs = {name: str(folder / file) for name, file in FILES.items()}
     inputs = {"base": paths[request["precision"]], "tokens": paths["train"]}
     inputs |= {"model": paths["model"], "material": paths["model"]}
@@ -77,7 +83,7 @@ def job_of(material, folder, run="fp32-r4-s0", limits=None, **changes):
 def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
     """Train one run; its record, its history and its adapter's folder."""
     job = job_of(material, folder, run, limits, **changes)
-    training.run(job)
+    train_adapter(job)
     return records.read_json(job["output"]["training"]), pd.read_csv(job["output"]["history"]), folder / "adapter"
 
 
@@ -91,9 +97,9 @@ def evaluate(material, folder, adapter=None, precision="fp32", **changes):
     folder.mkdir(exist_ok=True)
     inputs = {"base": paths[precision], "model": paths["model"], "tokens": paths["validation"]}
     outputs = {"evaluation": str(folder / "evaluation.json"), "losses": str(folder / "nll.parquet")}
-    request = config.evaluation_request(study, precision)
+    request = requests.evaluation_request(study, precision)
     inputs |= {"adapter": str(adapter)} if adapter else {}
-    evaluation.run({"digest": "", "request": request, "input": inputs, "output": outputs})
+    perplexity.evaluate({"digest": "", "request": request, "input": inputs, "output": outputs})
     return records.read_json(outputs["evaluation"])["outcome"], pd.read_parquet(outputs["losses"])
 
 
@@ -141,8 +147,8 @@ def test_first_loss_is_transformers_own(material, tmp_path, tiny_model):
     _, history, _ = train(material, tmp_path / "run", batch_size=40, steps=1)
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     summed = tokens = 0
-    for example in data.load_tokens(material[1]["train"]):
-        count = sum(label != data.IGNORED for label in example["labels"])
+    for example in load_tokens(material[1]["train"]):
+        count = sum(label != IGNORED for label in example["labels"])
         with torch.no_grad():
             loss = model(input_ids=torch.tensor([example["input_ids"]]), labels=torch.tensor([example["labels"]])).loss
         summed, tokens = summed + float(loss) * count, tokens + count
@@ -154,8 +160,8 @@ def test_adapter_loads_with_peft_and_gives_the_recorded_perplexity(material, tmp
     outcome, losses = evaluate(material, tmp_path / "evaluation", adapter)
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), adapter)
     summed = []
-    for example in data.load_tokens(material[1]["validation"]):
-        count = sum(label != data.IGNORED for label in example["labels"])
+    for example in load_tokens(material[1]["validation"]):
+        count = sum(label != IGNORED for label in example["labels"])
         with torch.no_grad():
             loss = model(input_ids=torch.tensor([example["input_ids"]]), labels=torch.tensor([example["labels"]])).loss
         summed.append((float(loss) * count, count))
@@ -177,7 +183,7 @@ def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, pre
 def test_clock_and_counts_are_the_steps_alone(material, tmp_path):
     record, history, _ = train(material, tmp_path / "run", epochs=2, steps=None)
     outcome = record["outcome"]
-    tokens = sum(len(example["input_ids"]) for example in data.load_tokens(material[1]["train"]))
+    tokens = sum(len(example["input_ids"]) for example in load_tokens(material[1]["train"]))
     assert outcome["train_tokens"] == 2 * tokens
     assert outcome["steps"] == 10 == history["step"].iloc[-1]
     assert 0 < outcome["train_seconds"] <= sum(outcome["phases"][name]["seconds"] for name in ("warm_up", "steady"))
@@ -191,13 +197,13 @@ def test_clock_and_counts_are_the_steps_alone(material, tmp_path):
 
 def test_alpha_rules(material):
     study, _ = material
-    assert config.training_request(study, "fp32-r16-s0")["lora"]["alpha"] == 32
+    assert requests.training_request(study, "fp32-r16-s0")["lora"]["alpha"] == 32
     study = study | {"lora": study["lora"] | {"alpha": 16}}
-    assert config.training_request(study, "fp32-r64-s0")["lora"]["alpha"] == 16
+    assert requests.training_request(study, "fp32-r64-s0")["lora"]["alpha"] == 16
 
 
 def test_compute_dtype_follows_the_device():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert models.compute_dtype("auto", "fp16", cpu) == torch.float32
-    assert models.compute_dtype("auto", "fp16", cuda) == torch.float16
-    assert models.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16
+    assert bases.compute_dtype("auto", "fp16", cpu) == torch.float32
+    assert bases.compute_dtype("auto", "fp16", cuda) == torch.float16
+    assert bases.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16

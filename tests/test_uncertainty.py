@@ -3,7 +3,7 @@
 import measure_coverage
 import numpy as np
 import pytest
-from frontier import uncertainty
+from frontier.results import uncertainty
 
 
 @pytest.mark.parametrize("kind", measure_coverage.KINDS)

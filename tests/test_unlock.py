@@ -4,7 +4,7 @@ import os
 import platform
 
 import pytest
-from frontier import unlock
+from frontier.jobs import unlock
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import sys
 
 import pandas as pd
 import pytest
-from frontier import config, records
+from frontier import records
+from frontier.study import embedded
 
 RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
 MEASURED = (
@@ -71,7 +72,7 @@ def test_runs_off_the_grid_have_a_plan_of_their_own(finished_study):
 
 
 def test_status_shows_the_runs_that_are_there(finished_study):
-    command = [sys.executable, "-m", "frontier.status"]
+    command = [sys.executable, "-m", "frontier.results.status"]
     path = str(finished_study.folder / "workflow/scripts")
     done = subprocess.run(command, cwd=finished_study.folder, env={"PYTHONPATH": path}, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == len(RUNS)
@@ -87,7 +88,7 @@ def test_architecture_has_cost_and_no_quality(new_study, tiny_model, monkeypatch
     study.configure(model=None)
     study.configure(model=source)
     # The tokenizer that such a model borrows is the embedded one's; here the tiny one stands in its place.
-    shared = study.folder / "resources/cache/models" / records.digest(config.EMBEDDED_MODEL)[:16]
+    shared = study.folder / "resources/cache/models" / records.digest(embedded.EMBEDDED_MODEL)[:16]
     shutil.copytree(tiny_model, shared)
     study.run()
     (row,) = pd.read_csv(study.folder / "results/summary.csv").to_dict("records")

@@ -83,13 +83,18 @@ def train(steps: int = 14) -> None:
 
     import random_base
     import torch
-    from frontier import config, data, nvml, outcomes, training
-    from frontier.spill import Sampler
+    from frontier import outcomes
+    from frontier.machine.meter import open_meter
+    from frontier.machine.spill import Sampler
+    from frontier.model.examples import IGNORED
+    from frontier.run import build, fit
+    from frontier.run.clock import Clock
+    from frontier.study import requests, schema
     from transformers import AutoConfig
 
     device = torch.device("cuda", 0)
     draw = random.Random(0)
-    study = config.resolve(
+    study = schema.resolve(
         {
             "model": {"source": "architecture", "config": _SHAPE},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
@@ -98,16 +103,16 @@ def train(steps: int = 14) -> None:
         }
         | dict.fromkeys(("gradient_checkpointing", "cuda_graphs", "offload_embeddings"), False)
     )
-    request = config.training_request(study, "fp16-r16-s0")
+    request = requests.training_request(study, "fp16-r16-s0")
     examples = []
     for _ in range(steps * study["batch_size"]):
         ids = [draw.randrange(1000) for _ in range(draw.randint(64, 448))]
-        examples.append({"input_ids": ids, "labels": [data.IGNORED] * 32 + ids[32:]})
-    meter = nvml.open_meter(device)
+        examples.append({"input_ids": ids, "labels": [IGNORED] * 32 + ids[32:]})
+    meter = open_meter(device)
     # Both threads' handles for products, which no allocator counts, while there is room for them.
     square = torch.ones(64, 64, device=device, dtype=torch.float16, requires_grad=True)
     (square @ square).sum().backward()
-    clock, sampler = training.Clock(request["run"], device), Sampler(meter)
+    clock, sampler = Clock(request["run"], device), Sampler(meter)
 
     def tell(status: str | None) -> None:
         told = {"status": status, "device": torch.cuda.get_device_name(), "held": sampler.source}
@@ -122,9 +127,9 @@ def train(steps: int = 14) -> None:
     with sampler, tempfile.TemporaryDirectory() as folder:
         try:
             base = random_base.build(AutoConfig.for_model(**_SHAPE), "fp16", device)
-            with mock.patch("frontier.models.load", return_value=base):
-                model, levers = training.build(request, {}, torch.float16, device)
-            training.fit(request, model, examples, clock, torch.float16, levers["cuda_graphs"], Path(folder))
+            with mock.patch("frontier.model.bases.load", return_value=base):
+                model, levers = build.build_model(request, {}, torch.float16, device)
+            fit.fit(request, model, examples, clock, torch.float16, levers["cuda_graphs"], Path(folder))
         except RuntimeError as error:
             outcome = outcomes.from_error(error)
             if outcome is None:

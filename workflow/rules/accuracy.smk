@@ -7,7 +7,7 @@ rule fetch_test:
         test="resources/examples/test.jsonl",
     params:
         job=job(
-            digest([settings.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
+            digest([requests.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
             data=STUDY["data"],
         ),
     log:
@@ -20,7 +20,7 @@ rule fetch_test:
 
 PROBLEMS = (
     rules.fetch_test.output.test
-    if settings.test_split(STUDY)
+    if requests.test_split(STUDY)
     else rules.fetch_data.output.validation
 )
 
@@ -29,7 +29,7 @@ rule measure_accuracy:
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
-        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         model=rules.fetch_model.output.model,
         problems=PROBLEMS,
     output:
@@ -39,9 +39,9 @@ rule measure_accuracy:
         job=lambda wc: job(
             IDENTITY["accuracy"](wc.run),
             budget_in_force(f"results/runs/{wc.run}/accuracy.json"),
-            **settings.accuracy_request(STUDY, wc.run),
+            **requests.accuracy_request(STUDY, wc.run),
         ),
-        limits=lambda wc, input: settings.limits(STUDY),
+        limits=lambda wc, input: requests.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -64,9 +64,9 @@ rule measure_base_accuracy:
         job=lambda wc: job(
             IDENTITY["accuracy"](wc.precision),
             budget_in_force(f"results/baselines/{wc.precision}/accuracy.json"),
-            **settings.accuracy_request(STUDY, wc.precision),
+            **requests.accuracy_request(STUDY, wc.precision),
         ),
-        limits=lambda wc, input: settings.limits(STUDY),
+        limits=lambda wc, input: requests.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -74,7 +74,7 @@ rule measure_base_accuracy:
     conda:
         "../../envs/workflow.yaml"
     script:
-        "../scripts/measure_base_accuracy.py"
+        "../scripts/measure_accuracy.py"
 
 
 rule gather_accuracy:

@@ -3,7 +3,7 @@ rule evaluate_adapter:
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
-        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         model=rules.fetch_model.output.model,
         tokens=rules.tokenize_data.output.validation,
     output:
@@ -13,9 +13,9 @@ rule evaluate_adapter:
         job=lambda wc: job(
             IDENTITY["evaluation"](wc.run),
             budget_in_force(f"results/runs/{wc.run}/evaluation.json"),
-            **settings.evaluation_request(STUDY, wc.run),
+            **requests.evaluation_request(STUDY, wc.run),
         ),
-        limits=lambda wc, input: settings.limits(STUDY),
+        limits=lambda wc, input: requests.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -23,7 +23,7 @@ rule evaluate_adapter:
     conda:
         "../../envs/workflow.yaml"
     script:
-        "../scripts/evaluate_adapter.py"
+        "../scripts/evaluate.py"
 
 
 rule evaluate_base:
@@ -38,9 +38,9 @@ rule evaluate_base:
         job=lambda wc: job(
             IDENTITY["baseline"](wc.precision),
             budget_in_force(f"results/baselines/{wc.precision}/evaluation.json"),
-            **settings.evaluation_request(STUDY, wc.precision),
+            **requests.evaluation_request(STUDY, wc.precision),
         ),
-        limits=lambda wc, input: settings.limits(STUDY),
+        limits=lambda wc, input: requests.limits(STUDY),
     resources:
         **DEVICE,
     log:
@@ -48,4 +48,4 @@ rule evaluate_base:
     conda:
         "../../envs/workflow.yaml"
     script:
-        "../scripts/evaluate_base.py"
+        "../scripts/evaluate.py"

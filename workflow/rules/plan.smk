@@ -3,7 +3,7 @@ rule calibrate_device:
     output:
         calibration="results/calibration.json",
     params:
-        job=job(CODE["calibrate_device"], **settings.device_request(STUDY)),
+        job=job(CODE["calibrate_device"], **requests.device_request(STUDY)),
     resources:
         **DEVICE,
     log:
@@ -21,7 +21,7 @@ rule plan_runs:
             if STUDY["plan"]["card"] == "auto"
             else {}
         ),
-        shape=settings.shape_files(STUDY),
+        shape=requests.shape_files(STUDY),
     output:
         plan=report(
             "results/plan.csv",
@@ -29,7 +29,7 @@ rule plan_runs:
             category="Plan",
         ),
     params:
-        job=lambda wc: job(CODE["plan_runs"], **settings.plan_request(STUDY)),
+        job=lambda wc: job(CODE["plan_runs"], **requests.plan_request(STUDY)),
     log:
         "results/logs/plan_runs.log",
     conda:
@@ -48,7 +48,7 @@ rule draw_plan:
             category="Plan",
         ),
     params:
-        job=lambda wc: job(CODE["draw_plan"], **settings.plan_limit(STUDY)),
+        job=lambda wc: job(CODE["draw_plan"], **requests.plan_limit(STUDY)),
     log:
         "results/logs/draw_plan.log",
     conda:

@@ -1,14 +1,14 @@
 # What every run shares: the model, its bases, the examples and their tokens.
 rule fetch_model:
     input:
-        settings.model_files(STUDY),
+        requests.model_files(STUDY),
     output:
         model="resources/model.json",
     params:
         job=job(
             IDENTITY["model"],
             model=STUDY["model"],
-            tokenizer_model=settings.EMBEDDED_MODEL,
+            tokenizer_model=embedded.EMBEDDED_MODEL,
         ),
     log:
         "results/logs/fetch_model.log",
@@ -27,7 +27,7 @@ rule prepare_base:
         job=lambda wc: job(
             IDENTITY["base"](wc.precision),
             precision=wc.precision,
-            **settings.device_request(STUDY),
+            **requests.device_request(STUDY),
         ),
     resources:
         **DEVICE,
@@ -41,13 +41,13 @@ rule prepare_base:
 
 rule fetch_data:
     input:
-        settings.data_files(STUDY),
+        requests.data_files(STUDY),
     output:
         train="resources/examples/train.jsonl",
         validation="resources/examples/validation.jsonl",
         examples="resources/examples/examples.json",
     params:
-        job=job(IDENTITY["data"], **settings.data_request(STUDY)),
+        job=job(IDENTITY["data"], **requests.data_request(STUDY)),
     log:
         "results/logs/fetch_data.log",
     conda:
@@ -67,7 +67,7 @@ rule tokenize_data:
         validation="resources/tokens/validation.parquet",
         tokens="resources/tokens/tokens.json",
     params:
-        job=job(IDENTITY["tokens"], **settings.tokens_request(STUDY)),
+        job=job(IDENTITY["tokens"], **requests.tokens_request(STUDY)),
     log:
         "results/logs/tokenize_data.log",
     conda:

@@ -1,7 +1,7 @@
 # One job a configuration, with the accelerator to itself.
 rule train_adapter:
     input:
-        base=lambda wc: f"resources/bases/{settings.parse_run(wc.run)[0]}.json",
+        base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         tokens=rules.tokenize_data.output.train,
         model=rules.fetch_model.output.model,
         material=rules.tokenize_data.output.tokens,
@@ -13,13 +13,13 @@ rule train_adapter:
         job=lambda wc: job(
             IDENTITY["training"](wc.run),
             budget_in_force(f"results/runs/{wc.run}/training.json", skips=True),
-            **settings.training_request(STUDY, wc.run),
+            **requests.training_request(STUDY, wc.run),
         ),
         # Named with `input`, a parameter is not tracked: limits do not change what is learned.
-        limits=lambda wc, input: settings.limits(STUDY),
+        limits=lambda wc, input: requests.limits(STUDY),
         # Nor is what foretells hopeless runs.
         plan=lambda wc, input: (
-            settings.plan_request(STUDY) if STUDY["skip_hopeless"] else None
+            requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),
     resources:
         **DEVICES,

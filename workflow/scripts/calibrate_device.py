@@ -1,5 +1,5 @@
 """Measure what the device that is there can do."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("calibration.run", snakemake)
+supervise.run_job("plan.calibration.calibrate_device", snakemake)

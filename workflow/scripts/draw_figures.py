@@ -1,5 +1,5 @@
 """Draw the summary."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("figures.run", snakemake)
+supervise.run_job("results.figures.draw.draw_figures", snakemake)

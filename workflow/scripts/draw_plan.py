@@ -1,5 +1,5 @@
 """Draw the plan."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("plan_figure.run", snakemake)
+supervise.run_job("results.figures.plan.draw_plan", snakemake)

@@ -1,5 +1,5 @@
 """Fetch the examples and split them."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("prepare.fetch_data", snakemake)
+supervise.run_job("model.prepare.fetch_data", snakemake)

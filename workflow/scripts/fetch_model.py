@@ -1,5 +1,5 @@
 """Fetch the base model."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("prepare.fetch_model", snakemake)
+supervise.run_job("model.prepare.fetch_model", snakemake)

@@ -1,5 +1,5 @@
 """Fetch the test split's problems."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("accuracy.fetch_test", snakemake)
+supervise.run_job("model.prepare.fetch_test", snakemake)

@@ -1,5 +1,5 @@
 """Gather every run's accuracy into one table."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("accuracy.gather", snakemake)
+supervise.run_job("results.accuracy_table.gather_accuracy", snakemake)

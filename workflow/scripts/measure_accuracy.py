@@ -1,5 +1,5 @@
-"""Answer the problems with one run's adapter."""
+"""Answer the problems with one run's adapter, or with a base model without adapter."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("accuracy.run", snakemake)
+supervise.run_job("run.accuracy.measure_accuracy", snakemake)

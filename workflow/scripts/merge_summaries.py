@@ -1,5 +1,5 @@
 """Put the summaries of several folders into one table."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("merge.run", snakemake)
+supervise.run_job("results.merge.merge_summaries", snakemake)

@@ -1,5 +1,5 @@
 """Predict what each run needs and takes."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("plan.run", snakemake)
+supervise.run_job("plan.table.plan_runs", snakemake)

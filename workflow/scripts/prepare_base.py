@@ -1,5 +1,5 @@
 """Convert the base model to one precision."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("prepare.prepare_base", snakemake)
+supervise.run_job("model.prepare.prepare_base", snakemake)

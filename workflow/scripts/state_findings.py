@@ -1,5 +1,5 @@
-"""Judge the study's claims by the runs."""
+"""Judge the claims by the runs."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("findings.run", snakemake)
+supervise.run_job("results.findings.state_findings", snakemake)

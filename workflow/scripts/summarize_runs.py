@@ -1,5 +1,5 @@
 """Gather every run's records into one table."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("summary.run", snakemake)
+supervise.run_job("results.summary.summarize_runs", snakemake)

@@ -1,5 +1,5 @@
 """Tokenise both splits."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("prepare.tokenize_data", snakemake)
+supervise.run_job("model.prepare.tokenize_data", snakemake)

@@ -1,5 +1,5 @@
 """Train one run's adapter."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("training.run", snakemake)
+supervise.run_job("run.train.train_adapter", snakemake)

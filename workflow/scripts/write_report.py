@@ -1,5 +1,5 @@
 """Write the report."""
 
-from frontier import supervise
+from frontier.jobs import supervise
 
-supervise.run("report.run", snakemake)
+supervise.run_job("results.report.write_report", snakemake)

@@ -1,5 +1,7 @@
 """Errors that a user can act on."""
 
+from contextlib import contextmanager
+
 
 class UserError(Exception):
     """Something outside the code is wrong; its message is one line that says what, and what to do instead."""
@@ -8,3 +10,19 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """What a library's error says, as far as it goes into a line of ours."""
     return str(error).strip().partition("\n")[0]
+
+
+@contextmanager
+def fetching(section: str, what: str, instead: str):
+    """Raise UserError where the block cannot fetch `what`, of a config's `section`; `instead` is what else there is."""
+    from huggingface_hub.errors import HTTPError, XetDownloadError
+
+    try:
+        yield
+    except (OSError, ValueError, HTTPError, XetDownloadError) as error:
+        reason = first_line(error)
+        if isinstance(error, OSError) and error.errno:
+            line = f"{reason}, as {what} was fetched; downloads lie in HF_HOME, models in resources/cache too"
+        else:
+            line = f"the hub does not give {what} ({type(error).__name__}: {reason}); {instead}"
+        raise UserError(f"{section}: {line}") from error

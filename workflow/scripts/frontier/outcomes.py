@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 
 from frontier import records
+from frontier.units import GIB
 
-GIB = 2**30
+ACCURACY = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfinished")
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 PHASES = {"import": "load", "load": "load", "evaluate": "evaluate"}
 # How a training can end that leaves an adapter to judge.
@@ -56,7 +57,6 @@ def from_error(error: BaseException | None) -> dict | None:
 
 
 def _meant_by(error: BaseException) -> dict | None:
-    import torch
 
     if isinstance(error, Stop):
         return error.outcome

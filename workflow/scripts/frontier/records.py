@@ -36,8 +36,3 @@ def write_json(path: str | Path, record: dict) -> None:
 
 def read_json(path: str | Path) -> dict:
     return json.loads(Path(path).read_text(encoding="utf-8"))
-
-
-def known(value) -> bool:
-    """Whether a value of a table is there: neither None nor a table's not-a-number."""
-    return value is not None and value == value

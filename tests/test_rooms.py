@@ -1,0 +1,114 @@
+"""The rooms of the package: who may import whom, held by walking the imports of each file."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from frontier import paths
+from frontier.jobs.code_digest import imports_of
+
+HALL = {"errors", "outcomes", "paths", "progress", "records", "units"}
+# What each room may import beside itself and the hall: rooms, or modules of rooms.
+MAY_IMPORT = {
+    "hall": set(),
+    "machine": set(),
+    "model": {"machine"},
+    "jobs": {"machine"},
+    "run": {"machine", "model", "jobs"},
+    "study": {"machine.gpus", "model.files"},
+    "plan": {"machine", "model", "run", "study"},
+    "results": {"study.cards"},
+}
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    return parts[0] if len(parts) > 1 else "hall"
+
+
+def upward_imports(package: Path) -> list[str]:
+    """Return each import of the package's files that their room may not make, as `file: module`."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        if path.name == "__init__.py":
+            continue
+        for file in imports_of(ast.parse(path.read_text("utf-8"))).files:
+            named = file.relative_to(package).with_suffix("").parts
+            room, target = room_of(parts), room_of(named)
+            allowed = target in ("hall", room) or {target, ".".join(named)} & MAY_IMPORT[room]
+            if not allowed:
+                found.append(f"{'/'.join(parts)}: {'.'.join(named)}")
+    return found
+
+
+def test_no_room_imports_what_lies_above_it():
+    assert upward_imports(paths.PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "statement", "told"),
+    [
+        ("model/loss.py", "from frontier.run import trainer", "model/loss: run.trainer"),
+        ("records.py", "from frontier.machine import gpus", "records: machine.gpus"),
+        (
+            "results/report.py",
+            "def late():\n    from frontier.study.runs import parse_run",
+            "results/report: study.runs",
+        ),
+        ("jobs/team.py", "from frontier.model import bases", "jobs/team: model.bases"),
+        ("study/schema.py", "from frontier.machine.launch import allocation", "study/schema: machine.launch"),
+    ],
+)
+def test_an_upward_import_is_seen(tmp_path, monkeypatch, file, statement, told):
+    for path in paths.PACKAGE.rglob("*.py"):
+        copy = tmp_path / "frontier" / path.relative_to(paths.PACKAGE)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text("utf-8"), encoding="utf-8")
+    monkeypatch.setattr(paths, "SCRIPTS", tmp_path)
+    edited = tmp_path / "frontier" / file
+    edited.write_text(edited.read_text("utf-8") + f"\n{statement}\n", encoding="utf-8")
+    assert upward_imports(tmp_path / "frontier") == [told]
+
+
+def test_the_hall_and_the_rooms_are_these():
+    folders = {path.name for path in paths.PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == set(MAY_IMPORT) - {"hall"}
+    assert {path.stem for path in paths.PACKAGE.glob("*.py")} == HALL | {"__init__"}
+
+
+def test_a_room_says_at_its_door_what_it_is_for_and_does_nothing_there():
+    for path in paths.PACKAGE.rglob("__init__.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert ast.get_docstring(tree), path
+        assert len(tree.body) == 1, path
+
+
+def test_no_name_hides_a_module_that_is_imported():
+    """The code digest takes each use of such a name for the module."""
+    hidden = []
+    for path in paths.PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        names = set(imports_of(tree).names)
+        bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        bound |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        bound |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        hidden += [f"{path.relative_to(paths.PACKAGE)}: {name}" for name in names & bound]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("room", ["results", "study"])
+def test_results_and_study_load_no_torch(room):
+    modules = [
+        ".".join(path.relative_to(paths.SCRIPTS).with_suffix("").parts)
+        for path in sorted(paths.PACKAGE.joinpath(room).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    code = (
+        f"import importlib, sys; [importlib.import_module(name) for name in {modules}]; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(paths.SCRIPTS)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr

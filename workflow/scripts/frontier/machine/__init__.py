@@ -1,0 +1,1 @@
+"""What can move a measurement: GPUs, memory and its limits, clocks, the environment. Imports the hall alone."""

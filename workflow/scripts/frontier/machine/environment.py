@@ -1,0 +1,93 @@
+"""The machine, versions and code that a record was made with."""
+
+import importlib.metadata
+import os
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from frontier import paths
+from frontier.progress import DEVICE_IDS, START
+from frontier.units import GIB
+
+PACKAGES = (
+    "snakemake",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "pandas",
+    "matplotlib",
+    "scipy",
+    "kneed",
+    "itables",
+    "nvidia-ml-py",
+    "Jinja2",
+    "gguf",
+    "reasoning-gym",
+    "liger-kernel",
+)
+
+
+def describe(device: torch.device, started_at: str) -> dict:
+    """What a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
+    record = {
+        "host": socket.gethostname(),
+        "os": platform.platform(),
+        "cpu": _cpu_name(),
+        "cpu_threads": torch.get_num_threads(),
+        "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device_ids": os.environ.get(DEVICE_IDS),
+        "start": os.environ.get(START),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+    if device.type == "cuda":
+        record["cuda"] = torch.version.cuda
+        record["driver"] = _driver()
+        record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
+        record["allocator"] = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF")
+    return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    version = Path("/sys/module/nvidia/version")
+    return version.read_text().strip() if version.exists() else None
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _git_state() -> dict:
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(paths.PACKAGE), *arguments]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": git("rev-parse", "HEAD"), "git_clean": None if status is None else not status}

@@ -1,0 +1,1 @@
+"""Examples, tokens, base models and the arithmetic of a step. Imports the hall and machine."""

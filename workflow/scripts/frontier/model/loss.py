@@ -1,0 +1,103 @@
+"""Cross entropy over a vocabulary, a slice of tokens at a time.
+
+The logits of a batch are its largest tensor (tokens x vocabulary), and most trainers hold several copies. Here a
+slice's logits are made, turned into the loss and the hidden states' gradient at once, and thrown away.
+"""
+
+from types import MethodType
+
+import torch
+import torch.nn.functional as F
+
+from frontier.model import packing
+from frontier.model.examples import IGNORED
+from frontier.model.layers import dense_weight
+
+_SLICE_ELEMENTS = 2**23
+
+
+class _TokenLoss(torch.autograd.Function):
+    """hidden (tokens, width), a frozen head, labels (tokens,) -> negative log-likelihood in nats (tokens,), float32."""
+
+    @staticmethod
+    def forward(ctx, hidden, head, labels):
+        weight = dense_weight(head, hidden.dtype)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        wants_gradient = ctx.needs_input_grad[0]
+        gradient = torch.empty_like(hidden) if wants_gradient else None
+        rows = max(1, _SLICE_ELEMENTS // weight.shape[0])
+        for start in range(0, len(hidden), rows):
+            part = slice(start, start + rows)
+            target = labels[part, None]
+            logits = F.linear(hidden[part], weight).float()
+            normaliser = logits.logsumexp(-1, keepdim=True)
+            losses[part] = (normaliser - logits.gather(1, target)).squeeze(1)
+            if wants_gradient:
+                probabilities = logits.sub_(normaliser).exp_()
+                probabilities.scatter_add_(1, target, probabilities.new_full(target.shape, -1.0))
+                torch.mm(probabilities.to(weight.dtype), weight, out=gradient[part])
+        if wants_gradient:
+            ctx.save_for_backward(gradient)
+        return losses
+
+    @staticmethod
+    def backward(ctx, incoming):
+        (gradient,) = ctx.saved_tensors
+        return (gradient * incoming[:, None]).to(gradient.dtype), None, None
+
+
+def token_losses(model, batch: dict) -> torch.Tensor:
+    """Negative log-likelihood in nats of each labelled token of one packed row, in order: (labelled tokens,) float32.
+
+    `batch` is what `packing.collate` makes. Positions without a label never reach the vocabulary projection. A head
+    that is more than a matrix (soft-capped or scaled logits) goes through the model's own code instead.
+    """
+    labels = batch["labels"][0, 1:]
+    kept = (labels != IGNORED).nonzero().squeeze(1)
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    inputs["borders"] = packing.borders(batch["lengths"], labels.device)
+    causal = causal_model(model)
+    if head_is_matrix(causal):
+        hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
+        head = causal.get_output_embeddings()
+        if getattr(head, "gives_losses", False):
+            return head(hidden[0, kept], labels[kept])
+        return _TokenLoss.apply(hidden[0, kept], head, labels[kept])
+    logits = causal(**inputs, attention_mask=None, use_cache=False, logits_to_keep=kept).logits[0]
+    return F.cross_entropy(logits.float(), labels[kept], reduction="none")
+
+
+def give_losses(model) -> None:
+    """Have `model(batch)` give what `token_losses(model, batch)` does, and its head, where that is a matrix, losses.
+
+    FSDP gathers a module's weights when the module is called: a way around its forward method finds none.
+    """
+    model.forward = MethodType(token_losses, model)
+    causal = causal_model(model)
+    if head_is_matrix(causal):
+        head = causal.get_output_embeddings()
+        head.forward = MethodType(lambda self, hidden, labels: _TokenLoss.apply(hidden, self, labels), head)
+        head.gives_losses = True
+
+
+def summed_loss(model, embedded, positions, targets, borders, longest: int) -> torch.Tensor:
+    """Summed loss in nats of one packed row whose shapes are all fixed, so that a CUDA graph can hold it.
+
+    embedded: (1, tokens, width); positions, targets: (1, tokens), the targets shifted and IGNORED where there is none;
+    `borders` as `packing.borders` makes them. Every position reaches the vocabulary projection, with a target or not.
+    """
+    causal = causal_model(model)
+    inputs = {"inputs_embeds": embedded, "position_ids": positions, "borders": borders, "longest": longest}
+    hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
+    losses = _TokenLoss.apply(hidden[0], causal.get_output_embeddings(), targets[0].clamp(min=0))
+    return torch.where(targets[0] != IGNORED, losses, 0.0).sum()
+
+
+def causal_model(model):
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def head_is_matrix(model) -> bool:
+    reshaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
+    head = model.get_output_embeddings()
+    return getattr(head, "bias", None) is None and not any(getattr(model.config, name, None) for name in reshaping)

@@ -1,0 +1,68 @@
+"""The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
+
+from frontier import records
+from frontier.errors import UserError
+from frontier.machine.device import open_device
+from frontier.machine.phases import Phases
+from frontier.model import bases, sources
+from frontier.model.examples import read_examples, read_lines, read_test, tokenize, write_lines, write_tokens
+from frontier.model.tokenizer import load_tokenizer, vocabulary_size
+from frontier.progress import say
+
+
+def fetch_test(job: dict) -> None:
+    """Write the test split's problems, without those that stand in the training split."""
+    known = {row["question"] for row in read_lines(job["input"]["train"])}
+    rows = read_test(job["request"]["data"])
+    kept = [row for row in rows if row["question"] not in known]
+    print(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training", flush=True)
+    write_lines(kept, job["output"]["test"])
+
+
+def fetch_model(job: dict) -> None:
+    request = job["request"]
+    record = sources.fetch(request["model"], request["tokenizer_model"])
+    for warning in record["warnings"]:
+        say(f"warning: {warning}")
+    records.write_json(job["output"]["model"], record)
+
+
+def prepare_base(job: dict) -> None:
+    request = job["request"]
+    device = open_device(request["device"], request["cpu_threads"])
+    phases = Phases(device)
+    record = records.read_json(job["input"]["model"])
+    with phases("quantise"):
+        base = bases.convert(record, request["precision"], device)
+    records.write_json(job["output"]["base"], base | {"phases": phases.end()})
+
+
+def fetch_data(job: dict) -> None:
+    request, outputs = job["request"], job["output"]
+    splits, counts = read_examples(request["data"])
+    for name, rows in splits.items():
+        write_lines(rows, outputs[name])
+    files = {name: records.file_digest(outputs[name]) for name in splits}
+    records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
+
+
+def tokenize_data(job: dict) -> None:
+    request, inputs, outputs = job["request"], job["input"], job["output"]
+    model = records.read_json(inputs["model"])
+    tokenizer, vocabulary = load_tokenizer(model), vocabulary_size(model)
+    record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
+    for name in ("train", "validation"):
+        rows = read_lines(inputs[name])
+        examples, counts = tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
+        if not examples:
+            raise UserError(
+                f"data.max_length: got {request['max_length']}, takes room for an answer: all {len(rows)} {name} "
+                "examples are left out, as data.template and question alone are as long"
+            )
+        write_tokens(examples, outputs[name])
+        record[name] = counts
+        say(
+            f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
+            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
+        )
+    records.write_json(outputs["tokens"], record)

@@ -1,0 +1,17 @@
+"""Where the project's own files lie, so that no other module counts its parent folders."""
+
+from pathlib import Path
+
+# The package, the folder of the scripts that Snakemake runs beside it, and the project's folder.
+PACKAGE = Path(__file__).parent
+SCRIPTS = PACKAGE.parent
+ROOT = SCRIPTS.parents[1]
+# The JSON schema of config/config.yaml.
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+# The figures of known cards.
+CARDS = ROOT / "config" / "cards.yaml"
+# The template of results/report.html.
+TEMPLATE = ROOT / "workflow" / "report" / "report.html.jinja"
+# Models and quantised bases. They lie beside the code, not beside the results, so that studies in other folders share
+# what was fetched and converted once.
+CACHE = ROOT / "resources" / "cache"

@@ -1,0 +1,128 @@
+"""The micro-batches that a run will draw, known before it starts: from the tokens, or from what is known of them."""
+
+import itertools
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+
+from frontier import records
+from frontier.errors import UserError
+from frontier.model.examples import IGNORED, load_tokens, read_examples
+from frontier.run import fit
+from frontier.run.clock import Clock
+from frontier.run.trainer import AnswerTrainer
+from frontier.study import requests
+
+# Of English with numbers, by the tokenizers of current models: between 3 and 4.
+CHARACTERS_PER_TOKEN = 3.3
+# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
+MOST_TOKENS = 2**15
+# 37 epochs of GSM8K; what a longer run draws after them is not looked at.
+_MOST_DRAWN = 2**18
+
+
+def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
+    """The training examples of a study as tokens, and how they are known.
+
+    `tokens`: the real ones, where they are there and of this data. `texts`: the texts, at CHARACTERS_PER_TOKEN.
+    `max_length`: as many as there are, each of `max_length` tokens, all of them learned: an upper bound. `uncounted`:
+    the same, as many as a batch may take, where nobody knows how many there are.
+    """
+    section = study["data"]
+    length = section["max_length"]
+    if found := _tokens(study, resources):
+        return found, "tokens"
+    if section["source"] != "hub":
+        rows = read_examples(section)[0]["train"]
+        return [_guessed(row, section["template"], length) for row in rows], "texts"
+    if section["train_examples"]:
+        return [_example(0, length)] * section["train_examples"], "max_length"
+    return [_example(0, length)] * max(study["batch_size"], MOST_TOKENS // length), "uncounted"
+
+
+def lengths(rows: list[dict]) -> list[int]:
+    return [len(row["input_ids"]) for row in rows]
+
+
+def draw(rows: list[dict], request: dict) -> list[list[dict]]:
+    """The micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
+    left = steps(len(rows), request["training"])
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path(folder))
+        clock = Clock(request["run"], torch.device("cpu"))
+        trainer = AnswerTrainer(
+            model=torch.nn.Linear(1, 1), args=arguments, train_dataset=range(len(rows)), clock=clock
+        )
+        loader = trainer.get_train_dataloader()
+    most = _MOST_DRAWN // arguments.per_device_train_batch_size
+    drawn: list[list[dict]] = []
+    for epoch in itertools.count():
+        loader.set_epoch(epoch)
+        for number, positions in enumerate(loader.batch_sampler, start=1):
+            drawn.append([rows[position] for position in positions])
+            # An epoch's last step may have fewer micro-batches.
+            left -= number % arguments.gradient_accumulation_steps == 0 or number == len(loader)
+            if not left or len(drawn) >= most:
+                return drawn
+
+
+def steps(count: int, settings: dict) -> int:
+    """A run's optimiser steps over so many examples."""
+    return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
+
+
+def largest(drawn: list[list[dict]]) -> list[dict]:
+    """The micro-batch that takes the most memory: of the most tokens, and of those the most learned."""
+    most = max(map(_tokens_of, drawn))
+    known: dict[int, int] = {}
+
+    def learned(row: dict) -> int:
+        if id(row) not in known:
+            known[id(row)] = sum(label != IGNORED for label in row["labels"])
+        return known[id(row)]
+
+    return max((batch for batch in drawn if _tokens_of(batch) == most), key=lambda batch: sum(map(learned, batch)))
+
+
+def typical(drawn: list[list[dict]]) -> list[dict]:
+    """The micro-batch whose number of tokens is nearest to the mean."""
+    mean = sum(map(_tokens_of, drawn)) / len(drawn)
+    return min(drawn, key=lambda batch: abs(_tokens_of(batch) - mean))
+
+
+def cut(rows: list[dict], length: int) -> list[dict]:
+    """The examples as they would be at a smaller `max_length`."""
+    return [{key: row[key][:length] for key in ("input_ids", "labels")} for row in rows]
+
+
+def _tokens_of(batch: list[dict]) -> int:
+    return sum(len(example["input_ids"]) for example in batch)
+
+
+def _tokens(study: dict, resources: Path) -> list[dict] | None:
+    """The tokens that are there, if they were made of this data in this way for this model."""
+    note, model, tokens = (resources / name for name in ("tokens/tokens.json", "model.json", "tokens/train.parquet"))
+    if not (note.exists() and model.exists() and tokens.exists()):
+        return None
+    record, source = records.read_json(note), records.read_json(model)
+    # Of a file edited since, Snakemake would make them again.
+    edited = max((Path(file).stat().st_mtime for file in requests.data_files(study)), default=0.0)
+    same_data = record["examples"]["source"] == requests.data_request(study)["data"] and edited <= note.stat().st_mtime
+    same_way = record["request"] == requests.tokens_request(study)
+    if same_data and same_way and source["source"] == study["model"] and record["model"] == source["digest"]:
+        return load_tokens(str(tokens))
+    return None
+
+
+def _guessed(row: dict, template: str, length: int) -> dict:
+    prompt = math.ceil(len(template.replace("{question}", row["question"])) / CHARACTERS_PER_TOKEN)
+    answer = math.ceil(len(row["answer"]) / CHARACTERS_PER_TOKEN) + 1
+    if prompt >= length:
+        raise UserError(f"data.max_length: got {length}, takes more than the {prompt} tokens of a question")
+    return _example(prompt, min(length, prompt + answer))
+
+
+def _example(prompt: int, length: int) -> dict:
+    return {"input_ids": [1] * length, "labels": [IGNORED] * prompt + [1] * (length - prompt)}

@@ -1,0 +1,47 @@
+"""A short measurement of the device that is there: products, attention, traffic, dequantising and launches."""
+
+import time
+from contextlib import nullcontext
+
+import psutil
+import torch
+
+from frontier import records
+from frontier.machine import environment
+from frontier.machine.device import open_device
+from frontier.machine.meter import PROCESS, open_meter
+from frontier.plan.rates import measure_device
+from frontier.study import cards
+from frontier.units import GIB
+
+
+def calibrate_device(job: dict) -> None:
+    """Write results/calibration.json: the device, what a context takes of it, its rates, and how long it took."""
+    start = time.perf_counter()
+    device = open_device(job["request"]["device"], job["request"]["cpu_threads"])
+    meter = open_meter(device)
+    with meter.watch() if meter else nullcontext():
+        rates = measure_device(device)
+    card = present(device)
+    figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
+    if meter and meter.source == PROCESS:
+        # Where the driver tells of the whole device alone, others' coming and going would be in it.
+        figures["context_gib"] = meter.outside / GIB
+    seconds = time.perf_counter() - start
+    records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
+    fastest = max(rate for points in rates["matmul"].values() for _, rate in points)
+    print(
+        f"{card['name']}: products {fastest / 1e12:.2f} TFLOP/s, memory {rates['traffic'][-1][1] / 1e9:.0f} GB/s, "
+        f"{rates['launch_seconds'] * 1e6:.0f} us a launch; measured in {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def present(device: torch.device) -> dict:
+    """The figures of a device that is there, named as a run's record names it, its speed where it is a known card's."""
+    seen = environment.describe(device, environment.utc_now())
+    memory = seen.get("device_gib") or psutil.virtual_memory().total / GIB
+    capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
+    known = {cards.normalised_name(name): card for name, card in cards.table().items()}
+    figures = {"name": seen["device"], "memory_gib": memory, "capability": capability}
+    return known.get(cards.normalised_name(seen["device"]), {}) | figures

@@ -1,0 +1,66 @@
+"""Rates of the device that is there, by short measurements."""
+
+import bitsandbytes as bnb
+import torch
+import torch.nn.functional as F
+
+from frontier.plan.device_clock import clock, dtype_name
+from frontier.plan.small_step import small_step
+
+
+def measure_device(device: torch.device) -> dict:
+    """`roofline.Rates` of a device as a dict; under a minute, most of it the compilation of kernels."""
+    cuda = device.type == "cuda"
+    tokens, width = (2048, 4096) if cuda else (512, 1024)
+    half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
+    dtypes = [*half, torch.float32] if cuda else [torch.float32]
+    return {
+        "matmul": {dtype_name(dtype): _products(width, dtype, device) for dtype in dtypes},
+        "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),
+        "traffic": _traffic([2**20, 2**24, 2**28] if cuda else [2**18, 2**22, 2**26], device),
+        "dequantize": _dequantize(width, device),
+        "asynchronous": cuda,
+        **small_step(device),
+    }
+
+
+def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
+    """The rates of products of rising size, from a few tokens times a weight to square ones."""
+    points = []
+    weight = torch.randn(width, width, device=device).to(dtype)
+    for tokens in (width // 32, width // 8, width // 2, 2 * width):
+        rows = torch.randn(tokens, width, device=device).to(dtype)
+        work = 2.0 * tokens * width * width
+        points.append((work, work / clock(lambda a=rows: a @ weight, device)))
+    return points
+
+
+def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
+    heads, size, points = 16, 128, []
+    for length in (tokens // 8, tokens // 2, tokens):
+        query = torch.randn(1, heads, length, size, device=device).to(dtype).requires_grad_()
+
+        def both(query=query):
+            result = F.scaled_dot_product_attention(query, query, query, is_causal=True)
+            torch.autograd.grad(result.sum(), query)
+
+        work = 14.0 * length**2 * heads * size
+        points.append((work / 3.5, work / clock(both, device)))
+    return points
+
+
+def _traffic(sizes: list[int], device: torch.device) -> list:
+    points = []
+    for size in sizes:
+        source = torch.ones(size // 4, device=device)
+        target = torch.empty_like(source)
+        points.append((2.0 * size, 2.0 * size / clock(lambda a=source, b=target: torch.mul(a, 2.0, out=b), device)))
+    return points
+
+
+def _dequantize(width: int, device: torch.device) -> list:
+    weight = torch.randn(width, width, device=device, dtype=torch.float16)
+    packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    state.dtype = torch.float32 if device.type == "cpu" else torch.float16
+    moved = width * width * (0.5 + state.dtype.itemsize)
+    return [(moved, moved / clock(lambda: bnb.functional.dequantize_4bit(packed, state), device))]

@@ -1,0 +1,166 @@
+"""How long a step takes on a device: each kernel's arithmetic and traffic against what the device can do of each.
+
+A kernel takes as long as the slower of the two, and never less than a kernel can; the host takes its time to launch
+each, and a card works while it does. So a step is bound by arithmetic, by memory bandwidth or by launches.
+"""
+
+import bisect
+import math
+from dataclasses import dataclass
+
+from frontier.plan.step.tracer import Operation
+
+# Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
+_MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5
+# The hosts of three H200s took 30, 35 and 56 us for a launch, a sixth more with checkpointing, and 39 to 100 us for
+# each trainable tensor.
+_LAUNCH_SECONDS, _CHECKPOINTED_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 35e-6, 2e-6
+_PARAMETER_SECONDS = 65e-6
+_PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device does: each a list of (size, rate) points, sizes in FLOP or bytes, rates in those per second.
+
+    `launch_seconds` is the host's time for a kernel, `checkpointed_launch_seconds` where activations are computed twice
+    (the same, if it is not known), `kernel_seconds` the least time of one on the device; `asynchronous` says that host
+    and device go on at once. `parameter_seconds` is the host's time for what comes beside a step's passes (batches,
+    clipping, the optimiser's bookkeeping, the Trainer), for each trainable tensor.
+    """
+
+    matmul: dict[str, list]
+    attention: list
+    traffic: list
+    dequantize: list
+    launch_seconds: float
+    kernel_seconds: float
+    asynchronous: bool
+    parameter_seconds: float = _PARAMETER_SECONDS
+    checkpointed_launch_seconds: float | None = None
+
+    def launch(self, checkpointing: bool) -> float:
+        return (self.checkpointed_launch_seconds if checkpointing else None) or self.launch_seconds
+
+
+def from_datasheet(card: dict) -> Rates:
+    """Rates of a card by its figures and the share of them that large kernels usually reach."""
+    half, bandwidth = card["half_tflops"] * 1e12, card["bandwidth_gbs"] * 1e9
+    rates = {"float16": half, "bfloat16": half, "float32": half / 8}
+    return Rates(
+        matmul={name: [(1.0, _MATMUL_SHARE * rate)] for name, rate in rates.items()},
+        attention=[(1.0, _ATTENTION_SHARE * half)],
+        traffic=[(1.0, _BANDWIDTH_SHARE * bandwidth)],
+        dequantize=[(1.0, _DEQUANTIZE_SHARE * bandwidth)],
+        launch_seconds=_LAUNCH_SECONDS,
+        kernel_seconds=_KERNEL_SECONDS,
+        asynchronous=True,
+        checkpointed_launch_seconds=_CHECKPOINTED_LAUNCH_SECONDS,
+    )
+
+
+def from_calibration(measured: dict) -> Rates:
+    return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of kernels bound by arithmetic, of those bound by traffic, of launching all, and of the host beside."""
+
+    compute: float
+    bandwidth: float
+    launch: float
+    asynchronous: bool
+    host: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        device = self.compute + self.bandwidth
+        return self.host + (max(device, self.launch) if self.asynchronous else device + self.launch)
+
+    @property
+    def limited_by(self) -> str:
+        device = self.compute + self.bandwidth
+        if self.launch + self.host > (device if self.asynchronous else max(self.compute, self.bandwidth)):
+            return "launches"
+        return "compute" if self.compute >= self.bandwidth else "bandwidth"
+
+    def times(self, factor: float) -> "Time":
+        scaled = (self.compute * factor, self.bandwidth * factor, self.launch * factor)
+        return Time(*scaled, self.asynchronous, self.host * factor)
+
+    def plus(self, other: "Time") -> "Time":
+        return Time(
+            self.compute + other.compute,
+            self.bandwidth + other.bandwidth,
+            self.launch + other.launch,
+            self.asynchronous,
+            self.host + other.host,
+        )
+
+
+def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpointing: bool = False) -> Time:
+    """The time of a step's operations over examples of these lengths; a CUDA graph's are not launched one by one."""
+    compute = bandwidth = 0.0
+    for operation in operations:
+        arithmetic, traffic = _seconds(operation, lengths, rates)
+        if arithmetic > traffic:
+            compute += max(arithmetic, rates.kernel_seconds)
+        else:
+            bandwidth += max(traffic, rates.kernel_seconds)
+    launch = sum(not operation.recorded for operation in operations) * rates.launch(checkpointing)
+    return Time(compute, bandwidth, launch, rates.asynchronous)
+
+
+def beside(parameters: int, rates: Rates) -> Time:
+    """The host's time beside a step's passes; on a CPU that is among what the update's own operations take."""
+    return Time(0.0, 0.0, 0.0, rates.asynchronous, parameters * rates.parameter_seconds * rates.asynchronous)
+
+
+def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[float, float]:
+    """The seconds that an operation's arithmetic would take, and its traffic."""
+    moved = operation.read + operation.written
+    if "dequantize" in operation.name:
+        return 0.0, moved / at(rates.dequantize, moved)
+    traffic = moved / at(rates.traffic, moved)
+    work = flops(operation, lengths)
+    if not work:
+        return 0.0, traffic
+    if is_attention(operation.name):
+        return work / at(rates.attention, work), traffic
+    points = rates.matmul.get(str(operation.dtype).removeprefix("torch.")) or rates.matmul["float32"]
+    return work / at(points, work), traffic
+
+
+def flops(operation: Operation, lengths: list[int]) -> float:
+    """Floating-point operations of a matrix product or of causal attention over packed examples; 0 for the rest.
+
+    Attention counts whole squares, as measurements of it do: two products forward, five backward.
+    """
+    if operation.name.startswith(_PRODUCTS):
+        one, other = operation.shapes[-2:]
+        return 2.0 * math.prod(one) * other[-1]
+    if is_attention(operation.name):
+        backward = "backward" in operation.name
+        query = operation.shapes[1 if backward else 0]
+        packed = len(query) == 3
+        tokens, width = (query[0], query[1] * query[2]) if packed else (query[-2], query[1] * query[-1])
+        squares = sum(length**2 for length in lengths) if packed else tokens**2
+        return (10.0 if backward else 4.0) * squares * width
+    return 0.0
+
+
+def is_attention(name: str) -> bool:
+    return "attn" in name or "attention" in name
+
+
+def at(points: list, size: float) -> float:
+    """The rate at a size, on a straight line between the logarithms of the two sizes measured beside it."""
+    sizes = [point[0] for point in points]
+    place = bisect.bisect_left(sizes, size)
+    if place == 0:
+        return points[0][1]
+    if place == len(points):
+        return points[-1][1]
+    (below, low), (above, high) = points[place - 1], points[place]
+    return low + (high - low) * math.log(size / below) / math.log(above / below)

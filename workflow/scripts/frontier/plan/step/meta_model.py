@@ -1,0 +1,121 @@
+"""A model and its optimiser without content: tensors that have a shape and a type, on the meta device."""
+
+import copy
+import types
+from pathlib import Path
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.functional import QuantState
+from torch import nn
+from transformers import AutoModelForCausalLM, Trainer
+from transformers.quantizers import AutoHfQuantizer
+
+from frontier.model import bases, packing
+from frontier.plan.step.emulated_card import TargetDevice
+from frontier.run import fit
+
+_ABSMAX_BLOCK, _NESTED_BLOCK = 64, 256
+
+
+def base(config, precision: str):
+    """A frozen base as `models.load` gives it, made on the meta device: no memory, whatever its size."""
+    dtype = bases.STORED.get(precision, torch.float16)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            copy.deepcopy(config), dtype=dtype, attn_implementation=packing.ATTENTION
+        )
+        if precision in bases.QUANTIZED:
+            quantizer = AutoHfQuantizer.from_config(bases.quantization(precision))
+            quantizer.preprocess_model(model=model, device_map={"": "cpu"})
+            for module in model.modules():
+                if isinstance(module, bnb.nn.Linear4bit):
+                    module.weight.quant_state = types.SimpleNamespace(dtype=torch.float16)
+    return model.requires_grad_(False)
+
+
+def fill(model) -> None:
+    """Give a model made on the meta device its tensors anew, tied ones once, for a recorder to see them born.
+
+    4-bit layers get what bitsandbytes gives them.
+    """
+    made: dict[int, torch.Tensor] = {}
+
+    def empty(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in made:
+            fresh = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+            is_parameter = isinstance(tensor, nn.Parameter)
+            made[id(tensor)] = nn.Parameter(fresh, requires_grad=tensor.requires_grad) if is_parameter else fresh
+        return made[id(tensor)]
+
+    kept = []
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                kept.append(tensor)
+                is_packed = isinstance(module, bnb.nn.Linear4bit) and name == "weight"
+                tensors[name] = packed_weight(module) if is_packed else empty(tensor)
+
+
+def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
+    """The storage of a Linear4bit with double quantisation, which cannot be built without content."""
+    elements = layer.out_features * layer.in_features
+    blocks = -(-elements // _ABSMAX_BLOCK)
+
+    def empty(*shape, dtype=torch.float32):
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    weight = nn.Parameter(empty((elements + 1) // 2, 1, dtype=torch.uint8), requires_grad=False)
+    weight.quant_state = QuantState(
+        absmax=empty(blocks, dtype=torch.uint8),
+        shape=torch.Size((layer.out_features, layer.in_features)),
+        code=empty(16),
+        blocksize=_ABSMAX_BLOCK,
+        quant_type=layer.weight.quant_type,
+        dtype=layer.weight.quant_state.dtype,
+        offset=empty(),
+        state2=QuantState(
+            absmax=empty(-(-blocks // _NESTED_BLOCK)), code=empty(256), blocksize=_NESTED_BLOCK, dtype=torch.float32
+        ),
+    )
+    return weight
+
+
+def optimizer(model, request: dict, device: TargetDevice):
+    """The optimiser that the Trainer would make for the run."""
+    if "8bit" in request["training"]["optimizer"]:
+        return _EightBitState(model, request["training"]["optimizer"].startswith("paged"))
+    arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
+    kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    if device.cuda and not options.get("fused"):
+        options["foreach"] = True  # torch's own choice there, which it makes for plain tensors alone
+    return kind([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
+
+
+class _EightBitState:
+    """Stands in for bitsandbytes' 8-bit Adam, whose kernels take no tensors without content.
+
+    Two bytes an element and two float32 per 256 of them; parameters under 4,096 elements keep float32 state; paged
+    state is the driver's and not the allocator's (bitsandbytes.optim.Optimizer2State).
+    """
+
+    def __init__(self, model, paged: bool):
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.paged, self.state = paged, {}
+
+    def step(self) -> None:
+        if self.state or self.paged:
+            return
+        for parameter in self.parameters:
+            count = parameter.numel()
+            small = count < 4096
+            kind = torch.float32 if small else torch.uint8
+            moments = {name: torch.empty(count, dtype=kind) for name in ("state1", "state2")}
+            scales = {} if small else {name: torch.empty(-(-count // 256)) for name in ("absmax1", "absmax2")}
+            self.state[parameter] = moments | scales
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None

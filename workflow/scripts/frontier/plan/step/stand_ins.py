@@ -1,0 +1,148 @@
+"""What a card runs and tensors without content cannot: fused kernels, its attention, and kernels' own scratch memory.
+
+Each stand-in allocates, keeps for the backward pass and frees what the kernel it stands for does.
+"""
+
+import os
+import re
+import sys
+
+import torch
+from torch import nn
+
+from frontier.model import levers
+
+
+class _Norm(torch.autograd.Function):
+    """liger-kernel's RMS norm: keeps its input and a float32 a row; the gradient is written over the incoming one."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        scale = torch.empty(x.shape[:-1], dtype=torch.float32, device=x.device)
+        ctx.save_for_backward(x, weight, scale)
+        return x * weight
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, _, _ = ctx.saved_tensors
+        return gradient.mul_(x), None
+
+
+class _GatedActivation(torch.autograd.Function):
+    """liger-kernel's SiLU of a gate times a value: keeps both, and writes their gradients over them."""
+
+    @staticmethod
+    def forward(ctx, gate, value):
+        ctx.save_for_backward(gate, value)
+        return gate * value
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gate, value = ctx.saved_tensors
+        torch.mul(gradient, value, out=gate)
+        return gate, value
+
+
+class _Rotary(torch.autograd.Function):
+    """liger-kernel's rotary embedding, which turns queries and keys where they lie."""
+
+    @staticmethod
+    def forward(ctx, query, key):
+        return query.view_as(query), key.view_as(key)
+
+    @staticmethod
+    def backward(ctx, query, key):
+        return query, key
+
+
+def fuse(model) -> bool:
+    """Stand in for `kernels.fuse`: True where liger-kernel replaces the model's layers."""
+    if model.config.model_type not in levers.DECODERS:
+        return False
+    norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
+    gated = [module for module in model.modules() if _is_gated(module)]
+    modeling = sys.modules[type(model).__module__]
+    for norm in norms:
+        norm.forward = lambda x, norm=norm: _Norm.apply(x, norm.weight)
+    for layer in gated:
+        layer.forward = lambda x, layer=layer: layer.down_proj(
+            _GatedActivation.apply(layer.gate_proj(x), layer.up_proj(x))
+        )
+    for layer in model.modules():
+        if type(layer).__name__.endswith("Attention"):
+            layer.forward = _with_rotary(layer.forward, modeling)
+    return True
+
+
+def offload_embeddings(model) -> bool:
+    """Stand in for `kernels.offload_embeddings`: rows that come from the host."""
+    embeddings = model.get_input_embeddings()
+    if embeddings.weight is getattr(model.get_output_embeddings(), "weight", None):
+        return False
+    dtype, width = embeddings.weight.dtype, embeddings.weight.shape[1]
+    embeddings.weight = nn.Parameter(embeddings.weight.new_empty(0), requires_grad=False)
+    embeddings.forward = lambda ids: torch.empty(*ids.shape, width, dtype=dtype, device=ids.device)
+    return True
+
+
+def _with_rotary(forward, modeling):
+    """An attention layer's forward pass with the fused rotary embedding in the place of its module's own."""
+
+    def wrapped(*args, **kwargs):
+        plain = modeling.apply_rotary_pos_emb
+        modeling.apply_rotary_pos_emb = lambda query, key, *_, **__: _Rotary.apply(query, key)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            modeling.apply_rotary_pos_emb = plain
+
+    return wrapped
+
+
+def _is_gated(module: nn.Module) -> bool:
+    return type(module).__name__.endswith("MLP") and all(
+        hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj")
+    )
+
+
+def flash_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """The kernel that `scaled_dot_product_attention` takes on a card for causal attention in 16 bits."""
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
+
+
+def cpu_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
+    """The kernel that it takes on a CPU."""
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return attend(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+
+
+def work_space(name: str, inputs: list[torch.Tensor]) -> int:
+    """Bytes that a kernel allocates beside its results and frees before it returns.
+
+    logsumexp subtracts the maximum in a copy (aten/native/ReduceOps.cpp). Flash attention's backward pass adds up the
+    queries' gradient in float32, and grouped keys' and values' for every head (aten/native/transformers/cuda).
+    """
+    if name.startswith("aten.logsumexp"):
+        return inputs[0].numel() * inputs[0].itemsize
+    if "attn_backward" in name or "flash_attention_backward" in name:
+        if "for_cpu" in name:
+            return 0
+        gradient, query, key = inputs[:3]
+        size = gradient.numel() * 4
+        if key.numel() != query.numel():
+            size += 2 * query.numel() * query.itemsize
+        return size
+    return 0
+
+
+def library_space(device) -> list[int]:
+    """Bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
+
+    What CUBLAS_WORKSPACE_CONFIG says in pairs of KiB and count; without it 32 MiB from compute capability 9 on, 8 MiB
+    and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
+    """
+    if not device.cuda:
+        return []
+    pairs = re.findall(r":(\d+):(\d+)", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
+    told = sum(int(size) * int(count) * 2**10 for size, count in pairs)
+    return 2 * [told or (32 * 2**20 if device.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10)]

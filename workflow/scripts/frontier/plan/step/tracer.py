@@ -1,0 +1,181 @@
+"""What a step does as torch dispatches it: each operation's traffic, and the birth and death of each storage."""
+
+import weakref
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils.weak import WeakIdKeyDictionary
+
+from frontier.plan.step import stand_ins
+
+CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
+_SMALL_INTEGERS = 2**22
+aten = torch.ops.aten
+
+
+@dataclass
+class Operation:
+    """One kernel of the step: the bytes it reads and writes, its tensors' shapes, whether a graph launches it."""
+
+    name: str
+    phase: str
+    dtype: torch.dtype
+    read: int
+    written: int
+    shapes: list[tuple[int, ...]]
+    recorded: bool = False
+
+
+@dataclass
+class Event:
+    """A storage's birth, or with bytes below 0 its death; `recorded` ones are a CUDA graph's, which shares nothing."""
+
+    key: int
+    size: int
+    category: str
+    phase: str
+    recorded: bool
+
+
+@dataclass
+class Trace:
+    """What a step did: its operations, its storages' births and deaths in order, its levers and trainable tensors.
+
+    `graph_kernels` are the kernels of all its CUDA graphs, one graph for each padded length.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    levers: dict = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+    parameters: int = 0
+    graph_kernels: int = 0
+
+
+class Tracer(TorchDispatchMode):
+    """Follows what each operation reads and writes, and when each storage is born and dies."""
+
+    def __init__(self, vocabulary: int):
+        super().__init__()
+        self.trace = Trace()
+        self.operations = self.trace.operations
+        self.phase, self.recorded = "load", False
+        self.vocabulary = vocabulary
+        self._ids = WeakIdKeyDictionary()
+        self._known = WeakIdKeyDictionary()
+        self._count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is torch.ops.prim.device.default:
+            return function(*args, **kwargs)
+        tensors = tensors_of(args) + tensors_of(kwargs.values())
+        values = [self._known.get(tensor) for tensor in tensors]
+        known = bool(tensors) and all(value is not None for value in values)
+        if known and function in (aten._local_scalar_dense.default, aten.item.default):
+            return values[0].item()
+        if known and function is aten.nonzero.default:
+            return self.known(_compute(function, args, kwargs, self._known))
+        result = function(*args, **kwargs)
+        outputs = tensors_of((result,))
+        if known and outputs and all(_is_small_integer(output) for output in outputs):
+            for output, value in zip(
+                outputs, tensors_of((_compute(function, args, kwargs, self._known),)), strict=True
+            ):
+                self._known[output] = value
+        self._work_space(stand_ins.work_space(str(function), tensors))
+        self._record(str(function), tensors, outputs)
+        return result
+
+    def known(self, value: torch.Tensor) -> torch.Tensor:
+        """A tensor without content, whose real `value` is remembered: integers decide later shapes."""
+        result = torch.empty(value.shape, dtype=value.dtype, device="meta")
+        self._known[result] = value
+        return result
+
+    def name(self, tensors: list[torch.Tensor], category: str) -> None:
+        """Say what storages are that a category by phase would get wrong, from their birth on."""
+        wanted = {self._ids.get(tensor.untyped_storage()) for tensor in tensors if tensor is not None}
+        for event in self.trace.events:
+            if event.key in wanted:
+                event.category = category
+
+    def on_device(self, row: dict) -> dict:
+        return {key: self.known(value) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
+
+    def _record(self, name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        before = {id(tensor.untyped_storage()) for tensor in inputs}
+        fresh = False
+        for output in outputs:
+            storage = output.untyped_storage()
+            if storage not in self._ids:
+                fresh = True
+                self._born(storage, tuple(output.shape))
+            elif id(storage) in before and name.split(".")[1].endswith("_"):
+                fresh = True
+        if fresh and self.phase != "load":
+            self.operations.append(
+                Operation(
+                    name=name,
+                    phase=self.phase,
+                    dtype=(inputs or outputs)[0].dtype,
+                    read=sum(tensor.numel() * tensor.itemsize for tensor in inputs),
+                    written=sum(tensor.numel() * tensor.itemsize for tensor in outputs),
+                    shapes=[tuple(tensor.shape) for tensor in inputs],
+                    recorded=self.recorded,
+                )
+            )
+
+    def _born(self, storage, shape: tuple[int, ...]) -> None:
+        self._count += 1
+        key, size, events = self._count, storage.nbytes(), self.trace.events
+        self._ids[storage] = key
+        category = "weights" if self.phase == "load" else "activations"
+        if category == "activations" and shape and shape[-1] == self.vocabulary:
+            category = "logits"
+        birth = Event(key, size, category, self.phase, self.recorded)
+        events.append(birth)
+        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded)))
+
+    def keep(self, sizes: list[int]) -> None:
+        """What libraries allocate once and keep, with the activations."""
+        for size in sizes:
+            self._count += 1
+            self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
+
+    def _work_space(self, size: int) -> None:
+        """What a kernel allocates for itself, and has given back when it returns."""
+        if size:
+            self._count += 1
+            for signed in (size, -size):
+                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.recorded))
+
+
+def tensors_of(values) -> list[torch.Tensor]:
+    """The tensors in nested lists and tuples."""
+    found = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_of(value)
+    return found
+
+
+def _compute(function, args, kwargs, known):
+    """The operation on real values, all of which are known; devices are left out."""
+
+    def real(value):
+        if isinstance(value, torch.Tensor):
+            return known[value]
+        if isinstance(value, list | tuple):
+            return type(value)(map(real, value))
+        return torch.device("cpu") if isinstance(value, torch.device) else value
+
+    with _disable_current_modes(), torch.no_grad():
+        return function(*map(real, args), **{key: real(value) for key, value in kwargs.items()})
+
+
+def _is_small_integer(tensor: torch.Tensor) -> bool:
+    return not tensor.dtype.is_floating_point and tensor.numel() <= _SMALL_INTEGERS

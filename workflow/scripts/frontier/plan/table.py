@@ -1,0 +1,111 @@
+"""The plan's rows, and the jobs that write them."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from frontier import records
+from frontier.errors import UserError
+from frontier.machine.device import open_device
+from frontier.plan import calibration
+from frontier.plan.planner import PARTS, Planner, open_planner
+from frontier.plan.step import emulated_card
+from frontier.progress import say
+
+COLUMNS = (
+    "run",
+    "device",
+    "predicted_peak_gib",
+    *PARTS,
+    "overhead_gib",
+    "fits",
+    "predicted_seconds_per_step",
+    "predicted_hours",
+    "limited_by",
+    "largest_batch_that_fits",
+)
+
+
+def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[str]]:
+    """The plan's rows, and the lines that go with it; raises UserError where no run can be planned.
+
+    Of runs that differ by their seed alone, the one that needs most has a line.
+    """
+    rows, lines, most = [], [], {}
+    for request in requests:
+        refusal = _refusal(request, planner.device)
+        if refusal:
+            rows.append({"run": request["run"], "device": planner.name})
+            lines.append(refusal)
+            continue
+        row = planner.row(request)
+        rows.append(row)
+        need = row["predicted_peak_gib"] + row["overhead_gib"]
+        name = request["precision"], request["rank"]
+        most[name] = max(most.get(name, (0, None, None)), (need, request, row), key=lambda one: one[0])
+    lines += filter(None, (planner.advice(request, row) for _, request, row in most.values()))
+    if all("predicted_peak_gib" not in row for row in rows):
+        raise UserError(lines[0])
+    numbers = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
+    return pd.DataFrame(rows, columns=COLUMNS).astype(numbers), lines
+
+
+def plan_runs(job: dict) -> None:
+    """Write results/plan.csv, and say of what does not fit what would, and what hardly fits."""
+    request = job["request"]
+    card = request["card"] or _calibrated(job["input"]["calibration"])
+    planner, line = open_planner(request["study"], card, Path("resources"))
+    frame, lines = table(planner, request["runs"])
+    records.write_text(job["output"]["plan"], frame.to_csv(index=False))
+    shown = frame[["run", "predicted_peak_gib", "overhead_gib", "fits", "predicted_hours", "largest_batch_that_fits"]]
+    for text in (line, shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
+        say(text)
+
+
+def plan_one(job: dict) -> None:
+    """Write one run's row, for the run itself to read before it starts; UserError where it cannot be planned."""
+    request, run = job["request"], job["run"]
+    planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
+    planned = next(one for one in request["runs"] if one["run"] == run)
+    refusal = _refusal(planned, planner.device)
+    if refusal:
+        raise UserError(refusal)
+    planner.limit_gib = None
+    records.write_json(job["output"]["row"], planner.row(planned))
+
+
+def _calibrated(path: str) -> dict:
+    """The device that a calibration has measured, its figures and rates: it need not be this machine's."""
+    card = records.read_json(path)
+    if "capability" not in card:
+        raise UserError(
+            f"plan: {path} does not say what device it measured; "
+            "make it again: snakemake --cores 1 results/plan.csv -R calibrate_device"
+        )
+    return card
+
+
+def _present(study: dict) -> dict:
+    """The device that this process trains on, with what results/calibration.json has measured where it is of it."""
+    card = calibration.present(open_device(study["device"], study["cpu_threads"]))
+    path = Path("results/calibration.json")
+    known = records.read_json(path) if path.exists() else {}
+    if known.get("name") != card["name"]:
+        return card
+    return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
+
+
+def _refusal(request: dict, device: emulated_card.TargetDevice) -> str | None:
+    """Why a run cannot be planned, in one line, or None."""
+    run = request["run"]
+    if request.get("processes", 1) > 1:
+        return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
+    if request["precision"] == "int8":
+        return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
+    name = request["compute_dtype"]
+    needs_bfloat16 = name == "bfloat16" or (name == "auto" and request["precision"] == "bf16")
+    if device.cuda and device.capability < (8, 0) and needs_bfloat16:
+        return f"plan: {run}: this card does not multiply bfloat16; use fp16, or compute_dtype float16"
+    if "8bit" in request["training"]["optimizer"] and not device.cuda:
+        return f"plan: {run}: {request['training']['optimizer']} runs on CUDA alone; use adamw_torch"
+    return None

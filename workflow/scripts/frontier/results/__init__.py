@@ -1,0 +1,1 @@
+"""What the runs mean. Imports the hall and study.cards."""

@@ -1,0 +1,122 @@
+"""What every figure shares: colours, sizes, units, labels that keep out of each other's way."""
+
+from dataclasses import dataclass, field
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+matplotlib.use("agg")
+
+
+# Okabe and Ito's palette, told apart with every common kind of colour blindness; bf16's blue and int8's green darker.
+COLOURS = {
+    "fp32": "#333333",
+    "bf16": "#3a9bd9",
+    "fp16": "#0072b2",
+    "nf4": "#d55e00",
+    "fp4": "#cc79a7",
+    "int8": "#009e73",
+}
+MARKERS = {"fp32": "s", "bf16": "^", "fp16": "o", "nf4": "D", "fp4": "v", "int8": "P"}
+INK, MUTED, GRID, SURFACE, BUDGET = "#1f2328", "#57606a", "#d8dee4", "#fffffe", "#8a6d00"
+METRICS = {"cuda_allocated": "Peak GPU memory allocated (GiB)", "host_rss": "Peak resident memory (GiB)"}
+WIDE, NARROW = (6.4, 4.4), (4.4, 4.4)
+STYLE = {
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "lines.solid_capstyle": "round",
+    "svg.hashsalt": "lora-frontier",
+    "svg.fonttype": "path",
+}
+# How much of a marker is filled tells devices apart, where a table has several.
+FILLS = ("full", "none", "left", "bottom", "right", "top")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What figures are drawn from: the summary, each run's loss history by its name, and the budget.
+
+    A budget has `memory_gib` and `hours`, each None where the user set none.
+    """
+
+    table: pd.DataFrame
+    histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    budget: dict = field(default_factory=dict)
+
+
+def in_order(table: pd.DataFrame):
+    """The table's rows by precision, in the palette's order."""
+    return [(name, table[table["precision"] == name]) for name in COLOURS if (table["precision"] == name).any()]
+
+
+def fills(table: pd.DataFrame) -> dict[str, str]:
+    """Each device of the table with the fill of its markers; a table of one device needs none."""
+    devices = sorted(table["device"].dropna().unique()) if "device" in table else []
+    return {name: FILLS[index % len(FILLS)] for index, name in enumerate(devices)} if len(devices) > 1 else {}
+
+
+def device_keys(table: pd.DataFrame) -> list[Line2D]:
+    """What a legend says of the devices, where there are several."""
+    look = {"ls": "none", "marker": "o", "color": MUTED, "markerfacecoloralt": SURFACE, "ms": 7}
+    return [Line2D([], [], fillstyle=fill, label=name, **look) for name, fill in fills(table).items()]
+
+
+def time_unit(seconds: pd.Series) -> tuple[float, str]:
+    """The divisor and name of the unit in which the longest of the times is easy to read."""
+    longest = seconds.max()
+    for divisor, name in ((3600, "hours"), (60, "minutes")):
+        if longest >= 2 * divisor:
+            return divisor, name
+    return 1, "seconds"
+
+
+def nothing(axes, text: str) -> None:
+    """Say in the middle of empty axes why they are empty."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, transform=axes.transAxes)
+    axes.set_axis_off()
+
+
+def log_if_wide(axis, values: pd.Series) -> None:
+    """A logarithmic axis, with plain numbers on it, for values that span more than a factor of ten."""
+    if values.min() > 0 and values.max() / values.min() > 10:
+        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
+
+
+def note(axes, text: str, colour: str = MUTED) -> None:
+    """Add a line to the notes over the chart's right end."""
+    above = axes.get_title(loc="right")
+    axes.set_title(f"{above}\n{text}" if above else text, loc="right", fontsize=9, weight="normal", color=colour)
+
+
+def legend(figure, handles: list, columns: int) -> None:
+    """One legend above the axes, so that it never covers a point."""
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.4,
+            borderaxespad=0.2,
+        )  # fmt: skip
+
+
+def canvas(size: tuple[float, float], panels: int = 1):
+    """A figure of `size` inches and its panels side by side, which share the vertical axis."""
+    return plt.subplots(1, panels, figsize=size, layout="constrained", sharey=True)

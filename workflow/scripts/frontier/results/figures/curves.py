@@ -1,0 +1,74 @@
+"""Training curves: every run's loss against its steps and against its time."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from frontier.results.figures.canvas import (
+    COLOURS,
+    MUTED,
+    SURFACE,
+    WIDE,
+    Drawn,
+    canvas,
+    device_keys,
+    fills,
+    in_order,
+    legend,
+    nothing,
+    time_unit,
+)
+
+_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (1, 3)))
+# More points than this are a haze rather than a line.
+_POINTS = 60
+
+
+def thin(history: pd.DataFrame) -> pd.DataFrame:
+    """A long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is."""
+    if len(history) <= _POINTS:
+        return history
+    stretch = np.arange(len(history)) * _POINTS // len(history)
+    return history.groupby(stretch).agg({"step": "last", "seconds": "last", "loss": "mean"})
+
+
+def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
+    """The training loss of all runs, against optimiser steps and against time; colour is precision, dashes are rank."""
+    figure, (by_step, by_time) = canvas(size, panels=2)
+    table = results.table
+    drawn = {name: history for name, history in results.histories.items() if history["loss"].notna().any()}
+    rows = table[table["run"].isin(list(drawn))]
+    if rows.empty:
+        for axes in (by_step, by_time):
+            nothing(axes, "No run has a history")
+        return figure
+    divisor, unit = time_unit(pd.concat([drawn[name]["seconds"] for name in rows["run"]]))
+    dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
+    filled = fills(rows)
+    for row in rows.itertuples():
+        history = thin(drawn[row.run]).dropna(subset=["loss"])
+        for axes, x in ((by_step, history["step"]), (by_time, history["seconds"] / divisor)):
+            look = {"color": COLOURS[row.precision], "ls": dashes[row.rank], "lw": 1.4, "alpha": 0.85}
+            axes.plot(x, history["loss"], **look)
+            if row.status != "ok":
+                end = (x.iloc[-1], history["loss"].iloc[-1])
+                axes.plot(*end, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
+        fill = filled.get(getattr(row, "device", None))
+        if fill:
+            look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
+            by_time.plot(x.iloc[-1], history["loss"].iloc[-1], ms=5.5, **look)
+    by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    by_time.xaxis.set_major_locator(MaxNLocator(5))
+    by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
+    by_time.set(xlabel=f"Time ({unit})")
+    keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
+    keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
+    keys += device_keys(rows)
+    if (rows["status"] != "ok").any():
+        keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
+    columns = 6 if size[0] > 5 else 3
+    # A device's name is longer than a rank's.
+    legend(figure, keys, columns // 2 if filled else columns)
+    return figure

@@ -1,0 +1,35 @@
+"""How near a plan came to the runs that were measured."""
+
+from frontier.study import cards
+from frontier.units import is_there
+
+
+def is_for(planned: str | None, device: str | None) -> bool:
+    """Whether a plan's device is the one that a run was measured on, by their names."""
+    return is_there(planned) and is_there(device) and cards.normalised_name(planned) == cards.normalised_name(device)
+
+
+def compared(row: dict, measured: dict) -> dict:
+    """The plan's prediction for a run beside its measurement: `summary.csv`'s columns, None where one is missing.
+
+    `measured` has summary.csv's steps, train_seconds, memory_metric, peak_allocated_gib and peak_host_gib. Allocated
+    memory is compared with the predicted peak alone; resident memory with what the process holds beside it too. An
+    error is predicted / measured - 1.
+    """
+    on_card = measured.get("memory_metric") == "cuda_allocated"
+    peak = row.get("predicted_peak_gib") if is_there(row.get("predicted_peak_gib")) else None
+    if peak is not None and not on_card:
+        peak += row["overhead_gib"]
+    per_step, steps = row.get("predicted_seconds_per_step"), measured.get("steps")
+    seconds = per_step * steps if is_there(per_step) and is_there(steps) else None
+    memory = measured.get("peak_allocated_gib" if on_card else "peak_host_gib")
+    return {
+        "predicted_peak_gib": peak,
+        "predicted_seconds": seconds,
+        "predicted_peak_error": _error(peak, memory),
+        "predicted_seconds_error": _error(seconds, measured.get("train_seconds")),
+    }
+
+
+def _error(predicted: float | None, measured: float | None) -> float | None:
+    return predicted / measured - 1 if is_there(predicted) and is_there(measured) and measured else None

@@ -1,0 +1,143 @@
+"""The whole study as one page that needs nothing but itself: results/report.html."""
+
+import re
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import yaml
+from itables import options
+from itables.javascript import generate_init_offline_itables_html
+
+from frontier import paths, records
+from frontier.results import columns
+from frontier.results.claims.claim import VERDICTS
+from frontier.results.figures import canvas, svg
+from frontier.results.figures.canvas import NARROW, WIDE, time_unit
+from frontier.results.figures.draw import FIGURES, TITLES, read_results
+
+_UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
+_CAPTIONS = {
+    "memory_time": "Peak memory over training time; a line joins a rank's seeds. Down and left is cheaper.",
+    "perplexity_time": "Validation perplexity over training time. Bars are 95% intervals over other examples.",
+    "perplexity_rank": "Validation perplexity over LoRA rank, lines through the seeds' means, bars as above.",
+    "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 stretches.",
+}
+TEMPLATE = paths.TEMPLATE
+
+
+def context(summary, claims: list, study: dict, environments: list[dict], tokens: dict, drawn: list[dict]) -> dict:
+    """All that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
+    unfinished = summary[summary["status"] != "ok"]
+    kept = unfinished[[name for name in _UNFINISHED if name in unfinished]]
+    return {
+        "study": study,
+        "subject": subject(study),
+        "tokens": tokens,
+        "counts": {"runs": len(summary), "ok": len(summary) - len(unfinished), "seeds": summary["seed"].nunique()},
+        "recommendation": recommendation(summary, claims),
+        "findings": [one for one in claims if one["id"] != "recommendation"],
+        "verdicts": {name: sum(one["verdict"] == name for one in claims) for name in VERDICTS},
+        "figures": drawn,
+        "columns": columns.cells(summary),
+        "rows": len(summary),
+        "unfinished": {"columns": columns.cells(kept), "rows": len(kept)},
+        "environments": distinct(environments),
+        "config": yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
+    }
+
+
+def subject(study: dict) -> dict:
+    """What was trained and on what, each in a few words."""
+    model, data = study["model"], study["data"]
+    names = {"package": "package", "hub": "id", "path": "path"}
+    source = model["source"]
+    named = f"a {model['config']['model_type']} of random weights" if source == "architecture" else model[names[source]]
+    return {
+        "model": f"{named} {model['version']}" if source == "package" else named,
+        "data": data[{"reasoning-gym": "dataset", "jsonl": "train_file", "hub": "id"}[data["source"]]],
+    }
+
+
+def recommendation(summary: pd.DataFrame, claims: list) -> dict | None:
+    """The recommended run's sentence and its figures to put beside it; None where there are no findings."""
+    claim = next((one for one in claims if one["id"] == "recommendation"), None)
+    if claim is None:
+        return None
+    name = claim["evidence"]["values"].get("run")
+    rows = summary[summary["run"] == name]
+    return claim | {"run": name, "facts": facts(rows.iloc[0]) if len(rows) else []}
+
+
+def facts(row: pd.Series) -> list[dict]:
+    """A run's three figures: perplexity with its interval, training time in a fitting unit, peak memory."""
+    divisor, unit = time_unit(pd.Series([row["train_seconds"]]))
+    found = [{"name": "perplexity", "value": f"{row['perplexity']:.2f}", "unit": ""}]
+    if pd.notna(row.get("perplexity_low")):
+        found[0]["more"] = f"{row['perplexity_low']:.2f} to {row['perplexity_high']:.2f}, 95%"
+    found.append({"name": "training time", "value": f"{row['train_seconds'] / divisor:.1f}", "unit": unit})
+    found.append({"name": "peak memory", "value": f"{row['peak_memory_gib']:.2f}", "unit": "GiB"})
+    return found
+
+
+def distinct(environments: list[dict | None]) -> list[dict]:
+    """Each different environment that runs were made in, with the number of those runs.
+
+    Times of day do not count, nor which of a host's devices a run had.
+
+    A run whose process was killed before it could tell has none.
+    """
+    counted: list[dict] = []
+    for environment in filter(None, environments):
+        facts = {key: value for key, value in environment.items() if not key.endswith(("_at", "_ids"))}
+        known = next((one for one in counted if one["facts"] == facts), None)
+        if known:
+            known["runs"] += 1
+        else:
+            counted.append({"facts": facts, "runs": 1})
+    return sorted(counted, key=lambda one: -one["runs"])
+
+
+def draw(results: canvas.Drawn) -> list[dict]:
+    """Every figure in two widths, with its title and caption."""
+    return [
+        {
+            "name": name,
+            "title": TITLES[name],
+            "caption": _CAPTIONS[name],
+            "wide": svg.inline(function, results, WIDE, f"{name}-wide", _CAPTIONS[name]),
+            "narrow": svg.inline(function, results, NARROW, f"{name}-narrow", _CAPTIONS[name]),
+        }
+        for name, function in FIGURES.items()
+    ]
+
+
+def render(template: Path, values: dict) -> str:
+    """The page, with DataTables from itables inside; whatever the values hold is escaped."""
+    loader = jinja2.FileSystemLoader(template.parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    library = generate_init_offline_itables_html(options.dt_bundle)
+    # What follows the script is a notice for notebooks.
+    library = library[: library.index("</script>") + len("</script>")]
+    promise = re.search(r"window\.(_itables_\w+)", library)[1]
+    hidden = [position for position, one in enumerate(values["columns"]) if not one["column"].shown]
+    page = environment.get_template(template.name)
+    return page.render(**values, table_library=library, table_promise=promise, hidden=hidden)
+
+
+def write_report(job: dict) -> None:
+    """Write the report from the summary, the findings, the histories and the runs' records."""
+    inputs, request = job["input"], job["request"]
+    results = read_results(inputs, request["study"]["budget"])
+    trainings = [records.read_json(path) for path in inputs["trainings"]]
+    values = context(
+        results.table,
+        records.read_json(inputs["findings"]),
+        request["study"],
+        [training["environment"] for training in trainings],
+        records.read_json(inputs["tokens"]),
+        draw(results),
+    )
+    records.write_text(job["output"]["report"], render(TEMPLATE, values))

@@ -1,0 +1,27 @@
+"""The rows that exist while a sweep runs: `python -m frontier.results.status`, in the study's folder."""
+
+from pathlib import Path
+
+from frontier import records
+
+
+def lines(results: Path) -> list[str]:
+    """One line a run that has a record, with what is known of it so far."""
+    found = []
+    for path in sorted(results.glob("runs/*/training.json")):
+        cost = records.read_json(path)["outcome"]
+        evaluation = path.with_name("evaluation.json")
+        quality = records.read_json(evaluation)["outcome"] if evaluation.exists() else {}
+        cells = [path.parent.name.ljust(16), cost["status"].ljust(10)]
+        for value, form in (
+            (quality.get("perplexity"), "perplexity {:8.3f}"),
+            (cost.get("train_seconds"), "train {:8.0f} s"),
+            (cost.get("peak_memory_gib"), "peak {:6.2f} GiB"),
+        ):
+            cells.append("" if value is None else form.format(value))
+        found.append("  ".join(cells).rstrip())
+    return found
+
+
+if __name__ == "__main__":
+    print("\n".join(lines(Path("results"))) or "no run has finished yet")

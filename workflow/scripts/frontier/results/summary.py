@@ -1,0 +1,138 @@
+"""One row a run: what it cost and what it bought."""
+
+from collections import Counter
+
+import pandas as pd
+
+from frontier import records
+from frontier.errors import UserError
+from frontier.results import derived, plan_errors
+
+COLUMNS = (
+    "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
+    "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_held_gib "
+    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
+    "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device host notes"
+).split()
+_FROM_TRAINING = (
+    "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
+    "peak_held_gib peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
+).split()
+_SURROUNDINGS = ("device", "host", "python", "start")
+_COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
+
+
+def row(training: dict, evaluation: dict, baseline: dict) -> dict:
+    """A run's row from its records; what was not measured is None."""
+    request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
+    ended = cost if cost["status"] != "ok" else quality
+    return {
+        **{key: request[key] for key in ("run", "precision", "rank", "seed")},
+        **{key: ended.get(key) for key in ("status", "phase", "reason")},
+        "basis": ended.get("basis", "measured"),
+        "needs_gib": needs_gib(ended),
+        **{key: quality.get(key) for key in ("perplexity", "eval_loss")},
+        "base_perplexity": baseline["outcome"].get("perplexity"),
+        **{key: cost.get(key) for key in _FROM_TRAINING},
+        **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
+    }
+
+
+def needs_gib(outcome: dict) -> float | None:
+    """The least that a run which ran out of memory would have needed: its weights, or what it held and was refused."""
+    if outcome["status"] != "oom":
+        return None
+    allocated, resident = outcome.get("peak_allocated_gib"), outcome.get("peak_host_gib")
+    held = (resident or 0.0) if allocated is None else allocated
+    return max(outcome.get("needs_gib") or 0.0, held + (outcome.get("refused_gib") or 0.0)) or None
+
+
+def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict]) -> pd.DataFrame:
+    """All rows, sorted by precision, rank and seed, those of unlike machines or versions flagged in `notes`."""
+    by_precision = {record["request"]["name"]: record for record in baselines}
+    rows = []
+    for training, evaluation in zip(trainings, evaluations, strict=True):
+        rows.append(row(training, evaluation, by_precision[training["request"]["precision"]]))
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame["notes"] = notes([training["environment"] for training in trainings])
+    frame = frame.astype(dict.fromkeys(_COUNTS, "Int64"))
+    return frame.sort_values(["precision", "rank", "seed"], ignore_index=True)
+
+
+def notes(environments: list[dict | None]) -> list[str | None]:
+    """For each row, what of its surroundings is not what the most rows have; None where nothing is."""
+    return unlike_most([*map(surroundings, environments)])
+
+
+def surroundings(environment: dict | None) -> dict:
+    """What of a record's environment a reader should know to be unlike; nothing of a process that left none."""
+    known = environment or {"packages": {}}
+    return {key: known[key] for key in _SURROUNDINGS if key in known} | known["packages"]
+
+
+def unlike_most(facts: list[dict]) -> list[str | None]:
+    """For each of some facts by name, which of them the most do not share, in words; None where there are none."""
+    unlike: list[list[str]] = [[] for _ in facts]
+    for name in dict.fromkeys(name for fact in facts for name in fact):
+        values = [fact[name] for fact in facts if name in fact]
+        counts = Counter(map(repr, values))
+        usual = max(values, key=lambda value: counts[repr(value)])
+        for remarks, fact in zip(unlike, facts, strict=True):
+            if name in fact and fact[name] != usual:
+                remarks.append(f"{name} {fact[name]}, not {usual}")
+    return ["; ".join(remarks) or None for remarks in unlike]
+
+
+def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
+    """The summary with each run's accuracy, its split and size, and that of its base; `accuracy` has a row for each."""
+    measured = accuracy.set_index("run")
+    names = ("strict", "strict_se", "flexible", "flexible_se", "split", "examples")
+    columns = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
+    bases = {f"base_accuracy_{name}": frame["precision"].map(measured[name]) for name in ("strict", "flexible")}
+    return frame.assign(**columns, **bases).astype({"accuracy_examples": "Int64"})
+
+
+def join_plan(frame: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
+    """The summary with what `plan` foretold of each run, and by how much it erred where the run was measured.
+
+    A plan for another device than a run's says nothing of that run.
+    """
+    planned = {row["run"]: row for row in plan.to_dict("records")}
+    frame = frame.copy()
+    for place, row in zip(frame.index, frame.to_dict("records"), strict=True):
+        foretold = planned.get(row["run"], {})
+        if plan_errors.is_for(foretold.get("device"), row["device"]):
+            for name, value in plan_errors.compared(foretold, row).items():
+                frame.loc[place, name] = value
+    return frame
+
+
+def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
+    """Raise UserError naming the records that were made under another configuration or other code."""
+    stale = [name for name, one, other in zip(names, found, expected, strict=True) if one != other]
+    if stale:
+        listed = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
+        raise UserError(
+            f"summary: {listed}: recorded under another configuration or code, so the row is refused; "
+            f"make it again with snakemake --cores 1 -R {stale[0]}, or all of them with snakemake --cores 1 -F"
+        )
+
+
+def summarize_runs(job: dict) -> None:
+    """Write results/summary.csv from the records of the job's runs and baselines."""
+    inputs, expected = job["input"], job["request"]["expected"]
+    kinds = ("trainings", "evaluations", "baselines")
+    loaded = {kind: [records.read_json(path) for path in inputs[kind]] for kind in kinds}
+    for kind in kinds:
+        refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
+    frame = table(*(loaded[kind] for kind in kinds))
+    runs = [record["request"]["run"] for record in loaded["trainings"]]
+    losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
+    frame = derived.with_derived_columns(frame, losses, job["request"]["budget"])
+    if inputs.get("plan"):
+        frame = join_plan(frame, pd.read_csv(inputs["plan"]))
+    if inputs.get("accuracy"):
+        frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
+    records.write_text(job["output"]["summary"], frame.to_csv(index=False))
+    shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
+    print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)

@@ -1,0 +1,1 @@
+"""One run: trained, then judged. Imports the hall, machine, model and jobs."""

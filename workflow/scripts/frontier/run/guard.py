@@ -1,0 +1,65 @@
+"""Ends a training that its budget or its numbers give no reason to go on with."""
+
+import time
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from frontier.outcomes import Stop
+from frontier.run import checkpoints
+from frontier.run.clock import Clock
+
+DIVERGED_STEPS = 3
+
+
+class Guard(TrainerCallback):
+    """Ends a training that its budget or its numbers give no reason to go on with; asks for checkpoints in time."""
+
+    def __init__(self, clock: Clock, limits: dict, identity: str, loss_scale=lambda: None):
+        self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
+        self._not_finite = self._collapsed = self._logged = 0
+        self._saved_at = time.monotonic()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.limits.get("hours") and not self.limits.get("continue_over_time"):
+            self._keep_to(self.limits["hours"], state)
+        if self._checkpoint_is_due(state) and state.global_step < state.max_steps:
+            control.should_save = True
+            if self.clock.phases:
+                self.clock.phases.enter("checkpoints")
+
+    def on_log(self, args, state, control, **kwargs):
+        # The Trainer logs once more at its end, when nothing has come of a step since.
+        if len(self.clock.history) == self._logged:
+            return
+        self._logged = len(self.clock.history)
+        finite = self.clock.history[-1]["loss"] is not None
+        self._not_finite = 0 if finite else self._not_finite + 1
+        scale = self.loss_scale()
+        self._collapsed = self._collapsed + 1 if scale is not None and scale < 1 else 0
+        if self._not_finite >= DIVERGED_STEPS:
+            raise Stop("diverged", f"loss not finite for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+        if self._collapsed >= DIVERGED_STEPS:
+            raise Stop("diverged", f"loss scale below 1 for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+
+    def on_save(self, args, state, control, **kwargs):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        checkpoints.seal(folder, self.identity, self.clock.state())
+        self._saved_at = time.monotonic()
+        if self.clock.phases:
+            self.clock.phases.enter("between_steps")
+
+    def _keep_to(self, hours: float, state) -> None:
+        spent = self.clock.seconds / 3600
+        projected = (self.clock.projected_seconds(state.max_steps) or 0.0) / 3600
+        if projected > hours:
+            reason = f"projected to take {projected:.3g} h, over the budget of {hours:g} h"
+            raise Stop("over_time", reason, projected_hours=projected)
+        if spent > hours:
+            reason = f"the budget of {hours:g} h was spent at step {state.global_step} of {state.max_steps}"
+            raise Stop("over_time", reason, projected_hours=spent / state.global_step * state.max_steps)
+
+    def _checkpoint_is_due(self, state) -> bool:
+        minutes, steps = self.limits.get("checkpoint_minutes"), self.limits.get("checkpoint_steps")
+        by_time = minutes is not None and time.monotonic() - self._saved_at >= minutes * 60
+        return by_time or bool(steps and state.global_step % steps == 0)
