@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 
-.PHONY: summary plan report test lint status pins clean
+.PHONY: summary plan report test lint docs status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
@@ -26,6 +26,9 @@ lint: .venv/tests.done  ## ruff and snakemake --lint
 	ruff check .
 	ruff format --check .
 	snakemake --lint
+
+docs: .venv/workflow.done  ## what the keys of the configuration say, in config/ and workflow/schemas/
+	@PYTHONPATH=workflow/scripts python -m frontier.study.documentation
 
 status: .venv/workflow.done  ## the runs that have finished so far
 	@PYTHONPATH=workflow/scripts python -m frontier.results.status

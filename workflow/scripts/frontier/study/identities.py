@@ -13,11 +13,11 @@ from frontier.study.runs import parse_run
 
 
 def study_identities(config: dict, code: dict[str, str]) -> dict:
-    """A digest for each thing that jobs make, over all that it depends on, code included.
+    """Return a digest for each thing that jobs make, over all that it depends on, code included.
 
-    `code` has a digest for each script. The result has `model`, `data` and `tokens`; `base` and `baseline`, functions
-    of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it; and `accuracy`, a
-    function of either.
+    `code` has a digest for each script, by its name. The result has `model`, `data` and `tokens`; `base` and
+    `baseline`, functions of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it;
+    and `accuracy`, a function of either.
     """
     model = digest([config["model"], code["fetch_model"]])
     data = digest([data_request(config), code["fetch_data"]])

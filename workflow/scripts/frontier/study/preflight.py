@@ -1,4 +1,4 @@
-"""What a configuration asks of the machine, checked before any job starts and without loading torch."""
+"""Check that the machine has what a configuration names, before any job starts and without loading torch."""
 
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from frontier.machine import gpus
 def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = True) -> None:
     """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing.
 
-    Accelerators are looked for where `devices_here`: a cluster's nodes have theirs.
+    `devices_here` is False where jobs run on other machines, whose accelerators cannot be seen from here.
+    `root` is the folder whose `dev` has the GPUs' files.
     """
     for section, key in (("data", "train_file"), ("data", "validation_file"), ("data", "test_file")):
         path = config[section].get(key)

@@ -1,58 +1,60 @@
-"""What each job is asked for: the part of the configuration that its result depends on."""
+"""The request of each job: the part of the configuration that its result depends on."""
 
 from pathlib import Path
 
 from frontier.model.files import used_files
 from frontier.study import cards
+from frontier.study.keys.configuration import names_of
 from frontier.study.runs import parse_run, run_names
 
-_TRAINING = (
-    "learning_rate schedule warmup_steps steps epochs batch_size micro_batch_size weight_decay max_grad_norm optimizer "
-    "gradient_checkpointing fused_kernels cuda_graphs offload_embeddings logging_steps"
-).split()
-_TOKENS = ("template", "max_length")
-# Only accuracy is measured on it: naming a test split retrains nothing.
-_TEST = ("test_file", "test_split")
+_TRAINING = names_of("training")
+_TOKENS = names_of("tokens")
+# Accuracy alone is measured on test problems, so that naming them retrains nothing.
+_TEST = names_of("test")
 
 
 def data_files(config: dict) -> list[str]:
-    """The files that the data are read from, for Snakemake to watch."""
+    """Return the files that the data are read from, for Snakemake to watch."""
     return [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
 
 
 def model_files(config: dict) -> list[str]:
-    """The files of a folder that the model is loaded from, for Snakemake to watch."""
+    """Return the files that the model is loaded from, for Snakemake to watch; none where it is fetched."""
     folder = config["model"].get("path")
     return [str(path) for path in used_files(Path(folder))] if folder else []
 
 
 def shape_files(config: dict) -> list[str]:
-    """Those of `model_files` that a plan reads."""
+    """Return those of `model_files` that a plan reads."""
     return [file for file in model_files(config) if Path(file).name == "config.json"]
 
 
 def data_request(config: dict) -> dict:
+    """Return all that the examples depend on beside the code, test problems aside."""
     return {"data": {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}}
 
 
 def tokens_request(config: dict) -> dict:
+    """Return all that the tokens depend on beside the model, the examples and the code."""
     return {key: config["data"][key] for key in _TOKENS}
 
 
 def device_request(config: dict) -> dict:
+    """Return the device and the threads that each measurement depends on."""
     return {"device": config["device"], "cpu_threads": config["cpu_threads"]}
 
 
 def limits(config: dict) -> dict:
-    """What bounds a job without changing its result."""
+    """Return what bounds a job without changing its result: the budget, and how often a training is saved."""
     return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
 def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> dict | None:
-    """The budget that a job is tracked by, where it has left `record`: it decides what a changed budget makes again.
+    """Return the budget that a job's parameters hold: where it differs from last time, Snakemake runs the job again.
 
-    What ended well stands. What did not is made again under another budget. A run that was given up unseen by the key
-    skip_hopeless, which a job that `skips` such runs is tracked by too, is made again once the key is off.
+    `record` is what the job has left, if anything. A job that ended well is given the budget that it ran under, so that
+    it is not run again; so is one that did not, until the budget changes. A job that `skips` hopeless runs has the key
+    skip_hopeless among its budget: a run that was given up on a prediction is run again once that key is off.
     """
     now = config["budget"] | ({"skip_hopeless": True} if skips and config["skip_hopeless"] else {})
     if record is None:
@@ -64,14 +66,17 @@ def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> di
 
 
 def plan_limit(config: dict) -> dict:
-    """The limit that a plan is drawn against: the smaller of the budget and a named card's memory."""
+    """Return the memory that a plan is drawn against: the smaller of the budget's and that of the card it is for.
+
+    `limit_gib` is None where there is neither; `is_budget` tells whether it is the budget's.
+    """
     budget, card = config["budget"]["memory_gib"], cards.find(config["plan"]["card"])
     known = [limit for limit in (budget, card and card["memory_gib"]) if limit]
     return {"limit_gib": min(known, default=None), "is_budget": bool(known) and min(known) == budget}
 
 
 def plan_request(config: dict) -> dict:
-    """All that a plan depends on beside the code and the tokens, where there are any."""
+    """Return all that a plan depends on beside the code: the study, its card, and the tokens once they are made."""
     note = Path("resources/tokens/tokens.json")
     return {
         "study": {key: value for key, value in config.items() if key != "processes"} | _processes(config),
@@ -82,7 +87,7 @@ def plan_request(config: dict) -> dict:
 
 
 def training_request(config: dict, run: str) -> dict:
-    """All that a run's training depends on beside the model, the tokens and the code."""
+    """Return all that a run's training depends on beside the model, the tokens and the code."""
     precision, rank, seed = parse_run(run)
     lora = config["lora"] | {"alpha": _alpha(config["lora"]["alpha"], rank)}
     return device_request(config) | {
@@ -98,17 +103,23 @@ def training_request(config: dict, run: str) -> dict:
 
 
 def evaluation_request(config: dict, name: str) -> dict:
-    """All that an evaluation depends on beside the model, the adapter, the tokens and the code."""
+    """Return all that an evaluation depends on beside the model, the adapter, the tokens and the code.
+
+    `name` is a run's or, for a base model without an adapter, a precision.
+    """
     return device_request(config) | {"name": name} | config["evaluation"]
 
 
 def test_split(config: dict) -> str | None:
-    """The file or split of test problems that the configuration names; None where it names none."""
+    """Return the file or split of test problems that the configuration names; None where it names none."""
     return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
 
 
 def accuracy_request(config: dict, name: str) -> dict:
-    """All that an accuracy depends on beside the model, the adapter, the problems and the code."""
+    """Return all that an accuracy depends on beside the model, the adapter, the problems and the code.
+
+    `name` is a run's or, for a base model without an adapter, a precision.
+    """
     settings = {key: value for key, value in config["accuracy"].items() if key != "measure"}
     precision, rank, seed = parse_run(name) if "-" in name else (name, None, None)
     return (
@@ -121,9 +132,13 @@ def accuracy_request(config: dict, name: str) -> dict:
 
 
 def _processes(config: dict) -> dict:
-    """Nothing where a training has one process: what was made before there was the key is what it would be now."""
+    """Return the number of processes as a part of a request.
+
+    Left out for one process, so that identities made before this key existed stay valid.
+    """
     return {"processes": config["processes"]} if config["processes"] > 1 else {}
 
 
 def _alpha(rule, rank: int) -> float:
+    """Return LoRA's alpha for a rank; `rule` is a number, or a multiple of the rank such as "2r"."""
     return float(rule[:-1]) * rank if isinstance(rule, str) else float(rule)

@@ -1,0 +1,30 @@
+"""The line that a user reads where a configuration is refused."""
+
+import difflib
+import json
+
+import jsonschema
+
+
+def refusal(error: jsonschema.ValidationError) -> str:
+    """Return the line for what a JSON schema refuses: the key, what it was given, and what it takes."""
+    place = [str(part) for part in error.absolute_path]
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"takes {', '.join(known)}"
+        return f"config: {'.'.join([*place, str(unknown)])}: unknown key; {hint}"
+    if error.validator == "required":
+        missing = next(key for key in error.schema["required"] if key not in error.instance)
+        takes = error.schema["properties"][missing].get("description", "a value")
+        return f"config: {'.'.join([*place, missing])}: missing; takes {takes}"
+    return f"config: {'.'.join(place)}: got {shown(error.instance)}, takes {error.schema['description']}"
+
+
+def shown(value) -> str:
+    """Return a value of a configuration as text of at most 80 characters: JSON, or "nothing" for an empty one."""
+    if value is None:
+        return "nothing"
+    line = json.dumps(value, ensure_ascii=False, default=str)
+    return line if len(line) <= 80 else line[:77] + "..."

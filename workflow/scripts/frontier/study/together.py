@@ -1,0 +1,50 @@
+"""Checks of a configuration that no single key shows to be wrong."""
+
+import itertools
+
+from frontier.errors import UserError
+from frontier.study import cards
+from frontier.study.refusals import shown
+from frontier.study.runs import precisions, run_names
+
+
+def check_together(config: dict) -> None:
+    """Raise UserError, in one line, where the values of a completed configuration do not go together."""
+    # Looked up for its refusal of a card that is not known.
+    cards.find(config["plan"]["card"])
+    names = run_names(config)
+    twice = next((name for name, following in itertools.pairwise(names) if name == following), None)
+    if twice:
+        raise UserError(f"config: extra_runs: got {twice}, takes runs that are not in the grid already")
+    if (config["steps"] is None) == (config["epochs"] is None):
+        raise UserError(
+            f"config: steps: got {shown(config['steps'])} with epochs {shown(config['epochs'])}, takes one of the two"
+        )
+    micro, batch = config["micro_batch_size"], config["batch_size"]
+    if micro and batch % micro:
+        raise UserError(f"config: micro_batch_size: got {micro}, takes a whole number that divides batch_size, {batch}")
+    if config["processes"] > 1:
+        _check_processes(config)
+
+
+def _check_processes(config: dict) -> None:
+    """Raise UserError where a training cannot be spread over several processes as it is configured."""
+    processes, micro, batch = config["processes"], config["micro_batch_size"], config["batch_size"]
+    if batch % processes:
+        raise UserError(f"config: processes: got {processes}, takes a whole number that divides batch_size, {batch}")
+    if micro and batch % (micro * processes):
+        raise UserError(
+            f"config: micro_batch_size: got {micro} with processes {processes}, "
+            f"takes a whole number that divides each one's examples, {batch // processes}"
+        )
+    if "int8" in precisions(config):
+        raise UserError(f"config: precisions: got int8 with processes {processes}, takes it with processes 1 alone")
+    if "8bit" in config["optimizer"]:
+        raise UserError(
+            f"config: optimizer: got {config['optimizer']} with processes {processes}, "
+            "takes adamw_torch or adamw_torch_fused there"
+        )
+    if ":" in config["device"]:
+        raise UserError(
+            f"config: device: got {config['device']} with processes {processes}, takes auto, cpu or cuda there"
+        )
