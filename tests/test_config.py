@@ -162,7 +162,7 @@ def test_what_the_text_of_a_configuration_keeps():
     edited = text.replace("schedule: cosine", "schedule: linear # mine").replace("Answer: ", "#1 # Answer: ")
     edited = edited.replace("learning_rate: 2.0e-3", "learning_rate: 2e-3")
     assert annotation.annotated(edited) == edited
-    assert annotation.annotated(text.replace("# examples an optimiser step", "# something else")) == text
+    assert annotation.annotated(text.replace("# examples per optimiser step", "# something else")) == text
     assert annotation.annotated(re.sub(r" *# .*(?=\nranks)", "", text)) == text
     assert yaml.safe_load(annotation.annotated(text.replace("  rslora: false", "#"))) == SHIPPED
     without_section = re.sub(r"budget:.*\n(  .*\n)+", "", text)

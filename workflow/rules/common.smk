@@ -22,9 +22,10 @@ CODE = code_digest.script_digests()
 IDENTITY = identities.study_identities(STUDY, CODE)
 RUNS = runs.run_names(STUDY)
 PRECISIONS = runs.precisions(STUDY)
-# Of a training, an evaluation, and whatever else has a device to itself.
+# What a job asks of a scheduler that has one device to itself: an evaluation, a base, a calibration.
 DEVICE = resources.for_rule(STUDY)
-# Of a training, which may be spread over several; the limit is that of `--resources gpu=N` and profiles/default.
+# What a training asks for, which may be spread over several devices. Snakemake's own limit of GPUs is that of
+# `--resources gpu=N` and of profiles/default.
 gpus = workflow.global_resources.get("gpu")
 DEVICES = resources.for_rule(
     STUDY, STUDY["processes"], None if sent_away or gpus is None else gpus.value

@@ -5,7 +5,6 @@ from frontier.study.keys.kinds import FLAG, Kind, different, either, figures, nu
 
 # Quality is measured in these alone; "auto" would let the device choose what a figure means.
 _DTYPE = one_of("float32", "bfloat16", "float16")
-_MEASURE = "true: part of the study and a column of the summary; results/accuracy.csv: on demand"
 _CARD = either(
     text("a card's name"),
     figures(
@@ -37,7 +36,7 @@ EVALUATION = Section(
             "compute_dtype",
             _DTYPE,
             default="float32",
-            buys="16 bits would let the batch move the result by as much as a rank does",
+            buys="16 bits: batch_size would move the result by as much as a rank does",
         ),
     ),
 )
@@ -46,7 +45,9 @@ ACCURACY = Section(
     "accuracy",
     "a section of the accuracy's settings",
     keys=(
-        Key("measure", FLAG, default=False, buys=_MEASURE),
+        Key(
+            "measure", FLAG, default=False, buys="true: a column of the summary; false: results/accuracy.csv on demand"
+        ),
         Key(
             "examples",
             whole(1).or_empty("for all"),
@@ -64,7 +65,7 @@ ACCURACY = Section(
             "compute_dtype",
             _DTYPE,
             default="float32",
-            buys="16 bits are faster, and may let the batch change an answer",
+            buys="16 bits: faster, but batch_size may change an answer",
         ),
     ),
     buys="greedy answers to the validation problems, or to data.test_file's or test_split's",
@@ -86,7 +87,7 @@ CHECKPOINTS = (
         "checkpoint_minutes",
         number(above=0).or_empty("for none by time"),
         default=5,
-        buys="what a kill can cost at most; each takes a moment, outside the clock",
+        buys="the most that a kill can cost; saving takes a moment, which is not counted",
     ),
     Key(
         "checkpoint_steps",
@@ -147,12 +148,12 @@ CLUSTER = Section(
         _limit(
             "memory_gib",
             "for the plan's, or 16",
-            "of the host's memory; more: longer in the queue, and no end for want of it",
+            "of the host's memory; more: longer in the queue; too little: the job is killed",
         ),
         _limit(
             "hours",
             "for the plan's, or the budget's and one, or 24",
-            "of run time; fewer: sooner started, and cut off and gone on with more often",
+            "of run time; fewer: sooner started, but cut off and continued more often",
         ),
     ),
     buys="what each training or evaluation asks of Slurm (docs/scale.md); unused without it",

@@ -37,7 +37,7 @@ GRID = (
         # Seeds of NumPy, which takes those of 32 bits.
         different(whole(0, 2**32 - 1), "a list of different seeds, at least one", at_least=1),
         default=[0],
-        buys="each adds a whole grid, and what a difference is worth can be told from noise",
+        buys="each adds a whole grid; with several, differences can be told from noise",
     ),
     Key(
         "extra_runs",
@@ -80,7 +80,7 @@ TRAINING = (
         part="training",
     ),
     Key("epochs", number(above=0).or_empty("where steps is given"), default=None, part="training"),
-    Key("batch_size", whole(1), default=4, buys="examples an optimiser step", part="training"),
+    Key("batch_size", whole(1), default=4, buys="examples per optimiser step", part="training"),
     Key(
         "micro_batch_size",
         whole(1, takes="a whole number that divides batch_size").or_empty("for batch_size itself"),
@@ -112,7 +112,7 @@ TRAINING = (
         "gradient_checkpointing",
         FLAG,
         default=False,
-        buys="true: activations computed twice, kept once",
+        buys="true: activations are computed again instead of kept; less memory, slower",
         part="training",
     ),
     Key(
