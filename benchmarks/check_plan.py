@@ -24,9 +24,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import _path  # noqa: F401
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 from frontier.machine import launch
 
 os.environ.update(launch.allocation(os.environ) | os.environ | {"HF_HUB_OFFLINE": "1"})

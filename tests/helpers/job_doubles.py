@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import RESULTS, ROOT, Study
+from conftest import PYTHONPATH, RESULTS, Study
 from frontier import records
 from frontier.jobs import device_locks, supervise, watch
 
@@ -45,7 +47,7 @@ def start(job: Job, function: str = "run.train.train_adapter", within=None) -> s
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
     process.stdin.write(json.dumps(vars(job)))
     process.stdin.close()
@@ -85,6 +87,18 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     # A look takes a while: what has ended by now may have a successor in it, what a worker forks is no worker.
     pids = {process.pid for process, _ in found}
     return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
+
+
+def worker_of(folder: Path) -> psutil.Process:
+    """The process of the job whose log is in the folder."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for worker, _ in workers(Path.cwd()):
+            with suppress(psutil.Error):
+                if str(folder / "job.log") in [file.path for file in worker.open_files()]:
+                    return worker
+        time.sleep(0.02)
+    raise AssertionError("no worker was started")
 
 
 def _parent(process: psutil.Process) -> int | None:
