@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 
-.PHONY: summary plan report test lint status pins clean
+.PHONY: summary plan report test lint status docs pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
@@ -29,6 +29,9 @@ lint: .venv/tests.done  ## ruff and snakemake --lint
 
 status: .venv/workflow.done  ## the runs that have finished so far
 	@PYTHONPATH=workflow/scripts python -m frontier.results.status
+
+docs: .venv/workflow.done  ## the parts of docs/ that are written from the code
+	python docs/make_tree.py
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
