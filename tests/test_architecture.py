@@ -39,7 +39,7 @@ def code() -> set[str]:
 
 def names(page: str) -> set[str]:
     """Return the files of code that a page names outside addresses of the web."""
-    found = re.findall(r"(?<![\w/.:-])[\w/-]*\w\.(?:py|smk)\b", page)
+    found = re.findall(r"(?<![\w/.:*-])[\w/-]*\w\.(?:py|smk)\b", page)
     return set(found) - {"__init__.py"}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from conftest import PYTHONPATH, RESULTS, Study
 from frontier import records
-from frontier.jobs import device_locks, supervise, watch
+from frontier.jobs import child_process, device_locks, supervise, watch
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
@@ -113,5 +113,7 @@ if __name__ == "__main__":
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
     if not sys.argv[2:]:
-        watch.snakemake_ancestor = psutil.Process().parent
+        # Each module that asks has the function under its own name.
+        for module in (child_process, supervise, watch):
+            module.snakemake_ancestor = psutil.Process().parent
     supervise.run_job(sys.argv[1], told)
