@@ -33,6 +33,9 @@ docs: .venv/workflow.done  ## what the keys of the configuration say, in config/
 status: .venv/workflow.done  ## the runs that have finished so far
 	@PYTHONPATH=workflow/scripts python -m frontier.results.status
 
+docs: .venv/workflow.done  ## the parts of docs/ that are written from the code
+	python docs/make_tree.py
+
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
 	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt) > envs/constraints.txt

@@ -24,9 +24,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import _path  # noqa: F401
 from combinations import GROUPS, SHAPES, Combination, examples, training_request
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
 from frontier.machine import launch
 
 os.environ.update(launch.allocation(os.environ) | os.environ | {"HF_HUB_OFFLINE": "1"})
@@ -53,7 +52,7 @@ def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
 
 
 def measure(model, one: Combination, meter) -> dict:
-    """Peaks in GiB and median seconds of a step, by `training.build` and `training.fit` with a fresh adapter."""
+    """Peaks in GiB and median seconds of a step, by `build.build_model` and `fit.fit` with a fresh adapter."""
     from unittest import mock
 
     import torch

@@ -21,9 +21,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
+from _path import ROOT
 
 # Some 200 tokens before each question, for rows longer than any of the study's own.
 _PREFACE = "A problem in words follows. Read all of it, then reason one step at a time and write the steps down. " * 10

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from _path import ROOT
 from safetensors import safe_open
 
-ROOT = Path(__file__).parents[1]
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
 TARGETS = ("results/summary.csv", "results/accuracy.csv", "results/plan.csv", "results/findings.json")
 # Columns of a summary, a history or a plan that a clock, a meter or a name of the machine decides.
@@ -116,7 +116,6 @@ def main() -> None:
     parser.add_argument("old")
     parser.add_argument("new", nargs="?")
     arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests"))
     import tiny
 
     with tempfile.TemporaryDirectory() as work:

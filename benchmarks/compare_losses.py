@@ -11,25 +11,22 @@ that was run in.
 
 import argparse
 import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import _path  # noqa: F401
 import bitsandbytes as bnb
 import torch
-from peft import prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, Trainer, logging
-from transformers.trainer_callback import PrinterCallback
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 from frontier import records
 from frontier.machine import environment
 from frontier.machine.device import open_device
 from frontier.model import bases, cache
 from frontier.model.examples import IGNORED, load_tokens
 from frontier.run import build, fit
+from peft import prepare_model_for_kbit_training
+from transformers import AutoModelForCausalLM, Trainer, logging
+from transformers.trainer_callback import PrinterCallback
 
 _EVALUATED_TOGETHER = 16
 

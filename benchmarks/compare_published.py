@@ -7,11 +7,7 @@ plain step, without CUDA graphs, fused kernels or checkpointing, which none of t
 the query and value projections alone, as there. Needs no card.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "workflow" / "scripts"))
-
+import _path  # noqa: F401
 from frontier.model.packing import collate
 from frontier.plan.peak import predict_peak
 from frontier.plan.step import emulated_card

@@ -29,9 +29,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import _path  # noqa: F401
 from peers import DTYPES, train_peft, train_trl
 
-ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30
 PEERS = ("peft", "trl", "unsloth")
 # Unsloth patches transformers, and asks to come first.
@@ -186,7 +186,6 @@ def table(found: dict[str, list[dict]]) -> str:
 def measure_here(args: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
-    sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
     if args.trainer == "ours":
         from frontier.machine import launch
 

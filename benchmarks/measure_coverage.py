@@ -4,15 +4,10 @@
 unequal and related to the loss; one run's loss, or the difference of two runs' whose examples are the same.
 """
 
-import sys
-from pathlib import Path
-
+import _path  # noqa: F401
 import numpy as np
-from scipy import stats
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 from frontier.results import uncertainty
+from scipy import stats
 
 # Token counts at the quantiles of a lognormal distribution, each as likely as the others: the truth is a plain mean.
 LENGTHS = np.round(np.exp(4.5 + 0.5 * stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))

@@ -3,13 +3,9 @@
 Six ranks under three precisions, one seed and five, the 1,319 problems of GSM8K's test split, 10,000 draws.
 """
 
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
+import _path  # noqa: F401
 import pandas as pd
 from frontier.results import contrasts, derived, findings
 from frontier.results.claims.claim import Evidence

@@ -13,11 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
 import numpy as np
 import pandas as pd
 import yaml
+from _path import ROOT
 from frontier import records
 from frontier.jobs import code_digest
 from frontier.results import summary
@@ -25,7 +24,6 @@ from frontier.study import requests, schema
 from frontier.study.identities import study_identities
 from frontier.study.runs import precisions, run_names
 
-ROOT = Path(__file__).parents[1]
 RANKS = [4, 8, 16, 32, 64]
 EXAMPLES = 44
 

@@ -12,11 +12,10 @@ import sys
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "scripts"))
-
+import _path  # noqa: F401
 from frontier import records
 
-# As training.Phases names them.
+# As machine.phases names them.
 STEPS = ("warm_up", "steady")
 OUTSIDE = ("import", "load", "between_steps", "checkpoints", "save")
 COLUMNS = ("steps", *OUTSIDE, "supervisor", "job")

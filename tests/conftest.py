@@ -1,5 +1,6 @@
 """Studies on a tiny model, each in a copy of the workflow of its own, run through Snakemake as a user would."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ import tiny
 import yaml
 
 ROOT = Path(__file__).parent.parent
+# Where Python finds the package, this file and the helpers, in a process that a test starts.
+PYTHONPATH = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests", "tests/helpers"))
 RUN = "fp32-r4-s0"
 RESULTS = f"results/runs/{RUN}"
 SECRET = "hf_not-for-any-log-or-record"

@@ -17,7 +17,7 @@ import slurm
 from conftest import Study
 from filelock import FileLock
 from frontier import records
-from jobs import workers
+from job_doubles import workers
 
 RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
 # Clocks and what is read off them, memory as a process happens to hold it, the machine.

@@ -1,4 +1,4 @@
-"""A training of random weights: `python tests/growth.py`, a job on standard input, prints by how many GiB it grew.
+"""A training of random weights: `python growth.py`, a job on standard input, prints by how many GiB it grew.
 
 In a process of its own, for what it holds to be this training's alone. The job has the base's `config`, the `request`
 of a run, and how many `tokens` each of its examples has; half of them are learned.

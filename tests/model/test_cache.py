@@ -9,7 +9,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import PYTHONPATH, ROOT
 from frontier import records
 from frontier.model import bases, cache, sources
 
@@ -53,7 +53,7 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
 def test_base_wanted_by_several_at_once(tiny_model, tmp_path):
     """With locks that work, and with locks that no other node sees."""
     folders = [tmp_path / name for name in ("locked", "blind")]
-    paths = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))
+    paths = PYTHONPATH
     command = [sys.executable, __file__, str(tiny_model), *map(str, folders)]
     for folder in folders:
         folder.mkdir()

@@ -16,7 +16,7 @@ from conftest import RUN
 from frontier import outcomes, records
 from frontier.jobs import child_process, supervise
 from frontier.results import accuracy_table
-from jobs import ANSWERED, OUTPUTS, Job, inputs_of, job_of, start
+from job_doubles import ANSWERED, OUTPUTS, Job, inputs_of, job_of, start
 
 
 @pytest.mark.parametrize("counter_rose", [True, False])

@@ -16,7 +16,7 @@ from frontier.machine.phases import Phases
 from frontier.run import accuracy, clock, cost, evaluation, perplexity
 from frontier.run.guard import Guard
 from frontier.study import requests, schema
-from jobs import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
+from job_doubles import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
 from transformers import TrainerState
 
 

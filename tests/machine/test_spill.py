@@ -61,7 +61,7 @@ def test_spill_detector_on_traces(samples, expected):
 @pytest.mark.parametrize(("name", "expected"), [("room", False), ("refused", False), ("spilled", True)])
 def test_spill_detector_on_recorded_traces(name, expected):
     """Trainings on a card that a neighbour has nearly filled: `spilling/record.py` says how they were recorded."""
-    recorded = json.loads((ROOT / "tests/spilling/traces.json").read_text("utf-8"))[name]
+    recorded = json.loads((ROOT / "tests/machine/spilling/traces.json").read_text("utf-8"))[name]
     samples = trace(*recorded["samples"])
     assert is_spilled(samples) is expected
     seen = [end for end in range(len(samples)) if is_spilled(samples[: end + 1])]

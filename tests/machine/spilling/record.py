@@ -1,6 +1,6 @@
 """Record what `spill.Sampler` sees of a real training on a CUDA device that is nearly full.
 
-    python tests/spilling/record.py tests/spilling/traces.json
+    python tests/machine/spilling/record.py tests/machine/spilling/traces.json
 
 A neighbour takes the device's memory but for a few GiB, plainly. Then a training that needs more than that is sampled
 to its end three times: with room enough, refused what it asks for, and with a driver that moves memory to the host
@@ -15,7 +15,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HERE = Path(__file__).parent
 # GiB that the neighbour leaves, and whether the driver spills.
 TRACES = {"room": (14.0, False), "refused": (6.0, False), "spilled": (6.0, True)}

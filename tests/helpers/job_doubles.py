@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from conftest import RESULTS, ROOT, Study
+from conftest import PYTHONPATH, RESULTS, Study
 from frontier import records
-from frontier.jobs import device_locks, supervise, watch
+from frontier.jobs import child_process, device_locks, supervise, watch
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
@@ -45,7 +47,7 @@ def start(job: Job, function: str = "run.train.train_adapter", within=None) -> s
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))},
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
     )
     process.stdin.write(json.dumps(vars(job)))
     process.stdin.close()
@@ -87,6 +89,18 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     return [one for one in found if one[0].is_running() and _parent(one[0]) not in pids]
 
 
+def worker_of(folder: Path) -> psutil.Process:
+    """The process of the job whose log is in the folder."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for worker, _ in workers(Path.cwd()):
+            with suppress(psutil.Error):
+                if str(folder / "job.log") in [file.path for file in worker.open_files()]:
+                    return worker
+        time.sleep(0.02)
+    raise AssertionError("no worker was started")
+
+
 def _parent(process: psutil.Process) -> int | None:
     try:
         return process.ppid()
@@ -99,5 +113,7 @@ if __name__ == "__main__":
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
     if not sys.argv[2:]:
-        watch.snakemake_ancestor = psutil.Process().parent
+        # Each module that asks has the function under its own name.
+        for module in (child_process, supervise, watch):
+            module.snakemake_ancestor = psutil.Process().parent
     supervise.run_job(sys.argv[1], told)

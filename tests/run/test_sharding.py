@@ -15,7 +15,7 @@ import pytest
 import shards
 import torch
 import yaml
-from conftest import ROOT
+from conftest import PYTHONPATH, ROOT
 from frontier import records
 from frontier.errors import UserError
 from frontier.jobs import device_locks
@@ -28,15 +28,14 @@ from frontier.plan.step import emulated_card
 from frontier.run import sharding
 from frontier.study import preflight, requests, resources, runs, schema
 from frontier.study.identities import study_identities
-from jobs import OUTPUTS, Job, inputs_of, start
+from job_doubles import OUTPUTS, Job, inputs_of, start, worker_of
 from safetensors.torch import load_file
 from test_cuda import full, supervised
-from test_reliability import worker_of
 from test_training import cache, job_of, material  # noqa: F401
 
 RUN = "nf4-r4-s0"
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))}
+ENVIRONMENT = os.environ | {"PYTHONPATH": PYTHONPATH}
 
 
 def distance(ours: dict, reference: dict) -> float:
@@ -54,7 +53,7 @@ def in_processes(jobs: list[dict], processes: int, folder) -> list[list[dict]]:
     told = {"jobs": jobs, "cache": str(CACHE), "output": str(folder / "gradients.pt")}
     started = []
     for rank in range(processes):
-        command = [sys.executable, str(ROOT / "tests/shards.py")]
+        command = [sys.executable, str(ROOT / "tests/helpers/shards.py")]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=ENVIRONMENT, text=True))
         started[-1].stdin.write(json.dumps(told | {"share": [rank, processes]}))
         started[-1].stdin.close()

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Study
+from conftest import PYTHONPATH, ROOT, Study
 from frontier import paths, records
 from frontier.jobs import code_digest, fork_client
-from jobs import EVALUATED, OUTPUTS, Job, inputs_of, job_of, workers
+from job_doubles import EVALUATED, OUTPUTS, Job, inputs_of, job_of, workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forking needs Linux")
 
 # In Snakemake's place: starts what it is told.
 SNAKEMAKE = """
 import json, os, sys
-from jobs import Job, start
+from job_doubles import Job, start
 for line in sys.stdin:
     told = json.loads(line)
     os.environ.update(told["environment"])
@@ -40,7 +40,7 @@ class Snakemake:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        path = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "tests"))
+        path = PYTHONPATH
         self.process = subprocess.Popen(
             [sys.executable, "-c", SNAKEMAKE],
             cwd=folder,

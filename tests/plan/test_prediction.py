@@ -5,11 +5,11 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import ROOT
 from frontier import records, units
 from frontier.machine import environment, launch
 from frontier.machine import meter as meter_module
@@ -139,7 +139,7 @@ def test_a_training_on_a_cpu_grows_by_what_is_planned():
     wanted = request("fp16", rank=16) | {"device": "cpu"}
     examples = rows(4, 240)
     planned = predict_peak(shape(6, **sizes), wanted, [packing.collate(examples)], [240] * 4, CPU).allocated
-    command = [sys.executable, Path(__file__).parent / "growth.py"]
+    command = [sys.executable, ROOT / "tests/helpers/growth.py"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, env=launch.job_variables({"device": "cpu"}), **pipes) for _ in range(2)]
     job = json.dumps({"config": SMALL | sizes, "request": wanted, "tokens": 240})

@@ -18,9 +18,9 @@ from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
 from frontier.plan import rates
 from frontier.run.guard import Guard
-from jobs import OUTPUTS, Job, start
+from job_doubles import OUTPUTS, Job, start
 from safetensors.torch import load_file
-from test_packing import gradients, make_model
+from small_models import gradients, make_model
 from test_training import cache, evaluate, job_of, material, train  # noqa: F401
 from torch import nn
 from transformers.models.llama import modeling_llama

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -20,19 +19,7 @@ from conftest import RESULTS, ROOT, SECRET, Study
 from frontier import records
 from frontier.jobs import retries
 from frontier.run import checkpoints
-from jobs import OUTPUTS, Job, inputs_of, job_of, start, workers
-
-
-def worker_of(folder: Path) -> psutil.Process:
-    """The process of the job whose log is in the folder."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for worker, _ in workers(Path.cwd()):
-            with suppress(psutil.Error):
-                if str(folder / "job.log") in [file.path for file in worker.open_files()]:
-                    return worker
-        time.sleep(0.02)
-    raise AssertionError("no worker was started")
+from job_doubles import OUTPUTS, Job, inputs_of, job_of, start, worker_of, workers
 
 
 def adapter_bits(folder) -> bytes:
