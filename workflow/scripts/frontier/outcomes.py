@@ -57,6 +57,7 @@ def from_error(error: BaseException | None) -> dict | None:
 
 
 def _meant_by(error: BaseException) -> dict | None:
+    import torch
 
     if isinstance(error, Stop):
         return error.outcome
