@@ -105,7 +105,7 @@ def test_what_a_recording_takes_beside_the_allocator(told):
 
 
 class Meter:
-    """Quacks like `nvml.Meter` on a card of 6 GiB, with figures in GiB."""
+    """Quacks like `meter.Meter` on a card of 6 GiB, with figures in GiB."""
 
     def __init__(self, outside=0.5, reserved=0.0, cached=0.0, source=PROCESS):
         self.outside, self.reserved, self.cached, self.source = outside * GIB, reserved * GIB, cached * GIB, source

@@ -2,9 +2,9 @@
 
 import os
 
-from frontier import paths, progress
+from frontier import paths
 from frontier.machine import gpus, heap
-from frontier.progress import EVENTS
+from frontier.progress import DEVICE_IDS, EVENTS
 
 # The work space of cuBLAS (pairs of KiB and count) that is its default on consumer cards. On Hopper its default is four
 # times as much, for each thread.
@@ -37,7 +37,7 @@ def job_variables(request: dict, claim=None) -> dict:
     on_cpu = request.get("device") == "cpu" or not gpus.cuda_devices()
     variables.setdefault(heap.VARIABLE, heap.settings(on_cpu))
     if claim:
-        claimed = {progress.DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
+        claimed = {DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
         return variables | claimed
     index = int(request.get("device", "").partition(":")[2] or 0)
     visible = variables.get("CUDA_VISIBLE_DEVICES")

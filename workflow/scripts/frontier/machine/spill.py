@@ -45,9 +45,9 @@ def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
 
 
 def _took_more(*window: Sample) -> bool:
-    """Return whether the last sample holds more than was free at any sample before it.
+    """Return whether the card is full and the process has grown by more than the free memory has shrunk.
 
-    A single sample would not do: it may be taken while memory moves.
+    That must hold since each earlier sample of the window, as any single one may be taken while memory moves.
     """
     *before, last = window
     taken = min(last.held - sample.held - max(0.0, sample.free - last.free) for sample in before)
