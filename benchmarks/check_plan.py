@@ -72,8 +72,9 @@ def measure(model, one: Combination, meter) -> dict:
     torch.cuda.reset_peak_memory_stats()
     clock = Clock(request["run"], device)
     with tempfile.TemporaryDirectory() as folder:
-        room = capture_budget.CaptureBudget(None, meter, levers)
-        fit.fit(request, ready, examples(one), clock, dtype, levers["cuda_graphs"], Path(folder), room=room)
+        budget = capture_budget.CaptureBudget(None, meter, levers)
+        run = fit.Run(request, clock, Path(folder))
+        fit.fit(run, ready, examples(one), levers["cuda_graphs"], budget=budget)
     free, total = torch.cuda.mem_get_info()
     reserved = torch.cuda.memory_reserved()
     ends = [0.0] + [step["seconds"] for step in clock.history]
@@ -110,7 +111,7 @@ def calibrate(output: Path) -> None:
     rates = measure_device(device)
     line = {"calibration": rates, "seconds": time.perf_counter() - start}
     line["capability"] = torch.cuda.get_device_capability(device)
-    add_line(output, line | {"environment": environment.describe(device, environment.utc_now())})
+    add_line(output, line | {"environment": environment.describe_environment(device, environment.utc_now())})
 
 
 def measure_group(number: int, skip: int, output: Path, deadline: float, signal: Path) -> None:

@@ -108,7 +108,7 @@ def compare(study: Path, run: str) -> dict:
         "same_adapter": validation_loss(model, examples["validation"]),
         "retrained": retrained,
         "levers": record["outcome"]["levers"],
-        "environment": environment.describe(device, started_at) | {"ended_at": environment.utc_now()},
+        "environment": environment.describe_environment(device, started_at) | {"ended_at": environment.utc_now()},
     }
 
 

@@ -291,7 +291,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     load_seconds = time.perf_counter() - begin
     clock = Clock("ours", device)
     with tempfile.TemporaryDirectory() as folder, profiled(args, clock):
-        fit.fit(request, model, rows, clock, dtype, levers["cuda_graphs"], Path(folder))
+        fit.fit(fit.Run(request, clock, Path(folder)), model, rows, levers["cuda_graphs"])
     before = (0.0, 0)
     for step in clock.history:
         now = (step["seconds"], step["tokens"])

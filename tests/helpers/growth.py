@@ -34,7 +34,7 @@ def main() -> None:
         model, _ = build.build_model(job["request"], {}, torch.float32, device)
     seen = clock.Clock("growth", device, phases)
     with tempfile.TemporaryDirectory() as folder:
-        fit.fit(job["request"], model, [example] * count, seen, torch.float32, False, Path(folder))
+        fit.fit(fit.Run(job["request"], seen, Path(folder)), model, [example] * count)
     peaks = {name: phase["host_gib"] for name, phase in phases.end().items() if "host_gib" in phase}
     print(max(peaks["warm_up"], peaks.get("steady", 0.0)) - peaks["import"])
 

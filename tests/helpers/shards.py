@@ -38,7 +38,7 @@ def gradients(job: dict, share: sharding.Share) -> list[dict[str, torch.Tensor]]
     guard = Gradients(clock)
     with sharding.joined(share, Path(job["rendezvous"]), device):
         examples = load_tokens(inputs["tokens"])
-        fit.fit(request, model, examples, clock, dtype, False, Path(job["folder"]), guard, share)
+        fit.fit(fit.Run(request, clock, Path(job["folder"]), share), model, examples, guard=guard)
         if share.processes > 1:
             assert all(hasattr(weight, "full_tensor") for weight in model.parameters()), "a weight is not sharded"
     return guard.steps

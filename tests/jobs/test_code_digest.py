@@ -139,6 +139,7 @@ def test_what_can_change_a_result_makes_it_again(identities, package):
     before = identities()
     model = "layers loss packing examples bases cache".split()
     both = ["outcomes", "records", "paths", *(f"model/{name}" for name in model)]
+    both += ["run/recovery"]
     both += [f"machine/{path.stem}" for path in package.glob("machine/[a-z]*.py")]
     trained = ["run/train", "run/trainer", "run/sharding", "run/clock", "run/checkpoints", "run/guard", "run/fit"]
     trained += ["run/build", "run/cost", "model/captured_step", "model/levers"]

@@ -105,7 +105,7 @@ def test_what_a_recording_takes_beside_the_allocator(told):
 
 
 class Meter:
-    """Quacks like `nvml.Meter` on a card of 6 GiB, with figures in GiB."""
+    """Quacks like `meter.Meter` on a card of 6 GiB, with figures in GiB."""
 
     def __init__(self, outside=0.5, reserved=0.0, cached=0.0, source=PROCESS):
         self.outside, self.reserved, self.cached, self.source = outside * GIB, reserved * GIB, cached * GIB, source
@@ -141,12 +141,12 @@ def test_the_allocator_gets_what_the_context_leaves_of_the_budget():
 def test_recorded_steps_take_from_the_allocators_part_or_are_given_up(reserved, cached, fits):
     """A budget of 6 GiB, 0.5 of it the context's, and recordings that take 0.3 beside the allocator."""
     meter, levers = Meter(reserved=reserved, cached=cached), {"cuda_graphs": True, "limit_gib": 5.5}
-    room = CaptureBudget(6, meter, levers)
+    budget = CaptureBudget(6, meter, levers)
     meter.taken = 0.3
-    with room.recording():
+    with budget.capturing():
         pass
     assert levers["graphs_gib"] == pytest.approx(0.3)
-    assert room.is_enough is fits
+    assert budget.is_enough is fits
     assert levers["cuda_graphs"] is fits
     if fits:
         assert meter.limits == pytest.approx([5.2])
@@ -156,7 +156,7 @@ def test_recorded_steps_take_from_the_allocators_part_or_are_given_up(reserved, 
     assert meter.limits == []
     assert levers["cuda_graphs_given_up"].endswith("6.10 GiB of the device, of a budget of 6")
     meter.taken = -0.3
-    with room.giving_up():
+    with budget.giving_up():
         meter.reserved -= 0.2 * GIB
     assert levers["limit_gib"] == pytest.approx(5.5)
     assert meter.limits == pytest.approx([5.5])
@@ -164,12 +164,12 @@ def test_recorded_steps_take_from_the_allocators_part_or_are_given_up(reserved, 
 
 def test_without_a_budget_recorded_steps_are_only_counted():
     meter, levers = Meter(reserved=9.0), {"cuda_graphs": True}
-    room = CaptureBudget(None, meter, levers)
+    budget = CaptureBudget(None, meter, levers)
     meter.taken = 0.2
     for _ in range(2):
-        with room.recording():
+        with budget.capturing():
             pass
-    assert room.is_enough
+    assert budget.is_enough
     assert levers == {"cuda_graphs": True, "graphs_gib": pytest.approx(0.4)}
     assert meter.limits == []
 

@@ -219,6 +219,6 @@ def test_a_calibration_says_what_device_it_is_of(tmp_path, monkeypatch):
     job = {"request": {"device": "cpu", "cpu_threads": 1}, "output": {"calibration": str(tmp_path / "it.json")}}
     calibration.calibrate_device(job)
     found = records.read_json(tmp_path / "it.json")
-    assert plan_errors.is_for(found["name"], environment.describe(torch.device("cpu"), "")["device"])
+    assert plan_errors.is_for(found["name"], environment.describe_environment(torch.device("cpu"), "")["device"])
     assert found["capability"] is None
     assert found["memory_gib"] > 0.5

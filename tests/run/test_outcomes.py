@@ -13,7 +13,7 @@ import torch
 from conftest import RESULTS, RUN, Study
 from frontier import outcomes, paths, records
 from frontier.machine.phases import Phases
-from frontier.run import accuracy, clock, cost, evaluation, perplexity
+from frontier.run import accuracy, clock, cost, evaluation, perplexity, recovery
 from frontier.run.guard import Guard
 from frontier.study import requests, schema
 from job_doubles import ANSWERED, EVALUATED, OUTPUTS, Job, inputs_of, job_of, start
@@ -246,6 +246,30 @@ def test_an_error_that_is_raised_in_anothers_place_means_itself():
     assert outcomes.from_error(error) is None
 
 
+def test_a_status_is_written_as_its_plain_word(tmp_path):
+    for status in outcomes.Status:
+        records.write_json(tmp_path / "record.json", {"status": status})
+        assert (tmp_path / "record.json").read_text() == f'{{\n  "status": "{status.value}"\n}}\n'
+        assert json.dumps([status, f"{status}", str(status)]) == json.dumps([status.value] * 3)
+        assert records.digest({"status": status}) == records.digest({"status": status.value})
+    assert set(outcomes.Status) == {"ok", "oom", "over_time", "diverged", "spilled"}
+
+
+def test_an_error_that_is_no_outcome_is_raised_on_once_the_others_had_their_time():
+    phases, told = Phases(torch.device("cpu")), []
+    with pytest.raises(RuntimeError, match="a bug"), recovery.caught(phases, lambda: told.append("settled")):
+        raise RuntimeError("a bug")
+    with pytest.raises(ValueError, match="elsewhere"), recovery.caught(phases, lambda: told.append("settled")):
+        raise ValueError("elsewhere")
+    assert told == ["settled"]
+    with recovery.caught(phases) as ending:
+        pass
+    assert (ending.outcome, ending.error) == (None, None)
+    with recovery.caught(phases) as ending:
+        raise outcomes.Stop(outcomes.Status.OVER_TIME, "late", projected_hours=2.0)
+    assert ending.outcome == {"phase": "load", "status": "over_time", "reason": "late", "projected_hours": 2.0}
+
+
 @pytest.fixture
 def broken_context(monkeypatch):
     """CUDA that answers each call with the error of the first; its text."""
@@ -273,7 +297,7 @@ def judged(entry, folder, outputs: dict, device: str, inputs: dict) -> dict:
     ("entry", "outputs"), [(perplexity.evaluate, EVALUATED), (accuracy.measure_accuracy, ANSWERED)]
 )
 def test_a_judgements_record_needs_no_device_that_is_lost(tmp_path, monkeypatch, broken_context, entry, outputs):
-    monkeypatch.setattr(evaluation, "describe", lambda *_: {})
+    monkeypatch.setattr(evaluation, "describe_environment", lambda *_: {})
     outcome = judged(entry, tmp_path, outputs, "cuda", {"model": {"architecture_only": False}})
     assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "load", "out of memory")
     assert outcome["phases"]["import"]["host_gib"] > 0
@@ -282,8 +306,9 @@ def test_a_judgements_record_needs_no_device_that_is_lost(tmp_path, monkeypatch,
 def test_a_trainings_record_needs_no_device_that_is_lost(broken_context):
     phases = Phases(torch.device("cuda"))
     phases.current = "steady"
-    refusal = outcomes.from_error(torch.AcceleratorError(broken_context))
-    outcome = cost.unfinished(refusal, phases, clock.Clock(RUN, torch.device("cuda"), phases), {})
+    with recovery.caught(phases) as ending:
+        raise torch.AcceleratorError(broken_context)
+    outcome = cost.unfinished(ending.outcome, phases, clock.Clock(RUN, torch.device("cuda"), phases), {})
     assert (outcome["status"], outcome["phase"], outcome["reason"]) == ("oom", "train", "out of memory")
     assert outcome["memory_metric"] == "cuda_allocated"
     assert outcome["peak_host_gib"] > 0
@@ -302,7 +327,7 @@ def test_what_left_an_adapter_of_real_weights_is_judged_and_nothing_else(
     tmp_path, monkeypatch, module, entry, judge, outputs, trained, architecture_only, status
 ):
     monkeypatch.setattr(module, judge, lambda *_: {"status": "judged"})
-    monkeypatch.setattr(evaluation, "describe", lambda *_: {})
+    monkeypatch.setattr(evaluation, "describe_environment", lambda *_: {})
     training_ = {"outcome": {"status": trained, "phase": "train", "reason": "r"}}
     inputs = {"training": training_, "model": {"architecture_only": architecture_only}}
     assert judged(getattr(module, entry), tmp_path, outputs, "cpu", inputs)["status"] == status

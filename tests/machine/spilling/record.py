@@ -129,7 +129,7 @@ def train(steps: int = 14) -> None:
             base = random_base.build(AutoConfig.for_model(**_SHAPE), "fp16", device)
             with mock.patch("frontier.model.bases.load", return_value=base):
                 model, levers = build.build_model(request, {}, torch.float16, device)
-            fit.fit(request, model, examples, clock, torch.float16, levers["cuda_graphs"], Path(folder))
+            fit.fit(fit.Run(request, clock, Path(folder)), model, examples, levers["cuda_graphs"])
         except RuntimeError as error:
             outcome = outcomes.from_error(error)
             if outcome is None:

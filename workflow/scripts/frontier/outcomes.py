@@ -1,53 +1,79 @@
-"""How a run can end, beside `ok`, and still be a result: out of memory, out of time, diverged, spilled.
+"""The ways in which a run can end and still be a result, and the record that a job leaves of its end.
 
 Whatever is none of these (a bug, a full disk, a missing file) is no outcome of the experiment and stays an error.
 """
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 from frontier import records
 from frontier.units import GIB
 
+
+class Status(StrEnum):
+    """How a run ended; in a record each stands as its plain word."""
+
+    OK = "ok"
+    # Memory was refused, or the budget of memory was spent.
+    OOM = "oom"
+    # The budget of hours was spent, or was projected to be.
+    OVER_TIME = "over_time"
+    # The loss, or the loss scale, was no number to go on with.
+    DIVERGED = "diverged"
+    # The training came to its end, but the driver moved device memory to the host: its clock is not the card's.
+    SPILLED = "spilled"
+
+
+# The figures of an accuracy's outcome: each extraction's share of right answers with its standard error, how many
+# problems were asked, and how many answers were cut off at the token limit.
 ACCURACY = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfinished")
+# The columns of history.csv, a row for each logged step: nats, tokens and seconds since the training's start.
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
+# The phase that an outcome names, by the process's own phase; all others belong to the training.
 PHASES = {"import": "load", "load": "load", "evaluate": "evaluate"}
-# How a training can end that leaves an adapter to judge.
-WITH_ADAPTER = ("ok", "spilled")
-# The outputs of a job that are its record, and those that are its tables of results, by name.
-RECORDS, TABLES = ("training", "evaluation", "accuracy"), ("losses", "answers")
+# The endings of a training that leave an adapter to judge.
+WITH_ADAPTER = (Status.OK, Status.SPILLED)
+# The names of the output that is a job's record, each of another kind of job.
+RECORDS = ("training", "evaluation", "accuracy")
+# The names of the outputs that are tables of results.
+TABLES = ("losses", "answers")
+# How torch's allocators say that they were refused memory, and how much.
 _REFUSALS = (
     r"DefaultCPUAllocator: can't allocate memory: you tried to allocate (?P<size>\d+) (?P<unit>bytes)",
     r"unable to mmap (?P<size>\d+) (?P<unit>bytes)",
     r"CUDA out of memory\. Tried to allocate (?P<size>[\d.]+) (?P<unit>bytes|[KMG]iB)",
 )
-# What torch's allocator did not ask for: contexts, pinned memory, recorded graphs, kernels, the libraries' own.
+# How CUDA and its libraries say that they were refused memory which torch's allocator did not ask for: for contexts,
+# pinned memory, captured graphs and kernels.
 _REFUSALS_BESIDE_TORCH = re.compile(
     r"(CUDA error|CUDA driver error|Triton Error \[CUDA\]): out of memory"
     r"|CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
     r"|cuDNN error: CUDNN_STATUS_(ALLOC_FAILED|INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED)"
     r"|CUDA NVRTC error: NVRTC_ERROR_OUT_OF_MEMORY"
 )
+# Bytes in each unit that a refusal is told in.
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 class Stop(Exception):
-    """Ends a run with an outcome; `known` holds what was measured by then."""
+    """An error that ends a run with an outcome; `known` has what was measured by then."""
 
-    def __init__(self, status: str, reason: str, **known):
+    def __init__(self, status: Status, reason: str, **known):
         super().__init__(reason)
         self.outcome = {"status": status, "reason": reason} | known
 
 
 def phase_of(detail: str) -> str:
-    """The phase of the outcome (load, train or evaluate) in which a process's own phase falls."""
+    """Return the phase of an outcome (load, train or evaluate) to which a process's own phase belongs."""
     return PHASES.get(detail, "train")
 
 
 def from_error(error: BaseException | None) -> dict | None:
-    """The outcome that an exception means, or what it came of; None where neither means one.
+    """Return the outcome that an exception means, or the exception that it came of; None where neither means one.
 
-    To end the recording of a step that ran out of memory can fail, and that error hides the first.
+    The second case is met where a step runs out of memory while it is captured in a CUDA graph: ending the capture
+    fails too, and that error hides the first.
     """
     while error is not None:
         if outcome := _meant_by(error):
@@ -57,6 +83,8 @@ def from_error(error: BaseException | None) -> dict | None:
 
 
 def _meant_by(error: BaseException) -> dict | None:
+    # Modules that need no torch import this one.
+    import torch
 
     if isinstance(error, Stop):
         return error.outcome
@@ -66,22 +94,25 @@ def _meant_by(error: BaseException) -> dict | None:
         if match:
             size = float(match["size"]) * _UNITS[match["unit"]]
             reason = f"out of memory: {size / GIB:.2f} GiB more were refused"
-            return {"status": "oom", "reason": reason, "refused_gib": size / GIB}
+            return {"status": Status.OOM, "reason": reason, "refused_gib": size / GIB}
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or _REFUSALS_BESIDE_TORCH.search(text):
-        return {"status": "oom", "reason": "out of memory", "refused_gib": None}
+        return {"status": Status.OOM, "reason": "out of memory", "refused_gib": None}
     return None
 
 
 def may_have_lost_device(outcome: dict) -> bool:
-    """Whether the device may be past use, so that whatever asks it anything would fail as the run did."""
-    return outcome["status"] == "oom" and "refused_gib" in outcome and outcome["refused_gib"] is None
+    """Return whether the device may be past use: each question to it would then fail as the run did."""
+    return outcome["status"] == Status.OOM and "refused_gib" in outcome and outcome["refused_gib"] is None
 
 
 def killed_by_kernel(detail: str, most_gib: float | None) -> dict:
-    """The outcome of a process that the kernel's out-of-memory killer ended."""
+    """Return the outcome of a process that the kernel's out-of-memory killer ended.
+
+    `detail` is the phase that the process was in, `most_gib` the most memory that it was seen to hold, in GiB.
+    """
     seen = "" if most_gib is None else f"; {most_gib:.2f} GiB resident at the most that was seen"
     return {
-        "status": "oom",
+        "status": Status.OOM,
         "phase": phase_of(detail),
         "reason": f"killed by the kernel, out of memory{seen}",
         "peak_host_gib": most_gib,
@@ -89,25 +120,28 @@ def killed_by_kernel(detail: str, most_gib: float | None) -> dict:
 
 
 def hung(detail: str, seconds: float, budget_gib: float) -> dict:
-    """The outcome of a process that stood still under a memory budget."""
+    """Return the outcome of a process that stood still for so many `seconds` under a memory budget."""
     reason = f"no sign of life for {seconds} s under a budget of {budget_gib:g} GiB"
-    return {"status": "oom", "phase": phase_of(detail), "reason": reason}
+    return {"status": Status.OOM, "phase": phase_of(detail), "reason": reason}
 
 
 def record_of(outputs: dict) -> str | None:
-    """The file that tells how a job ended; None for a job whose end is no result."""
+    """Return the path of a job's record of its end; None for a job whose end is no result."""
     return next((outputs[name] for name in RECORDS if name in outputs), None)
 
 
 def discard_tables(outputs: dict) -> None:
-    """Take away what a job that did not come to its end may have written in part."""
+    """Delete the tables of results, which a job that did not come to its end may have written in part."""
     for name in TABLES:
         if name in outputs:
             Path(outputs[name]).unlink(missing_ok=True)
 
 
 def write(job: dict, outcome: dict, environment: dict | None) -> None:
-    """Complete a job's node of the DAG with an outcome: its record, and empty what else of its outputs is missing."""
+    """Write a job's record with its outcome, and an empty file or folder for each other output that is missing.
+
+    So Snakemake has every output of the job, however it ended. `environment` is None for a job that was not started.
+    """
     outputs = job["output"]
     if "adapter" in outputs:
         Path(outputs["adapter"]).mkdir(parents=True, exist_ok=True)
@@ -122,7 +156,7 @@ def write(job: dict, outcome: dict, environment: dict | None) -> None:
 
 
 def write_empty(path: str, columns: dict[str, str]) -> None:
-    """A Parquet table without rows; `columns` has the type of each column."""
+    """Write a Parquet table without rows; `columns` has the Arrow type of each column by its name."""
     import pyarrow
     from pyarrow import parquet
 

@@ -1,15 +1,34 @@
 """What a job's process tells: lines for people on standard output, events for its supervisor on a pipe of their own."""
 
 import json
+import math
 import os
+import time
 
 # The variable that says how the process came about: spawned or forked.
 START = "FRONTIER_START"
 EVENTS = "FRONTIER_EVENTS"
 
 
+# Seconds between two lines of progress: often enough to see that a job lives, too seldom to flood a log.
+_LINE_SECONDS = 5
+
+
 def say(line: str) -> None:
     print(line, flush=True)
+
+
+class Pacer:
+    """A sayer of lines of progress, which leaves out those that come too soon after the one before."""
+
+    def __init__(self, first_at_once: bool = False):
+        self._last = -math.inf if first_at_once else time.monotonic()
+
+    def tell(self, line: str, is_last: bool) -> None:
+        """Say a line where it is the last, or where none was said for five seconds."""
+        if is_last or time.monotonic() - self._last >= _LINE_SECONDS:
+            self._last = time.monotonic()
+            say(line)
 
 
 def event(**facts) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from frontier.jobs import worker
+from frontier.outcomes import Status
 from frontier.units import is_there
 
 # How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
@@ -64,7 +65,7 @@ def hopeless(row: dict, budget: dict) -> dict | None:
     need = is_there(peak) and peak + row["overhead_gib"]
     if need and memory and need > MEMORY_MARGIN * memory:
         return {
-            "status": "oom",
+            "status": Status.OOM,
             "phase": "load" if row["weights_gib"] > memory else "train",
             "basis": "predicted",
             "reason": f"predicted to need {need:.1f} GiB, the budget is {memory:g}; not started",
@@ -72,7 +73,7 @@ def hopeless(row: dict, budget: dict) -> dict | None:
     hours, limit = row.get("predicted_hours"), budget["hours"]
     if is_there(hours) and hours and limit and hours > TIME_MARGIN * limit:
         return {
-            "status": "over_time",
+            "status": Status.OVER_TIME,
             "phase": "train",
             "basis": "predicted",
             "projected_hours": hours,

@@ -74,7 +74,7 @@ class Team:
                 stderr=log,
                 env=launch.inherited_variables(),
             )
-        told = {"rank": rank, "rendezvous": str(self.rendezvous), "told": str(self._file(rank, "json"))}
+        told = {"index": rank, "rendezvous": str(self.rendezvous), "told": str(self._file(rank, "json"))}
         process.stdin.write(json.dumps(job | told).encode())
         process.stdin.close()
         return process

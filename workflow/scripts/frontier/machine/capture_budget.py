@@ -7,10 +7,11 @@ from frontier.units import GIB
 
 
 class CaptureBudget:
-    """What recorded steps take beside the allocator, taken from the allocator's part of the budget.
+    """A memory budget that captured steps share with torch's allocator: what they take beside it, it gets less.
 
-    `levers`, the record's, learns of it; where all together passes the budget even so, `cuda_graphs` is False there
-    and the recorded steps are to be given up.
+    `budget_gib` is None where there is no budget: what the steps take is then only counted. `levers` is the record's
+    dict of levers, in which all is told. Where the process passes the budget although the allocator has given back what
+    it can, `cuda_graphs` becomes False there, and the captured steps are to be given up.
     """
 
     def __init__(self, budget_gib: float | None, meter: Meter, levers: dict):
@@ -21,8 +22,8 @@ class CaptureBudget:
         return self.levers["cuda_graphs"]
 
     @contextlib.contextmanager
-    def recording(self):
-        """Around the recording of a step."""
+    def capturing(self):
+        """Count what the block, in which a step is captured, takes beside the allocator, and hold it to the budget."""
         before = self.meter.outside
         with self.meter.watch():
             yield
@@ -30,8 +31,8 @@ class CaptureBudget:
         self.levers["graphs_gib"] = max(0.0, self.levers.get("graphs_gib", 0.0) + taken)
         if self.budget_gib is None:
             return
-        if self._is_inside():
-            self._share_out()
+        if self._is_kept():
+            self._limit_allocator()
         else:
             held = (self.meter.reserved + self.meter.outside) / GIB
             reason = f"recorded steps made it {held:.2f} GiB of the device, of a budget of {self.budget_gib:g}"
@@ -39,20 +40,22 @@ class CaptureBudget:
 
     @contextlib.contextmanager
     def giving_up(self):
-        """Around the end of all recorded steps."""
+        """Return to the allocator what the block, in which all captured steps are freed, gives back."""
         with self.meter.watch():
             yield
             self.meter.release()
-        self._share_out()
+        self._limit_allocator()
 
-    def _is_inside(self) -> bool:
-        if self.meter.reserved > self._room():
+    def _is_kept(self) -> bool:
+        """Return whether the allocator holds no more than its part, once it has given back what it does not use."""
+        if self.meter.reserved > self._allocators_part():
             self.meter.release()
-        return self.meter.reserved <= self._room()
+        return self.meter.reserved <= self._allocators_part()
 
-    def _share_out(self) -> None:
-        self.meter.limit(self._room())
-        self.levers["limit_gib"] = self._room() / GIB
+    def _limit_allocator(self) -> None:
+        self.meter.limit(self._allocators_part())
+        self.levers["limit_gib"] = self._allocators_part() / GIB
 
-    def _room(self) -> int:
+    def _allocators_part(self) -> int:
+        """Return the bytes of the budget that are left to torch's allocator."""
         return int(self.budget_gib * GIB) - self.meter.outside

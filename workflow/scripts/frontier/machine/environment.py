@@ -14,6 +14,7 @@ from frontier import paths
 from frontier.progress import DEVICE_IDS, START
 from frontier.units import GIB
 
+# The distributions whose versions a record names.
 PACKAGES = (
     "snakemake",
     "torch",
@@ -35,8 +36,8 @@ PACKAGES = (
 )
 
 
-def describe(device: torch.device, started_at: str) -> dict:
-    """What a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
+def describe_environment(device: torch.device, started_at: str) -> dict:
+    """Return what a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
     record = {
         "host": socket.gethostname(),
         "os": platform.platform(),
@@ -57,6 +58,7 @@ def describe(device: torch.device, started_at: str) -> dict:
 
 
 def utc_now() -> str:
+    """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -8,7 +8,7 @@ from frontier.errors import UserError
 
 
 def cuda_devices(root: Path = Path("/")) -> int:
-    """How many NVIDIA GPUs the system shows: device files on Linux, one for WSL's shared device, none elsewhere."""
+    """Return how many NVIDIA GPUs Linux has device files of; one for WSL's shared device, none on other systems."""
     if platform.system() != "Linux":
         return 0
     files = [path for path in (root / "dev").glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
@@ -18,15 +18,16 @@ def cuda_devices(root: Path = Path("/")) -> int:
 
 
 def may_spill(root: Path = Path("/")) -> bool:
-    """Whether the driver moves device memory to the host where it does not suffice: those of Windows and WSL do."""
+    """Return whether the driver moves memory to the host when the device is full: those of Windows and WSL do."""
     return platform.system() == "Windows" or (root / "dev" / "dxg").exists()
 
 
 def inventory(variables: dict, present: int) -> dict[str, str]:
-    """The devices that a process may use, by their names on this host: what CUDA_VISIBLE_DEVICES calls each.
+    """Return the devices that a process may use: by the name of each on this host, its name in CUDA_VISIBLE_DEVICES.
 
-    `variables` is an environment, `present` the number of devices in the machine, for one that names none. Slurm's
-    names come first: where it hides the other devices, CUDA counts from 0 in every job of a node.
+    `variables` are the process's environment variables, `present` the number of devices in the machine, which counts
+    where CUDA_VISIBLE_DEVICES is not set. Where Slurm names the job's devices, its names are the host's: it hides the
+    other devices, so that CUDA counts from 0 in each job of a node.
     """
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(present)) if visible is None else map(str.strip, visible.split(","))
@@ -40,7 +41,10 @@ def inventory(variables: dict, present: int) -> dict[str, str]:
 
 
 def wanted(device: str, found: dict[str, str], count: int = 1) -> list[str]:
-    """The names of those that a config's `device` (auto, cuda, cuda:N) may be; UserError where too few are there."""
+    """Return the names of the devices, of those `found`, that a config's `device` (auto, cuda, cuda:N) may be.
+
+    None for a CPU. Raises UserError where there are fewer than `count`.
+    """
     kind, _, index = device.partition(":")
     if kind == "cpu" or (kind == "auto" and not found):
         return []

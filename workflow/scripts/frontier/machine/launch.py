@@ -1,29 +1,34 @@
-"""What a job's process is launched with, and what can so change what is measured in it: variables and libraries."""
+"""The environment variables that a job's process is started with: they can change what is measured in it."""
 
 import os
 
-from frontier import paths, progress
+from frontier import paths
 from frontier.machine import gpus, heap
-from frontier.progress import EVENTS
+from frontier.progress import DEVICE_IDS, EVENTS
 
-# What cuBLAS takes on consumer cards anyway. On Hopper it would take four times that, for each thread.
+# The work space of cuBLAS (pairs of KiB and count) that is its default on consumer cards. On Hopper its default is four
+# times as much, for each thread.
 _WORK_SPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8"}
-# Segments that grow leave fewer holes, and on a small card the holes are what runs out.
+# Allocator segments that can grow leave fewer holes. On a small card a tensor often fails for want of one hole that is
+# large enough.
 _GROWING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
 
 def allocation(variables: dict) -> dict:
-    """How a card's memory is given out, where a user's `variables` do not say it.
+    """Return the environment variables that say how a card's memory is given out, beside a user's own `variables`.
 
-    torch obeys the older PYTORCH_CUDA_ALLOC_CONF rather than the newer name. On WSL segments do not grow: on some cards
-    its driver refuses their first allocation (pytorch/pytorch#192330).
+    Where a user has set the older PYTORCH_CUDA_ALLOC_CONF, which torch obeys rather than the newer name, that stands.
+    On WSL segments do not grow: on some cards its driver refuses their first allocation (pytorch/pytorch#192330).
     """
     is_settled = "PYTORCH_CUDA_ALLOC_CONF" in variables or gpus.may_spill()
     return _WORK_SPACE if is_settled else _WORK_SPACE | _GROWING
 
 
 def job_variables(request: dict, claim=None) -> dict:
-    """The environment of a job: its `devices.Claim` or one GPU at most, no telemetry, threads left to torch."""
+    """Return the environment variables of a job's process: no telemetry, and the number of threads left to torch.
+
+    `claim`, a `device_locks.Claim`, names the devices that it sees; without one it sees one GPU at most.
+    """
     variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))
     variables["TOKENIZERS_PARALLELISM"] = "false"
@@ -32,7 +37,7 @@ def job_variables(request: dict, claim=None) -> dict:
     on_cpu = request.get("device") == "cpu" or not gpus.cuda_devices()
     variables.setdefault(heap.VARIABLE, heap.settings(on_cpu))
     if claim:
-        claimed = {progress.DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
+        claimed = {DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}
         return variables | claimed
     index = int(request.get("device", "").partition(":")[2] or 0)
     visible = variables.get("CUDA_VISIBLE_DEVICES")
@@ -41,5 +46,5 @@ def job_variables(request: dict, claim=None) -> dict:
 
 
 def inherited_variables() -> dict:
-    """The environment of a training's further processes: the first one's, but for its pipe of events."""
+    """Return the environment variables of a training's further processes: the first one's, but for its event pipe."""
     return {name: value for name, value in os.environ.items() if name != EVENTS}

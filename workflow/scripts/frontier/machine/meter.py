@@ -1,8 +1,8 @@
-"""Device memory as the driver counts it (NVML): what a CUDA device has in use, and what of that is this process's.
+"""The memory of a CUDA device as the driver counts it (NVML): how much is in use, and how much of that by this process.
 
-CUDA and torch tell what the device has in use by any process, or what torch's allocator holds; a budget and the
-detection of spilling need what lies between. The driver does not tell it everywhere: under Windows and WSL it knows no
-process's memory, and in a container it may number the processes otherwise. So each figure says where it is from.
+CUDA tells what all processes together have in use, torch what its allocator holds. A memory budget and the detection of
+spilling need what this process holds in all. The driver does not tell that everywhere: under Windows and WSL it knows
+no process's memory, and in a container it may number the processes differently. So each figure says where it is from.
 """
 
 import os
@@ -12,19 +12,22 @@ from dataclasses import dataclass
 import pynvml
 import torch
 
+# The three sources of a figure, as a record names them, the surest first.
 PROCESS = "this process, by NVML"
 RISE = "the device's rise as the context was made, by NVML"
 DEVICE = "the whole device: other processes count too"
+# The errors by which NVML says that it is not there, or does not know.
 _UNAVAILABLE = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)
-# No context is smaller; a lesser rise says that it was there before.
+# Bytes: no CUDA context is smaller, so a smaller rise means that the context was there before.
 _LEAST_CONTEXT = 2**25
-# Of NVML's total, CUDA leaves a few percent to the driver; of a whole card, a slice (MIG) is an eighth to a half.
+# The least share of NVML's total that CUDA's total of the same device is: CUDA leaves a few percent to the driver. A
+# slice (MIG) is an eighth to a half of its card, so a total below this share is that of a slice.
 _LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class Use:
-    """Bytes that a device has and has free, and that this process has there; None where the driver does not tell."""
+    """Bytes of a device: in all, free, and this process's own, which are None where the driver does not tell."""
 
     total: int
     free: int
@@ -32,10 +35,11 @@ class Use:
 
 
 class Meter:
-    """What this process has on a CUDA device, whatever its neighbours have; made before anything else is put there.
+    """The meter of what this process has on a CUDA device, whatever its neighbours have there.
 
-    `outside` is what it has beside torch's allocator, in bytes: the context, kernels, recorded graphs. `source` says
-    how that is known, and `trusted` whether it is sure to be this process's own.
+    Make it before the process puts anything on the device. `outside` is what the process has there beside torch's
+    allocator, in bytes: the context, kernels, captured graphs. `source` says how that is known, and `trusted` whether
+    it is sure to be this process's own.
     """
 
     def __init__(self, device: torch.device):
@@ -64,7 +68,7 @@ class Meter:
         return torch.cuda.memory_allocated(self.device)
 
     def read(self) -> Use:
-        """The device's memory now, by NVML where it is there, else by CUDA."""
+        """Return the device's memory now, by NVML where it is there, else by CUDA."""
         if self._handle is None:
             free, total = torch.cuda.mem_get_info(self.device)
             return Use(total, free, None)
@@ -72,7 +76,7 @@ class Meter:
         return Use(total, free, own_bytes(_processes(self._handle), os.getpid(), self.reserved))
 
     def held(self, use: Use) -> int:
-        """What this process has on the device, in bytes: as the driver says, or else as far as it is sure."""
+        """Return the bytes that this process has on the device: by the driver, or else what is surely its own."""
         if use.own is not None:
             return use.own
         return self.reserved + (self.outside if self.trusted else 0)
@@ -88,7 +92,7 @@ class Meter:
 
     @contextmanager
     def watch(self):
-        """Count in `outside` what the block takes, or gives back, beside torch's allocator."""
+        """Count in `outside` what the block takes or gives back beside torch's allocator."""
         torch.cuda.synchronize(self.device)
         before, reserved = self.read(), self.reserved
         yield
@@ -97,15 +101,15 @@ class Meter:
 
 
 def open_meter(device: torch.device) -> Meter | None:
-    """The meter of a CUDA device; None for others, which have none."""
+    """Return a meter of a CUDA device; None for any other device."""
     return Meter(device) if device.type == "cuda" else None
 
 
 def find_handle(nvml, uuid: str, total: int):
-    """NVML's handle of the device that CUDA knows by `uuid` and `total` bytes, or None; `nvml` is the module.
+    """Return NVML's handle of the device that CUDA knows by `uuid` and `total` bytes, or None; `nvml` is the module.
 
-    By its UUID, since CUDA_VISIBLE_DEVICES renumbers devices and may name slices of one (MIG). A handle of the whole
-    card that a slice is of is none: its figures are not the slice's.
+    The device is found by its UUID, since CUDA_VISIBLE_DEVICES renumbers devices and may name slices of one (MIG). For
+    a slice the handle of its whole card will not do: the card's figures are not the slice's.
     """
     try:
         nvml.nvmlInit()
@@ -122,18 +126,19 @@ def find_handle(nvml, uuid: str, total: int):
 
 
 def own_bytes(processes: list[tuple[int, int | None]], pid: int, reserved: int) -> int | None:
-    """What the process `pid` has in the driver's list of (pid, bytes), or None where the list does not tell.
+    """Return the bytes of the process `pid` by the driver's list of (pid, bytes), or None where the list does not tell.
 
-    Less than its allocator has `reserved` is another's: in a container the list may have the host's numbers.
+    Fewer bytes than the process's allocator has `reserved` are another process's: in a container the list may have the
+    host's process numbers.
     """
     found = [size for number, size in processes if number == pid and size is not None]
     return found[0] if found and found[0] >= reserved else None
 
 
 def outside_allocator(now: Use, before: int | None, reserved: int) -> tuple[int, str]:
-    """What a process has beside its allocator's `reserved` bytes, and the source of that.
+    """Return the bytes that this process has beside its allocator's `reserved` ones, and the source of that figure.
 
-    `before` is what the device had in use before the process's context was made, None where nothing told.
+    `before` is what the device had in use, in bytes, before the process's context was made; None where it is not known.
     """
     if now.own is not None:
         return now.own - reserved, PROCESS
@@ -144,14 +149,17 @@ def outside_allocator(now: Use, before: int | None, reserved: int) -> tuple[int,
 
 
 def moved_outside(outside: int, before: Use, after: Use, reserved: int, reserved_after: int) -> int:
-    """`outside` after something happened: by the driver's count of this process, or by the device's free memory."""
+    """Return what `outside` has become between two readings: by the driver's count, or by the device's free memory.
+
+    `reserved` and `reserved_after` are what torch's allocator held at the two readings; all are bytes.
+    """
     if after.own is not None:
         return after.own - reserved_after
     return max(0, outside + (before.free - after.free) - (reserved_after - reserved))
 
 
 def _memory(handle) -> tuple[int, int]:
-    """Total and free bytes, without what the driver keeps from every process where it tells of that."""
+    """Return total and free bytes, without those that the driver keeps for itself, where it tells how many."""
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except _UNAVAILABLE:
@@ -161,6 +169,7 @@ def _memory(handle) -> tuple[int, int]:
 
 
 def _processes(handle) -> list[tuple[int, int | None]]:
+    """Return the driver's list of processes on the device, as (pid, bytes)."""
     try:
         return [(one.pid, one.usedGpuMemory) for one in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)]
     except _UNAVAILABLE:

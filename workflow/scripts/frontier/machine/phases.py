@@ -15,7 +15,7 @@ from frontier.units import GIB
 
 
 def reset_peaks(device: torch.device) -> None:
-    """Start the peaks that `read_peaks` reads afresh; on Linux that covers the resident set too."""
+    """Reset the peaks that `read_peaks` reads: torch's, and on Linux the resident set's too."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -25,7 +25,7 @@ def reset_peaks(device: torch.device) -> None:
 
 
 def read_peaks(device: torch.device) -> dict:
-    """Peaks in GiB since `reset_peaks` (and the device's use now); None for what cannot be measured here."""
+    """Return the peaks in GiB since `reset_peaks`, and the device's use now; None for what cannot be measured here."""
     peaks = {"allocated_gib": None, "reserved_gib": None, "device_gib": None, "host_gib": _resident_peak() / GIB}
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
@@ -38,9 +38,9 @@ def read_peaks(device: torch.device) -> dict:
 
 
 class Phases:
-    """Where a process's wall-clock went: from its first instruction on, every second belongs to one phase.
+    """The phases of a process: each second since its first instruction belongs to one of them.
 
-    Peaks are kept for each phase apart, but for `between_steps`, whose peaks count with the steps around it.
+    Each phase has memory peaks of its own; those of `between_steps` count to the phase before it.
     """
 
     def __init__(self, device: torch.device):
@@ -51,7 +51,7 @@ class Phases:
         self._since = time.perf_counter() - _age()
 
     def enter(self, name: str) -> None:
-        """End the current phase and begin `name`; a phase entered again goes on counting."""
+        """End the current phase and begin `name`; a phase that is entered again goes on counting."""
         synchronize(self.device)
         self._count()
         self.current = name
@@ -62,17 +62,18 @@ class Phases:
         event(phase=name)
 
     def leave_device(self) -> None:
-        """Ask the device nothing more: one whose context is broken answers each call with an error."""
+        """Stop asking the device: one whose context is broken answers each call with an error."""
         self.device = torch.device("cpu")
 
     def end(self) -> dict:
-        """The phases so far, the current one included."""
+        """Return the seconds and peaks of each phase so far, the current one included."""
         self._count()
         self._fold_peaks()
         return self.records
 
     @contextmanager
     def __call__(self, name: str):
+        """Count the block as phase `name`, and what follows it as `rest`."""
         self.enter(name)
         yield
         self.enter("rest")
@@ -91,9 +92,9 @@ class Phases:
 
 
 def _age() -> float:
-    """Seconds since this process began, on Linux by the kernel's own clock.
+    """Return the seconds since this process began, on Linux by the kernel's own clock.
 
-    What psutil says there is up to a second too much: it adds the time of boot, which is told in whole seconds.
+    psutil's figure is up to a second too large there: it adds the time of boot, which is known in whole seconds only.
     """
     stat = Path("/proc/self/stat")
     if not stat.exists():
@@ -103,7 +104,7 @@ def _age() -> float:
 
 
 def _resident_peak() -> int:
-    """The process's peak resident set in bytes: since the last reset on Linux, since its start elsewhere."""
+    """Return the process's peak resident set in bytes: since the last reset on Linux, since its start elsewhere."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

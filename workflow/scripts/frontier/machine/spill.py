@@ -1,6 +1,6 @@
-"""Device memory that the driver has quietly moved to the host: the run goes on, tens of times slower.
+"""Detect that the driver has quietly moved device memory to the host: the run goes on, tens of times slower.
 
-Windows and WSL do so instead of failing. A run that spilled has a clock, but not that of the card.
+The drivers of Windows and WSL do so where others fail. The clock of a run that spilled says nothing about the card.
 """
 
 import threading
@@ -10,15 +10,19 @@ from frontier.machine import gpus
 from frontier.machine.meter import PROCESS, Meter
 from frontier.units import GIB
 
+# Seconds between two samples.
 _INTERVAL_SECONDS = 1.0
+# A card with no more than this free is full.
 _FULL_GIB = 0.05
+# Growth up to this much is no sign of spilling.
 _GROWTH_GIB = 0.1
+# Samples that are looked at together.
 _WINDOW = 5
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Memory in GiB at one moment: what the process holds, what its tensors take, what the card has and has free."""
+    """GiB of memory at one moment: held by the process, allocated to its tensors, the card's total and what is free."""
 
     held: float
     allocated: float
@@ -27,12 +31,12 @@ class Sample:
 
 
 def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
-    """Whether the process holds more than the card has, or takes more than the full card can have given it.
+    """Return whether the process holds more than the card has, or has grown by more than a full card could give it.
 
-    What it takes must come out of what was free a moment ago, or, where the driver may not spill, out of what a
-    neighbour gave back in that moment. While the card stays full nothing can be taken: what grows there little by
-    little grows in tensors and in all that is held, since tensors alone move within what is held already, and the rest
-    alone may be a cache.
+    Sudden growth must come out of memory that was free a moment ago. Where the driver cannot spill (`may_spill` is
+    False) it may also come out of what a neighbour gave back in that moment, so it proves nothing there. While the card
+    stays full a process cannot grow at all. There, slow growth counts only where the tensors and all that is held both
+    grow: tensors may grow within what is held already, and what is held may grow by a cache.
     """
     if any(sample.held > sample.total for sample in samples):
         return True
@@ -41,20 +45,24 @@ def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
 
 
 def _took_more(*window: Sample) -> bool:
-    """Whether the last sample holds what was not free at any before: one alone may be read while memory moves."""
+    """Return whether the card is full and the process has grown by more than the free memory has shrunk.
+
+    That must hold since each earlier sample of the window, as any single one may be taken while memory moves.
+    """
     *before, last = window
     taken = min(last.held - sample.held - max(0.0, sample.free - last.free) for sample in before)
     return last.free <= _FULL_GIB and taken > _GROWTH_GIB
 
 
 def _grew_while_full(*window: Sample) -> bool:
+    """Return whether tensors and held memory both grew over a whole window in which the card was full."""
     first, last = window[0], window[-1]
     full = len(window) == _WINDOW and all(sample.free <= _FULL_GIB for sample in window)
     return full and min(last.allocated - first.allocated, last.held - first.held) > _GROWTH_GIB
 
 
 class Sampler:
-    """Samples a CUDA device by its meter while it is entered; without one there is nothing to sample."""
+    """A sampler of a CUDA device, by its meter, in a thread of its own while it is entered; idle without a meter."""
 
     def __init__(self, meter: Meter | None):
         self.meter = meter
@@ -79,7 +87,7 @@ class Sampler:
         return is_spilled(self.samples, gpus.may_spill())
 
     def peaks(self) -> dict:
-        """For the record, in GiB: the most that the device had in use, by any process, and that this process held."""
+        """Return the most that was in use on the device and that this process held, in GiB, for the record."""
         if not self.samples:
             return {}
         return {
@@ -90,12 +98,13 @@ class Sampler:
 
     @property
     def source(self) -> str:
-        """Where `held` is from: the driver's count of this process, or torch's of what it reserved."""
+        """The source of `held`: the driver's count of this process, or torch's of what it reserved."""
         if self._told:
             return PROCESS
         return "torch's reserved memory" + (" and the context" if self.meter.trusted else "")
 
     def sample(self) -> None:
+        """Take one sample now."""
         use = self.meter.read()
         self._told = use.own is not None
         values = self.meter.held(use), self.meter.allocated, use.total, use.free

@@ -39,7 +39,7 @@ def calibrate_device(job: dict) -> None:
 
 def present(device: torch.device) -> dict:
     """The figures of a device that is there, named as a run's record names it, its speed where it is a known card's."""
-    seen = environment.describe(device, environment.utc_now())
+    seen = environment.describe_environment(device, environment.utc_now())
     memory = seen.get("device_gib") or psutil.virtual_memory().total / GIB
     capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
     known = {cards.normalised_name(name): card for name, card in cards.table().items()}

@@ -66,16 +66,16 @@ def small_step(device: torch.device) -> dict:
     if device.type == "cuda":
         model.zero_grad()
         trainable = sum(parameter.requires_grad for parameter in model.parameters())
-        step = _step_seconds(request, model, [example] * request["training"]["steps"], dtype, graphs, device)
+        step = _step_seconds(request, model, [example] * request["training"]["steps"], graphs, device)
         found["parameter_seconds"] = max(0.0, step - passes) / trainable
     return found
 
 
-def _step_seconds(request: dict, model, examples: list[dict], dtype, graphs: bool, device: torch.device) -> float:
+def _step_seconds(request: dict, model, examples: list[dict], graphs: bool, device: torch.device) -> float:
     """The median seconds of an optimiser step after the warm-up, by the training itself."""
     clock = Clock("calibration", device)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
-        fit.fit(request, model, examples, clock, dtype, graphs, Path(folder))
+        fit.fit(fit.Run(request, clock, Path(folder)), model, examples, graphs)
     ends = [step["seconds"] for step in clock.history[WARM_UP_STEPS:]]
     return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
 

@@ -1,28 +1,27 @@
-"""How many problems a base model, or an adapter on it, solves: greedy answers, their final number against the truth."""
-
-import time
+"""Measure how many problems a base model, or an adapter on it, solves, by the final number of greedy answers."""
 
 import pandas as pd
 import torch
-from peft import PeftModel
 from transformers import GenerationConfig
 
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.phases import Phases
-from frontier.model import bases, examples, layers
+from frontier.model import examples
 from frontier.model.tokenizer import load_tokenizer
-from frontier.outcomes import ACCURACY
+from frontier.outcomes import ACCURACY, Status
+from frontier.progress import Pacer
 from frontier.run import answers, evaluation
 
+# What the record says of an accuracy without result.
 _UNMEASURED = dict.fromkeys(ACCURACY)
 
 
 def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit: int | None) -> list[dict]:
-    """The first `limit` rows that state a final number, as `question`, `truth` (Decimal) and `prompt` (token ids).
+    """Return the first `limit` rows that state a final number, as `question`, `truth` (Decimal), `prompt` (token ids).
 
-    The prompt is the training examples' own, up to the answer; one of `max_length` tokens or more is left out, as it
-    is there. Raises UserError where no row is left.
+    The prompt is that of the training examples, up to the answer; rows with one of `max_length` tokens or more are left
+    out, as they are there. Raises UserError where no row is left.
     """
     kept = []
     for row in rows:
@@ -37,7 +36,7 @@ def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit:
 
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, stop: str, device: torch.device):
-    """Greedy answers to one batch of prompts: (text, whether it ended by itself) for each.
+    """Return greedy answers to one batch of prompts: (text, whether it ended by itself) for each.
 
     Prompts are padded on the left and their positions counted from their own first token, so that an answer is the
     same alone and in any batch. An answer ends at the end-of-sequence token or where `stop`, a text, begins.
@@ -60,7 +59,7 @@ def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, st
 
 
 def mark(problem: dict, text: str, ended: bool) -> dict:
-    """A problem's answer with both extractions and whether each is the truth."""
+    """Return a row of a problem's answer, with both extractions and whether each is the truth."""
     taken = {"strict": answers.strict(text), "flexible": answers.flexible(text)}
     return {
         "question": problem["question"],
@@ -73,7 +72,7 @@ def mark(problem: dict, text: str, ended: bool) -> dict:
 
 
 def score(marked: list[dict]) -> dict:
-    """Both accuracies with their standard errors, and how many answers were cut off at the token limit."""
+    """Return both accuracies with their standard errors, and how many answers were cut off at the token limit."""
     strict, strict_se = answers.accuracy([row["strict_correct"] for row in marked])
     flexible, flexible_se = answers.accuracy([row["flexible_correct"] for row in marked])
     values = (strict, strict_se, flexible, flexible_se, len(marked), sum(not row["ended"] for row in marked))
@@ -86,48 +85,40 @@ def measure_accuracy(job: dict) -> None:
 
 
 def solve(job: dict, device: torch.device, phases: Phases) -> dict:
-    """The outcome of an accuracy that came to its end; every answer is written."""
+    """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     tokenizer = load_tokenizer(records.read_json(inputs["model"]))
     rows = examples.read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
     phases.enter("load")
-    model = _load(inputs, request, device)
+    model = evaluation.load_judged(inputs, request, device)
+    # The packed attention takes no mask and no cache; answering needs both.
+    model.set_attn_implementation("sdpa")
     phases.enter("evaluate")
     marked = _answer(model, tokenizer, asked, request, device)
     phases.enter("save")
     pd.DataFrame(marked).to_parquet(outputs["answers"])
-    return {"status": "ok"} | score(marked)
-
-
-def _load(inputs: dict, request: dict, device: torch.device):
-    base = bases.load(records.read_json(inputs["base"]), device)
-    # The packed attention takes no mask and no cache; answering needs both.
-    base.set_attn_implementation("sdpa")
-    model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
-    torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
-    return base
+    return {"status": Status.OK} | score(marked)
 
 
 def _answer(model, tokenizer, asked: list[dict], request: dict, device: torch.device) -> list[dict]:
-    """Every problem answered and marked, the longest prompts first so that a batch is of like lengths."""
+    """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
     stop = request["template"].split("{question}")[0].strip()
     marked: dict[int, dict] = {}
-    last = time.monotonic()
+    lines = Pacer()
     for start in range(0, len(order), request["batch_size"]):
         part = order[start : start + request["batch_size"]]
         prompts = [asked[index]["prompt"] for index in part]
         texts = generate(model, tokenizer, prompts, request["max_new_tokens"], stop, device)
         marked |= {index: mark(asked[index], *answer) for index, answer in zip(part, texts, strict=True)}
-        if time.monotonic() - last > 5 or len(marked) == len(asked):
-            last = time.monotonic()
-            print(f"{request['name']}  answered {len(marked)}/{len(asked)} problems", flush=True)
+        line = f"{request['name']}  answered {len(marked)}/{len(asked)} problems"
+        lines.tell(line, is_last=len(marked) == len(asked))
     return [marked[index] for index in range(len(asked))]
 
 
 def _text(tokens: list[int], tokenizer, stop: str) -> tuple[str, bool]:
+    """Return the text of an answer's tokens up to its end, and whether the answer ended by itself."""
     ended = tokenizer.eos_token_id in tokens
     if ended:
         tokens = tokens[: tokens.index(tokenizer.eos_token_id)]

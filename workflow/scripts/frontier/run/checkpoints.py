@@ -6,7 +6,10 @@ from pathlib import Path
 
 from frontier import records
 
-MANIFEST, CLOCK = "manifest.json", "clock.json"
+# The files that are added to a checkpoint: the digests of all others, and the clock's state.
+MANIFEST = "manifest.json"
+CLOCK = "clock.json"
+# Checkpoints of a run: the older one is there in case that a kill spoils the newer.
 KEPT = 2
 
 
@@ -24,7 +27,7 @@ def seal(checkpoint: Path, identity: str, clock: dict) -> None:
 
 
 def newest(folder: Path, identity: str) -> Path | None:
-    """The newest checkpoint that is whole and of this configuration and code; those that are not are removed."""
+    """Return the newest checkpoint that is whole and of this configuration and code, and delete those that are not."""
     found = None
     for checkpoint in _by_step(folder):
         if is_sound(checkpoint, identity):
@@ -35,6 +38,7 @@ def newest(folder: Path, identity: str) -> Path | None:
 
 
 def is_sound(checkpoint: Path, identity: str) -> bool:
+    """Return whether a checkpoint is sealed for this configuration and code, and its files are those sealed."""
     manifest = checkpoint / MANIFEST
     if not manifest.is_file():
         return False
@@ -49,9 +53,10 @@ def is_sound(checkpoint: Path, identity: str) -> bool:
 
 
 def clock_of(checkpoint: Path) -> dict:
+    """Return the clock's state in a checkpoint, as `Clock.state` returned it."""
     return records.read_json(checkpoint / CLOCK)
 
 
 def _by_step(folder: Path) -> list[Path]:
-    """The folder's checkpoints, the newest first."""
+    """Return the folder's checkpoints, the newest first."""
     return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)

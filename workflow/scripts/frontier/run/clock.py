@@ -1,4 +1,4 @@
-"""What a training costs while it runs, and when to end it: clock, history, checkpoints, budget, divergence."""
+"""Clock a training while it runs: its seconds, tokens and losses, a line of progress, and when it will end."""
 
 import math
 import statistics
@@ -10,18 +10,25 @@ from transformers import TrainerCallback
 from frontier.machine.device import synchronize
 from frontier.machine.phases import Phases
 from frontier.outcomes import HISTORY
-from frontier.progress import event, say
+from frontier.progress import Pacer, event
 
+# The first steps of a process, which take longer than the others: kernels are loaded and buffers are sized.
 WARM_UP_STEPS = 3
-# What foretells a training: so many steps, or fewer that took so long together.
-_TELLING_STEPS, _FEWEST_STEPS, _TELLING_SECONDS = 20, 3, 60
+# The steady steps from which a training's end can be projected.
+_TELLING_STEPS = 20
+# The seconds after which fewer steps suffice, since a slow training should not go on for long in vain.
+_TELLING_SECONDS = 60
+# The fewest steps that suffice then: of these the median passes over one that is much longer.
+_FEWEST_STEPS = 3
+# The latest steps that a projection looks at.
 _LATEST_STEPS = 200
 
 
 def project(seconds: float, steady: list[float], steps_left: int) -> float | None:
-    """A training's whole seconds, from those so far and those of its steady steps; None while these tell too little.
+    """Return the seconds of a whole training, from those so far and those of each of its steady steps.
 
-    The median of the latest counts: one that is much longer than others, or recorded a new length, foretells nothing.
+    The median of the latest steps counts, since a single one may be much longer, as where a new length is captured.
+    None while there are too few steps to tell.
     """
     few = len(steady) < _TELLING_STEPS and sum(steady) < _TELLING_SECONDS
     if few or len(steady) < _FEWEST_STEPS:
@@ -30,7 +37,7 @@ def project(seconds: float, steady: list[float], steps_left: int) -> float | Non
 
 
 class Clock(TrainerCallback):
-    """Wall-clock of the optimiser steps alone, each with its tokens and its loss; data loading stays outside."""
+    """The wall-clock of the optimiser steps alone, with their tokens and losses; it does not count data loading."""
 
     def __init__(self, run: str, device: torch.device, phases: Phases | None = None):
         self.run, self.device, self.phases = run, device, phases
@@ -40,14 +47,15 @@ class Clock(TrainerCallback):
         self.losses: list[torch.Tensor] = []
         self._own_seconds: list[float] = []
         self._since_log: list[float] = []
-        self._last_line = 0.0
+        self._lines = Pacer(first_at_once=True)
 
     def state(self) -> dict:
-        """What a checkpoint must keep for the clock to count every attempt's useful work once."""
+        """Return what a checkpoint must keep, so that the clock counts the useful work of every attempt once."""
         kept = ("history", "seconds", "tokens", "steps", "resumes", "_since_log")
         return {name: getattr(self, name) for name in kept}
 
     def restore(self, state: dict) -> None:
+        """Go on from a checkpoint's state."""
         vars(self).update(state)
         self.resumes += 1
 
@@ -78,7 +86,7 @@ class Clock(TrainerCallback):
         self._say(state, loss)
 
     def projected_seconds(self, total_steps: int) -> float | None:
-        """The whole training's seconds as this process's steps after its warm-up foretell them, where they can."""
+        """Return the whole training's seconds, projected from this process's steps after the warm-up, or None."""
         return project(self.seconds, self._own_seconds[WARM_UP_STEPS:], total_steps - self.steps)
 
     def _enter(self, phase: str) -> None:
@@ -86,17 +94,14 @@ class Clock(TrainerCallback):
             self.phases.enter(phase)
 
     def _say(self, state, loss: float) -> None:
-        done = state.global_step == state.max_steps
-        if time.monotonic() - self._last_line < 5 and not done:
-            return
-        self._last_line = time.monotonic()
         left = self.seconds / state.global_step * (state.max_steps - state.global_step)
-        say(
+        line = (
             f"{self.run}  step {state.global_step}/{state.max_steps}  loss {loss:.3f}  "
             f"{self.tokens / self.seconds:.0f} tokens/s  {left:.0f} s left"
         )
+        self._lines.tell(line, is_last=state.global_step == state.max_steps)
 
 
 def _finite(value):
-    """A number as JSON can hold it: None for one that is not finite."""
+    """Return a number as JSON can hold it: None for one that is not finite."""
     return None if value is None or not math.isfinite(value) else value

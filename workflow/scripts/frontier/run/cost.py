@@ -1,13 +1,14 @@
 """What a training has cost, whether or not it came to its end."""
 
-from frontier import outcomes, records
+from frontier import records
 from frontier.machine.phases import Phases
 from frontier.model import bases
+from frontier.outcomes import Status
 from frontier.run.clock import Clock
 
 
 def cost(clock: Clock, phases: Phases) -> dict:
-    """What the training has cost so far; None for what was not measured."""
+    """Return what the training has cost so far; None for what was not measured."""
     seconds = phases.end()
     steps = [seconds[name] for name in ("warm_up", "steady") if name in seconds]
     peaks = {
@@ -32,10 +33,11 @@ def cost(clock: Clock, phases: Phases) -> dict:
 
 
 def unfinished(outcome: dict, phases: Phases, clock: Clock, inputs: dict) -> dict:
-    """An outcome that is not ok, with its phase and what was known by then; a clock cut short is no training time."""
-    phase = outcomes.phase_of(phases.current)
-    if outcomes.may_have_lost_device(outcome):
-        phases.leave_device()
+    """Return the outcome of a training that did not come to its end, with what was known by then.
+
+    `outcome` is what `recovery.caught` made of the error. The seconds of a training that was cut short are left out:
+    they would be taken for the seconds of a whole one.
+    """
     known = cost(clock, phases)
     host, allocated = (
         max((one[name] for one in known["phases"].values() if one.get(name) is not None), default=None)
@@ -43,8 +45,8 @@ def unfinished(outcome: dict, phases: Phases, clock: Clock, inputs: dict) -> dic
     )
     so_far = {"peak_host_gib": host, "peak_allocated_gib": allocated}
     not_measured = dict.fromkeys(("train_seconds", "tokens_per_second", "peak_memory_gib", "final_train_loss"))
-    if outcome["status"] == "oom" and phase == "load":
+    if outcome["status"] == Status.OOM and outcome["phase"] == "load":
         needed = bases.weights_gib(records.read_json(inputs["base"]))
         outcome = outcome | {"needs_gib": needed}
         outcome["reason"] += f"; the weights alone need {needed:.1f} GiB"
-    return known | not_measured | so_far | {"phase": phase} | outcome
+    return known | not_measured | so_far | outcome

@@ -1,15 +1,23 @@
-"""What evaluation and accuracy share: a base model or an adapter is judged, and a record says how that ended."""
+"""What the two jobs share that judge a base model or an adapter: loading it, and a record of how that ended."""
+
+from collections.abc import Callable
+
+import torch
+from peft import PeftModel
 
 from frontier import outcomes, records
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe, utc_now
-from frontier.machine.limits import lift_memory_limit, set_memory_limit
+from frontier.machine.environment import describe_environment, utc_now
+from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
+from frontier.model import bases, layers
+from frontier.outcomes import Status
 from frontier.progress import event
+from frontier.run.recovery import caught
 
 
-def judged_job(job: dict, judge, unmeasured: dict) -> None:
+def judged_job(job: dict, judge: Callable[[dict, torch.device, Phases], dict], unmeasured: dict) -> None:
     """Write a job's record with the outcome that `judge(job, device, phases)` returns or raises.
 
     `unmeasured` is what the record says of one without result.
@@ -17,31 +25,39 @@ def judged_job(job: dict, judge, unmeasured: dict) -> None:
     request, inputs = job["request"], job["input"]
     device = open_device(request["device"], request["cpu_threads"])
     phases = Phases(device)
-    environment = describe(device, phases.started_at)
+    environment = describe_environment(device, phases.started_at)
     event(environment=environment)
     without = not_judged(inputs)
     if without:
         outcomes.write(job, unmeasured | without, environment)
         return
-    try:
+    with caught(phases) as ending:
         set_memory_limit((job.get("limits") or {}).get("memory_gib"), open_meter(device))
         outcome = judge(job, device, phases)
-    except (RuntimeError, MemoryError, outcomes.Stop) as error:
-        lift_memory_limit()
-        outcome = outcomes.from_error(error)
-        if outcome is None:
-            raise
-        if outcomes.may_have_lost_device(outcome):
-            phases.leave_device()
-        outcome = unmeasured | {"phase": outcomes.phase_of(phases.current)} | outcome
+    if ending.outcome:
+        outcome = unmeasured | ending.outcome
         outcomes.discard_tables(job["output"])
     environment["ended_at"] = utc_now()
     outcomes.write(job, outcome | {"phases": phases.end()}, environment)
 
 
 def not_judged(inputs: dict) -> dict | None:
-    """How it ends for what is not judged: the training's own end where it left no adapter; random weights end well."""
-    trained = records.read_json(inputs["training"])["outcome"] if "training" in inputs else {"status": "ok"}
+    """Return the outcome of a job that has nothing to judge; None where there is something.
+
+    Where the training left no adapter, its outcome is the training's. Where the model has random weights, it is ok.
+    """
+    trained = records.read_json(inputs["training"])["outcome"] if "training" in inputs else {"status": Status.OK}
     if trained["status"] not in outcomes.WITH_ADAPTER:
         return {key: trained.get(key) for key in ("status", "phase", "reason")}
-    return {"status": "ok"} if records.read_json(inputs["model"])["architecture_only"] else None
+    return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
+
+
+def load_judged(inputs: dict, request: dict, device: torch.device):
+    """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
+    base = bases.load(records.read_json(inputs["base"]), device)
+    model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
+    # TF32 would round the products of float32 to ten bits.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
+    # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
+    return base

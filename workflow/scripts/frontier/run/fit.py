@@ -1,13 +1,14 @@
 """Run the Trainer over a run's model and examples."""
 
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
 
 from frontier.machine.capture_budget import CaptureBudget
-from frontier.model import captured_step
+from frontier.model import bases, captured_step
 from frontier.model.levers import make_state
 from frontier.progress import say
 from frontier.run import checkpoints, sharding
@@ -18,51 +19,79 @@ from frontier.run.sharding import ALONE, Share
 from frontier.run.trainer import AnswerTrainer
 
 
+@dataclass(frozen=True)
+class Run:
+    """One process's part in the training of one run."""
+
+    # The settings of the run, as `study.requests.training_request` makes them.
+    request: dict
+    # What counts the training's cost; it knows the device.
+    clock: Clock
+    # The folder of the checkpoints.
+    folder: Path
+    share: Share = ALONE
+    # The config's budget of memory and hours, and how often checkpoints are made.
+    limits: dict = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        return self.clock.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the matrix products."""
+        return bases.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes, speaks, and watches the limits."""
+        return self.share.index == 0
+
+
 def fit(
-    request: dict,
+    run: Run,
     model,
     examples: list[dict],
-    clock: Clock,
-    dtype: torch.dtype,
-    graphs: bool,
-    folder: Path,
+    graphs: bool = False,
     guard: Guard | None = None,
-    share: Share = ALONE,
-    room: CaptureBudget | None = None,
+    budget: CaptureBudget | None = None,
 ) -> None:
-    """Train `model` on the examples, a step recorded once and replayed where `graphs`; `clock` has what it cost.
+    """Train `model` on the examples; the run's clock has what that cost.
 
-    Goes on from the newest sound checkpoint in `folder`, where a `guard` says whose they are. Recorded steps are given
-    up where they do not fit in their `room`.
+    Where `graphs`, a step is captured once for each padded length and replayed; captured steps that pass their `budget`
+    are given up. With a `guard`, which says whose checkpoints they are, go on from the newest sound one in the folder.
     """
-    arguments = trainer_arguments(request, clock.device, dtype, folder, share)
-    recorded = None
-    if graphs:
-        # Once: before each step, as the Trainer would, the device would wait for thousands of modules to be told.
-        model.train()
-        lengths = [len(example["input_ids"]) for example in examples]
-        recording = room.recording if room else nullcontext
-        recorded = captured_step.CapturedStep(model, lengths, arguments.per_device_train_batch_size, recording)
-    made = {"model": model, "args": arguments, "train_dataset": examples, "clock": clock, "guard": guard}
-    if share == ALONE:
-        trainer = AnswerTrainer(recorded=recorded, room=room, **made)
+    arguments = trainer_arguments(run.request, run.device, run.dtype, run.folder, run.share)
+    captured = _captured(model, examples, arguments, budget) if graphs else None
+    made = {"model": model, "args": arguments, "train_dataset": examples, "clock": run.clock, "guard": guard}
+    if run.share == ALONE:
+        trainer = AnswerTrainer(captured=captured, budget=budget, **made)
     else:
-        trainer = ShardedTrainer(share=share, **made)
-    if recorded:
-        recorded.keep_gradients()
+        trainer = ShardedTrainer(share=run.share, **made)
+    if captured:
+        captured.keep_gradients()
         make_state(trainer.create_optimizer())
-    checkpoint = sharding.agreed(checkpoints.newest(folder, guard.identity) if guard else None, share)
+    checkpoint = sharding.agreed(checkpoints.newest(run.folder, guard.identity) if guard else None, run.share)
     if checkpoint:
-        clock.restore(checkpoints.clock_of(checkpoint))
-        if share.rank == 0:
-            say(f"{clock.run}  going on from step {clock.steps}")
+        run.clock.restore(checkpoints.clock_of(checkpoint))
+        if run.is_first:
+            say(f"{run.clock.run}  going on from step {run.clock.steps}")
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+
+
+def _captured(model, examples: list[dict], arguments: TrainingArguments, budget: CaptureBudget | None):
+    """Return a `CapturedStep` of the model in training, for rows of the examples."""
+    # Before each step, as the Trainer does it, this would keep the device waiting for thousands of modules.
+    model.train()
+    lengths = [len(example["input_ids"]) for example in examples]
+    capturing = budget.capturing if budget else nullcontext
+    return captured_step.CapturedStep(model, lengths, arguments.per_device_train_batch_size, capturing)
 
 
 def trainer_arguments(
     request: dict, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
 ) -> TrainingArguments:
-    """A run's settings as the Trainer takes them; its batches are those of all processes together."""
+    """Return a run's settings as the Trainer takes them; its batches are those of all processes together."""
     settings = request["training"]
     micro = share.processes * settings["micro_batch_size"] if settings["micro_batch_size"] else settings["batch_size"]
     length = {"max_steps": settings["steps"]} if settings["steps"] else {"num_train_epochs": settings["epochs"]}

@@ -1,19 +1,23 @@
-"""Ends a training that its budget or its numbers give no reason to go on with."""
+"""End a training that is over its budget of hours or has diverged, and ask for checkpoints in time."""
 
 import time
 from pathlib import Path
 
 from transformers import TrainerCallback
 
-from frontier.outcomes import Stop
+from frontier.outcomes import Status, Stop
 from frontier.run import checkpoints
 from frontier.run.clock import Clock
 
+# Logged steps in a row without a finite loss, or with a loss scale below 1, after which a training has diverged.
 DIVERGED_STEPS = 3
 
 
 class Guard(TrainerCallback):
-    """Ends a training that its budget or its numbers give no reason to go on with; asks for checkpoints in time."""
+    """A callback that ends a training by raising `Stop`, and asks for checkpoints as often as the limits say.
+
+    `limits` is the config's budget and checkpoints, `identity` the job's digest; `loss_scale` returns float16's scale.
+    """
 
     def __init__(self, clock: Clock, limits: dict, identity: str, loss_scale=lambda: None):
         self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
@@ -38,9 +42,13 @@ class Guard(TrainerCallback):
         scale = self.loss_scale()
         self._collapsed = self._collapsed + 1 if scale is not None and scale < 1 else 0
         if self._not_finite >= DIVERGED_STEPS:
-            raise Stop("diverged", f"loss not finite for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+            raise Stop(
+                Status.DIVERGED, f"loss not finite for {DIVERGED_STEPS} logged steps, at step {state.global_step}"
+            )
         if self._collapsed >= DIVERGED_STEPS:
-            raise Stop("diverged", f"loss scale below 1 for {DIVERGED_STEPS} logged steps, at step {state.global_step}")
+            raise Stop(
+                Status.DIVERGED, f"loss scale below 1 for {DIVERGED_STEPS} logged steps, at step {state.global_step}"
+            )
 
     def on_save(self, args, state, control, **kwargs):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -50,14 +58,15 @@ class Guard(TrainerCallback):
             self.clock.phases.enter("between_steps")
 
     def _keep_to(self, hours: float, state) -> None:
+        """Raise Stop where the training has spent its hours, or is projected to spend more."""
         spent = self.clock.seconds / 3600
         projected = (self.clock.projected_seconds(state.max_steps) or 0.0) / 3600
         if projected > hours:
             reason = f"projected to take {projected:.3g} h, over the budget of {hours:g} h"
-            raise Stop("over_time", reason, projected_hours=projected)
+            raise Stop(Status.OVER_TIME, reason, projected_hours=projected)
         if spent > hours:
             reason = f"the budget of {hours:g} h was spent at step {state.global_step} of {state.max_steps}"
-            raise Stop("over_time", reason, projected_hours=spent / state.global_step * state.max_steps)
+            raise Stop(Status.OVER_TIME, reason, projected_hours=spent / state.global_step * state.max_steps)
 
     def _checkpoint_is_due(self, state) -> bool:
         minutes, steps = self.limits.get("checkpoint_minutes"), self.limits.get("checkpoint_steps")

@@ -1,30 +1,34 @@
-"""Perplexity of a base model, or of an adapter on it, over the whole validation split.
+"""Measure the perplexity of a base model, or of an adapter on it, over the whole validation split.
 
-Computed in float32 over the weights as they are stored, so that the figure depends neither on the batch it was
+It is computed in float32 over the weights as they are stored, so that the figure depends neither on the batch it was
 computed in nor on a compute dtype: in 16 bits the batch alone moves it by as much as a rank does.
 """
 
 import math
-import time
 
 import pandas as pd
 import torch
-from peft import PeftModel
 
-from frontier import records
 from frontier.machine.phases import Phases
-from frontier.model import bases, layers, packing
+from frontier.model import packing
 from frontier.model.examples import IGNORED, load_tokens
 from frontier.model.loss import token_losses
-from frontier.progress import say
+from frontier.outcomes import Status
+from frontier.progress import Pacer
 from frontier.run import evaluation
 
+# What the record says of an evaluation without result.
 _UNMEASURED = {"perplexity": None, "eval_loss": None}
+# Nats: the exponential of a larger loss would near the largest number of 64 bits (e^709).
+_LARGEST_LOSS = 700
 
 
 @torch.no_grad()
-def example_losses(model, examples: list[dict], batch_size: int, device: torch.device, say=lambda done: None):
-    """Each example's summed answer-token NLL in nats and its number of answer tokens: a frame of `nll`, `tokens`."""
+def example_losses(model, examples: list[dict], batch_size: int, device: torch.device, on_batch=lambda done: None):
+    """Return a frame of each example's summed NLL of its answer tokens in nats (`nll`) and their number (`tokens`).
+
+    `on_batch` is called after each batch with the number of examples done.
+    """
     rows = []
     for start in range(0, len(examples), batch_size):
         part = examples[start : start + batch_size]
@@ -34,18 +38,18 @@ def example_losses(model, examples: list[dict], batch_size: int, device: torch.d
         counts = [sum(label != IGNORED for label in example["labels"]) for example in part]
         losses = token_losses(model, batch).double().split(counts)
         rows += [(float(loss.sum()), count) for loss, count in zip(losses, counts, strict=True)]
-        say(len(rows))
+        on_batch(len(rows))
     return pd.DataFrame(rows, columns=["nll", "tokens"])
 
 
 def quality(losses: pd.DataFrame) -> dict:
-    """Perplexity = exp(summed NLL / answer tokens), summed once over the split; empty where it is not finite."""
+    """Return the outcome; perplexity is exp(summed NLL / answer tokens) of the whole split, None if not finite."""
     loss = losses["nll"].sum() / losses["tokens"].sum()
     finite = math.isfinite(loss)
     return {
-        "status": "ok" if finite else "diverged",
+        "status": Status.OK if finite else Status.DIVERGED,
         "eval_loss": loss if finite else None,
-        "perplexity": math.exp(loss) if finite and loss < 700 else None,
+        "perplexity": math.exp(loss) if finite and loss < _LARGEST_LOSS else None,
         "examples": len(losses),
         "answer_tokens": int(losses["tokens"].sum()),
     }
@@ -57,30 +61,18 @@ def evaluate(job: dict) -> None:
 
 
 def measure_perplexity(job: dict, device: torch.device, phases: Phases) -> dict:
-    """The outcome of an evaluation that came to its end; the examples' losses are written."""
+    """Compute and write the losses of all examples, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    # TF32 would round the float32 products to ten bits.
-    torch.backends.cuda.matmul.allow_tf32 = False
     examples = load_tokens(inputs["tokens"])
     phases.enter("load")
-    model = bases.load(records.read_json(inputs["base"]), device)
-    if "adapter" in inputs:
-        model = PeftModel.from_pretrained(model, inputs["adapter"])
-    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
+    model = evaluation.load_judged(inputs, request, device)
     phases.enter("evaluate")
-    losses = example_losses(model, examples, request["batch_size"], device, _progress(request, len(examples)))
+    lines = Pacer()
+
+    def tell(done: int) -> None:
+        lines.tell(f"{request['name']}  evaluated {done}/{len(examples)} examples", is_last=done == len(examples))
+
+    losses = example_losses(model, examples, request["batch_size"], device, tell)
     phases.enter("save")
     losses.to_parquet(outputs["losses"])
     return quality(losses)
-
-
-def _progress(request: dict, total: int):
-    last = time.monotonic()
-
-    def tell(done: int) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last > 5:
-            last = time.monotonic()
-            say(f"{request['name']}  evaluated {done}/{total} examples")
-
-    return tell

@@ -11,11 +11,14 @@ from torch.utils.data import DataLoader
 from frontier.run import sharding
 from frontier.run.trainer import AnswerTrainer
 
-_ADAPTER, _OPTIMIZER, _SCHEDULER = "adapter.pt", "optimizer.pt", "scheduler.pt"
+# The files of a checkpoint that the first process writes.
+_ADAPTER = "adapter.pt"
+_OPTIMIZER = "optimizer.pt"
+_SCHEDULER = "scheduler.pt"
 
 
 class ShardedTrainer(AnswerTrainer):
-    """The same in each of several processes, over a model that accelerate shards: a step's examples are dealt out.
+    """The AnswerTrainer in each of several processes, which share the model and the examples of each step.
 
     Checkpoints hold whole tensors, which the first process writes: the Trainer's own would gather the base as well.
     """
@@ -23,9 +26,9 @@ class ShardedTrainer(AnswerTrainer):
     def __init__(self, *args, share: sharding.Share, **kwargs):
         super().__init__(*args, data_collator=partial(sharding.deal, share=share), **kwargs)
         self.share = share
-        if share.rank:
-            # Else every process would drop the same of its own examples.
-            torch.manual_seed(self.args.seed + share.rank)
+        if share.index:
+            # With one seed for all, every process would draw the same dropout for its own examples.
+            torch.manual_seed(self.args.seed + share.index)
 
     def create_accelerator_and_postprocess(self):
         super().create_accelerator_and_postprocess()
@@ -33,7 +36,7 @@ class ShardedTrainer(AnswerTrainer):
         self.is_fsdp_enabled = True
 
     def get_train_dataloader(self):
-        """The batches of a process that is alone, for every process: each collates its own part of them."""
+        """Return the batches that a single process would have: each process collates its own part of them."""
         loader = DataLoader(
             self.train_dataset,
             batch_size=self.args.per_device_train_batch_size,
@@ -51,7 +54,7 @@ class ShardedTrainer(AnswerTrainer):
         )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """This process's part of the loss, times the processes: FSDP takes the mean of their gradients."""
+        """Return this process's part of the loss times the processes' number: FSDP takes their gradients' mean."""
         self.clock.tokens += inputs.pop("dealt_tokens")
         loss = model(inputs).sum() / num_items_in_batch
         whole = loss.detach().clone()
@@ -60,7 +63,7 @@ class ShardedTrainer(AnswerTrainer):
         return loss * self.share.processes
 
     def _maybe_log_save_evaluate(self, *args, **kwargs):
-        # The first process alone watches the clock.
+        # Only the first process has a guard, which says when to save.
         should_save = torch.tensor(int(self.control.should_save), device=self.accelerator.device)
         dist.broadcast(should_save, 0)
         self.control.should_save = bool(should_save)
@@ -68,7 +71,7 @@ class ShardedTrainer(AnswerTrainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
-        # It is sealed when every process has written its random state.
+        # The checkpoint may be sealed only when every process has written its random state.
         dist.barrier()
 
     def save_model(self, output_dir=None, _internal_call=False):
@@ -79,7 +82,7 @@ class ShardedTrainer(AnswerTrainer):
         self._write(self.lr_scheduler.state_dict(), output_dir, _SCHEDULER)
 
     def _write(self, state: dict, folder: str, name: str) -> None:
-        if self.share.rank == 0:
+        if self.share.index == 0:
             Path(folder).mkdir(parents=True, exist_ok=True)
             torch.save(state, Path(folder) / name)
 

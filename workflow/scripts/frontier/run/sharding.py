@@ -1,7 +1,8 @@
-"""One training spread over several processes, a GPU each: the base in shards, each optimiser step's examples dealt out.
+"""Spread one training over several processes, a GPU each, which share the base and the examples of each step.
 
 accelerate shards the model by torch's fully_shard (FSDP2): a layer's weights are gathered for the moment in which they
-are used, and dropped. So a base may be larger than one device's memory. An NF4 base stays NF4 on its way (FSDP-QLoRA).
+are used, and then dropped. So a base may be larger than one device's memory. An NF4 base is sharded and gathered as NF4
+(FSDP-QLoRA).
 """
 
 import os
@@ -22,51 +23,54 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from frontier.model import loss, packing
 from frontier.model.examples import IGNORED
+from frontier.outcomes import Status
 from frontier.units import GIB
 
+# The figures of an outcome that are told of each process, and of all together as the largest; in GiB.
 _OF_EACH = (
     "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_held_gib peak_device_gib peak_host_gib"
 ).split()
 
 
 class Share(NamedTuple):
-    """Which of a training's processes this one is."""
+    """This process's place in a training: its index, from 0, and how many processes there are."""
 
-    rank: int = 0
+    index: int = 0
     processes: int = 1
 
 
+# The share of a process that trains alone.
 ALONE = Share()
 
 
 @contextmanager
 def joined(share: Share, rendezvous: Path | None, device: torch.device):
-    """Make this process one of its training's while the block runs; `rendezvous` is a file that they all name.
+    """Join this process to the others of its training while the block runs; `rendezvous` is a file that they all name.
 
-    A process that is alone joins nothing.
+    Do nothing for a process that is alone.
     """
     if share.processes == 1:
         yield
         return
     before = dict(os.environ)
-    rank, count = map(str, share)
-    os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    # accelerate would choose the threads itself.
+    index, count = map(str, share)
+    os.environ |= {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    # Without this accelerate would choose the number of threads itself.
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     if sys.platform == "linux":
         # All processes are on one host, whose own name need not lead anywhere.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = dist.FileStore(str(rendezvous.absolute()), share.processes)
-    where = {"store": store, "rank": share.rank, "world_size": share.processes}
+    where = {"store": store, "rank": share.index, "world_size": share.processes}
     if device.type == "cuda":
         if not check_cuda_p2p_ib_support():
-            # Such cards under an old driver, which accelerate refuses else.
+            # RTX 40 cards under an old driver have neither, and accelerate refuses them unless both are switched off.
             os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
         dist.init_process_group("nccl", device_id=device, **where)
     else:
         dist.init_process_group("gloo", **where)
     yield
-    # Not after an error: the others may be gone, and this would wait for them.
+    # After an error this is left out: the other processes may be gone, and it would wait for them.
     dist.destroy_process_group()
     os.environ.clear()
     os.environ.update(before)
@@ -74,12 +78,12 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
 
 
 def arguments(share: Share) -> dict:
-    """What makes a Trainer shard the model, each decoder layer apart; nothing where a process is alone."""
+    """Return the Trainer's arguments that shard the model by decoder layers; none for a process that is alone."""
     return {"fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}} if share.processes > 1 else {}
 
 
 def complete(accelerator: Accelerator, plugin_arguments: dict) -> None:
-    """Have accelerate shard on CPUs as it does on GPUs, and cast nothing: the layers choose their own dtypes."""
+    """Make accelerate shard on CPUs as it does on GPUs, and cast nothing: the layers choose their own dtypes."""
     state = accelerator.state
     if accelerator.device.type == "cpu":
         state.parallelism_config = ParallelismConfig(dp_shard_size=accelerator.num_processes)
@@ -90,18 +94,18 @@ def complete(accelerator: Accelerator, plugin_arguments: dict) -> None:
 
 
 def lever(share: Share, device: torch.device) -> dict:
-    """What a record says of it; nothing where a process is alone."""
+    """Return the lever `sharding` as a record has it; none for a process that is alone."""
     backend = "nccl" if device.type == "cuda" else "gloo"
     return {"sharding": f"FSDP2, {share.processes} processes, {backend}"} if share.processes > 1 else {}
 
 
 def prepare(model: nn.Module, device: torch.device) -> None:
-    """Ready a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
+    """Prepare a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
             # accelerate leaves bitsandbytes' own class whole on every device, and torch before 2.13 shards no integers.
-            # As plain numbers of four bytes it is sharded like any weight; the scales, a byte for 64 weights, are with
-            # the layer, whole.
+            # As float32 numbers, each of which holds four bytes, it is sharded like any weight. The layer keeps the
+            # scales, a byte for 64 weights, whole.
             state = module.weight.quant_state
             state.to(device)
             module.quant_state = state
@@ -110,20 +114,20 @@ def prepare(model: nn.Module, device: torch.device) -> None:
 
 
 def deal(examples: list[dict], share: Share) -> dict:
-    """The packed row of this process's part of the examples that all take at a time, and the tokens of the whole.
+    """Return this process's packed row of the micro-batch that all processes share, and the tokens of the whole.
 
-    The longest are dealt out first. Where there are fewer examples than processes, some have one without labels, which
-    adds nothing.
+    The examples are dealt out in turn, the longest first. Where there are fewer than processes, some processes get one
+    token without a label, which adds nothing to the loss.
     """
     longest_first = sorted(examples, key=lambda example: len(example["input_ids"]), reverse=True)
-    part = longest_first[share.rank :: share.processes]
+    part = longest_first[share.index :: share.processes]
     if not part:
         part = [{"input_ids": examples[0]["input_ids"][:1], "labels": [IGNORED]}]
     return packing.collate(part) | {"dealt_tokens": sum(len(example["input_ids"]) for example in examples)}
 
 
 def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The trainable weights, whole, by name; every process must ask for them."""
+    """Return the trainable weights by name, as whole tensors; every process must call this."""
     return {
         name: parameter.full_tensor().detach()
         for name, parameter in model.named_parameters()
@@ -132,7 +136,7 @@ def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def agreed(value, share: Share):
-    """The first process's value, for all of them."""
+    """Return the first process's value in all of them."""
     if share.processes == 1:
         return value
     told = [value]
@@ -141,7 +145,7 @@ def agreed(value, share: Share):
 
 
 def whole_state(optimizer) -> dict:
-    """The optimiser's state with whole tensors, as one process would have it; every process must ask for it."""
+    """Return the optimiser's state with whole tensors, as one process would have it; every process must call this."""
     state = optimizer.state_dict()
     whole = {
         number: {name: value.full_tensor() if isinstance(value, DTensor) else value for name, value in one.items()}
@@ -151,7 +155,7 @@ def whole_state(optimizer) -> dict:
 
 
 def load_whole(optimizer, state: dict) -> None:
-    """Give the optimiser this process's part of what `whole_state` returned."""
+    """Load this process's part of what `whole_state` returned into the optimiser."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     parts = {
         number: {name: value if value.dim() == 0 else part_of(value, parameters[number]) for name, value in one.items()}
@@ -161,22 +165,25 @@ def load_whole(optimizer, state: dict) -> None:
 
 
 def part_of(whole: torch.Tensor, like: DTensor) -> DTensor:
-    """A whole tensor that every process has, in the shards of another."""
+    """Return a tensor that every process has whole, sharded as the tensor `like` is."""
     whole = whole.to(like.device_mesh.device_type)
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def held_gib(model: nn.Module) -> float:
-    """What this process holds of the model's weights, between steps."""
+    """Return the GiB of the model's weights that this process holds between steps."""
     local = (getattr(parameter, "_local_tensor", parameter) for parameter in model.parameters())
     return sum(tensor.nbytes for tensor in local) / GIB
 
 
 def merged(outcomes: list[dict]) -> dict:
-    """One outcome of the processes': the first's, with the peaks of whichever process had the most, and all of them."""
+    """Return one outcome for all processes: the first's, with the largest of each peak, and every process's peaks.
+
+    Where a process did not end ok, the status and its reason are those of the first such one.
+    """
     if len(outcomes) == 1:
         return outcomes[0]
-    worst = next((one for one in outcomes if one["status"] != "ok"), outcomes[0])
+    worst = next((one for one in outcomes if one["status"] != Status.OK), outcomes[0])
     ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
     each = [{name: one.get(name) for name in _OF_EACH} for one in outcomes]
     most = {name: max((one[name] for one in each if one[name] is not None), default=None) for name in _OF_EACH}

@@ -14,146 +14,118 @@ from frontier.jobs.hopeless import predicted_outcome
 from frontier.jobs.team import Team
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe, utc_now
-from frontier.machine.limits import lift_memory_limit, set_memory_limit
+from frontier.machine.environment import describe_environment, utc_now
+from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
-from frontier.model import bases
 from frontier.model.examples import load_tokens
+from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.run import sharding
 from frontier.run.build import build_model
 from frontier.run.clock import Clock
 from frontier.run.cost import cost, unfinished
-from frontier.run.fit import fit
+from frontier.run.fit import Run, fit
 from frontier.run.guard import Guard
-from frontier.run.sharding import ALONE, Share
+from frontier.run.recovery import caught
+from frontier.run.sharding import Share
 
-# A node that died keeps its lock on a network file system for a minute or two.
+# Seconds to wait for a run's lock: a node that died keeps it on a network file system for a minute or two.
 _LOCK_SECONDS = 180
+# What an outcome says of a training that came to its end after the driver moved device memory to the host.
+_SPILLED = {"status": Status.SPILLED, "phase": "train", "reason": "device memory spilled to the host"}
 
 
 def train_adapter(job: dict) -> None:
     """Train the configuration of `job["request"]`; write its record, history and adapter, however it ends."""
     request, inputs = job["request"], job["input"]
-    limits, share = job.get("limits") or {}, Share(0, request.get("processes", 1))
-    folder = Path(job["output"]["training"]).parent
+    folder = _folder(job)
     folder.mkdir(parents=True, exist_ok=True)
-    if job.get("plan") and (hopeless := predicted_outcome(job["plan"], request["run"], limits)):
+    if job.get("plan") and (hopeless := predicted_outcome(job["plan"], request["run"], job.get("limits") or {})):
         say(f"{request['run']}  {hopeless['reason']}")
         outcomes.write(job | {"material": material(inputs)}, hopeless, None)
         return
-    device = open_device(request["device"], request["cpu_threads"], share)
-    phases = Phases(device)
-    clock = Clock(request["run"], device, phases)
-    environment = describe(device, phases.started_at)
-    if share.processes > 1:
-        environment["device"] += f", {share.processes} processes"
+    run = open_run(job, Share(0, request.get("processes", 1)))
+    environment = describe_environment(run.device, run.clock.phases.started_at)
+    if run.share.processes > 1:
+        environment["device"] += f", {run.share.processes} processes"
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
-
-    def finish(outcome: dict) -> None:
-        environment["ended_at"] = utc_now()
-        outcomes.write(job, outcome, environment)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-    def cut_short(outcome: dict) -> None:
-        write_history(clock.history, job["output"]["history"])
-        finish(outcome)
-
     try:
         with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
-            team = Team(job, share.processes, cut_short)
-            try:
-                finish(sharding.merged([train(job, limits, phases, clock, share, team.rendezvous), *team.finish()]))
-            except (RuntimeError, MemoryError, outcomes.Stop) as error:
-                lift_memory_limit()
-                outcome = outcomes.from_error(error)
-                if outcome is None:
-                    team.settle()
-                    raise
-                team.end()
-                cut_short(unfinished(outcome, phases, clock, inputs))
-                team.leave()
+            _train_in_all_processes(job, run, environment)
     except Timeout:
         raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
 
 
 def follow(job: dict) -> None:
     """Take part in a training as one of its further processes, and tell the first how that ended."""
-    request, told = job["request"], {}
-    share = Share(job["rank"], request["processes"])
-    device = open_device(request["device"], request["cpu_threads"], share)
-    phases = Phases(device)
-    clock = Clock(request["run"], device, phases)
+    told = {}
+    run = open_run(job, Share(job["index"], job["request"]["processes"]))
+    phases = run.clock.phases
     try:
-        told["result"] = train(job, job.get("limits") or {}, phases, clock, share, Path(job["rendezvous"]))
+        with caught(phases) as ending:
+            told["result"] = train(job, run, Path(job["rendezvous"]))
+        if ending.outcome:
+            told["outcome"] = unfinished(ending.outcome, phases, run.clock, job["input"])
     except UserError as error:
         told["error"] = str(error)
         raise
-    except (RuntimeError, MemoryError, outcomes.Stop) as error:
-        lift_memory_limit()
-        outcome = outcomes.from_error(error)
-        if outcome is None:
-            raise
-        told["outcome"] = unfinished(outcome, phases, clock, job["input"])
     finally:
         if told:
             records.write_json(job["told"], told)
 
 
-def train(
-    job: dict,
-    limits: dict,
-    phases: Phases,
-    clock: Clock,
-    share: Share = ALONE,
-    rendezvous: Path | None = None,
-) -> dict:
-    """The outcome of a training that came to its end; its adapter and history are written by the first process."""
-    request, inputs, outputs = job["request"], job["input"], job["output"]
-    device, is_first = clock.device, share.rank == 0
-    if share.processes > 1 and device.type == "cuda":
-        # It makes the context: where there is no room for one, that is an outcome like any other.
-        torch.cuda.set_device(device)
-    meter = open_meter(device)
-    limit = set_memory_limit(limits.get("memory_gib"), meter)
-    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+def open_run(job: dict, share: Share) -> Run:
+    """Return this process's part in a job's training; its phases begin."""
+    request = job["request"]
+    device = open_device(request["device"], request["cpu_threads"], share)
+    clock = Clock(request["run"], device, Phases(device))
+    return Run(request, clock, _folder(job) / "checkpoints", share, job.get("limits") or {})
+
+
+def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
+    """Train to the end and return this process's outcome; the first process writes the adapter and the history."""
+    inputs, outputs = job["input"], job["output"]
+    clock, share, phases = run.clock, run.share, run.clock.phases
+    if share.processes > 1 and run.device.type == "cuda":
+        # This makes the device's context: where there is no room for one, that is an outcome like any other.
+        torch.cuda.set_device(run.device)
+    meter = open_meter(run.device)
+    limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
-    if is_first:
-        on = f"{share.processes} x {device.type}" if share.processes > 1 else device.type
-        say(f"{request['run']}  training on {len(examples)} examples, {on}, {dtype} products")
+    if run.is_first:
+        on = f"{share.processes} x {run.device.type}" if share.processes > 1 else run.device.type
+        say(f"{run.request['run']}  training on {len(examples)} examples, {on}, {run.dtype} products")
     phases.enter("load")
-    model, levers = build_model(request, records.read_json(inputs["base"]), dtype, device, share)
-    folder = Path(outputs["training"]).parent / "checkpoints"
-    guard = Guard(clock, limits, job["digest"]) if is_first else None
-    levers |= sharding.lever(share, device) | limit
-    room = meter and CaptureBudget(limits.get("memory_gib"), meter, levers)
-    with sharding.joined(share, rendezvous, device):
+    model, levers = build_model(run.request, records.read_json(inputs["base"]), run.dtype, run.device, share)
+    levers |= sharding.lever(share, run.device) | limit
+    guard = Guard(clock, run.limits, job["digest"]) if run.is_first else None
+    budget = meter and CaptureBudget(run.limits.get("memory_gib"), meter, levers)
+    with sharding.joined(share, rendezvous, run.device):
         phases.enter("between_steps")
         with Sampler(meter) as sampler:
-            fit(request, model, examples, clock, dtype, levers["cuda_graphs"], folder, guard, share, room)
+            fit(run, model, examples, levers["cuda_graphs"], guard, budget)
         phases.enter("save")
         adapter = sharding.gathered(model) if share.processes > 1 else None
-        held = sharding.held_gib(model)
-    if is_first:
+        held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
+    if run.is_first:
         model.save_pretrained(outputs["adapter"], state_dict=adapter)
         write_history(clock.history, outputs["history"])
-    spilled = {"status": "spilled", "phase": "train", "reason": "device memory spilled to the host"}
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     return (
-        {"status": "ok"}
+        {"status": Status.OK}
         | cost(clock, phases)
-        | {"trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad)}
-        | {"levers": levers}
-        | ({"weights_gib": held} if share.processes > 1 else {})
+        | {"trainable_parameters": trainable, "levers": levers}
+        | held
         | sampler.peaks()
-        | (spilled if sampler.spilled else {})
+        | (_SPILLED if sampler.spilled else {})
     )
 
 
 def material(inputs: dict) -> dict:
-    """Where a run's model and data come from, by content."""
+    """Return where a run's model and data come from, by content."""
     model = records.read_json(inputs["model"])
     return {
         "model": {key: model[key] for key in ("source", "digest", "files", "architecture_only", "warnings")},
@@ -162,8 +134,38 @@ def material(inputs: dict) -> dict:
 
 
 def write_history(history: list[dict], path: str) -> None:
+    """Write the logged steps as a table of the columns of `outcomes.HISTORY`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, outcomes.HISTORY)
     writer.writeheader()
     writer.writerows(history)
     records.write_text(path, text.getvalue())
+
+
+def _train_in_all_processes(job: dict, run: Run, environment: dict) -> None:
+    """Train in this process, the first, and in the others that it starts, and write the record of how that ended."""
+    phases = run.clock.phases
+
+    def cut_short(outcome: dict) -> None:
+        write_history(run.clock.history, job["output"]["history"])
+        _finish(job, outcome, environment)
+
+    team = Team(job, run.share.processes, cut_short)
+    with caught(phases, before_raising=team.settle) as ending:
+        _finish(job, sharding.merged([train(job, run, team.rendezvous), *team.finish()]), environment)
+    if ending.outcome:
+        team.end()
+        cut_short(unfinished(ending.outcome, phases, run.clock, job["input"]))
+        team.leave()
+
+
+def _finish(job: dict, outcome: dict, environment: dict) -> None:
+    """Write a training's record and delete its checkpoints, which nobody will go on from."""
+    environment["ended_at"] = utc_now()
+    outcomes.write(job, outcome, environment)
+    shutil.rmtree(_folder(job) / "checkpoints", ignore_errors=True)
+
+
+def _folder(job: dict) -> Path:
+    """Return the run's folder, in which its record lies."""
+    return Path(job["output"]["training"]).parent

@@ -6,6 +6,7 @@ import torch
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
+from frontier.machine.capture_budget import CaptureBudget
 from frontier.model import packing
 from frontier.model.loss import token_losses
 from frontier.progress import say
@@ -14,14 +15,25 @@ from frontier.run.guard import Guard
 
 
 class AnswerTrainer(Trainer):
-    """The Trainer on packed rows: loss over answer tokens alone, normalised over the whole optimiser step's."""
+    """The Trainer on packed rows: the loss of answer tokens alone, divided by their number in the optimiser step.
 
-    def __init__(self, *args, clock: Clock, guard: Guard | None = None, recorded=None, room=None, **kwargs):
+    `captured` is a `CapturedStep` that takes each micro-batch's step, or None; it is given up where `budget` is passed.
+    """
+
+    def __init__(
+        self,
+        *args,
+        clock: Clock,
+        guard: Guard | None = None,
+        captured=None,
+        budget: CaptureBudget | None = None,
+        **kwargs,
+    ):
         kwargs.setdefault("data_collator", packing.collate)
         super().__init__(*args, callbacks=[*filter(None, [clock, guard])], **kwargs)
         if guard and self.accelerator.scaler:
             guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.recorded, self.room = clock, recorded, room
+        self.clock, self.captured, self.budget = clock, captured, budget
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
@@ -32,19 +44,19 @@ class AnswerTrainer(Trainer):
         return loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.recorded is None:
+        if self.captured is None:
             return super().training_step(model, inputs, num_items_in_batch)
         scaler = self.accelerator.scaler
         one = torch.ones((), device=self.args.device)
         factor = (scaler.scale(one) if scaler else one) / num_items_in_batch
-        loss = self.recorded(inputs, factor) / num_items_in_batch
+        loss = self.captured(inputs, factor) / num_items_in_batch
         self.clock.losses.append(loss)
         self.clock.tokens += inputs["input_ids"].numel()
-        if self.room and not self.room.is_enough:
-            with self.room.giving_up():
-                self.recorded.give_up()
-            self.recorded = None
-            say(f"{self.clock.run}  unrecorded steps from here on: {self.room.levers['cuda_graphs_given_up']}")
+        if self.budget and not self.budget.is_enough:
+            with self.budget.giving_up():
+                self.captured.give_up()
+            self.captured = None
+            say(f"{self.clock.run}  unrecorded steps from here on: {self.budget.levers['cuda_graphs_given_up']}")
         return loss
 
     def compute_loss_context_manager(self):
