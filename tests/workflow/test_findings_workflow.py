@@ -3,6 +3,7 @@
 import json
 
 import pandas as pd
+from frontier.results import columns
 from frontier.results.claims.claim import VERDICTS
 
 
@@ -23,6 +24,7 @@ def test_the_study_ends_in_its_claims_and_a_page(finished_study):
 
 def test_the_summary_judges_its_rows(finished_study):
     summary = pd.read_csv(finished_study.folder / "results/summary.csv")
+    assert list(summary) == list(columns.SUMMARY)
     assert (summary["perplexity_low"] < summary["perplexity"]).all()
     assert (summary["perplexity"] < summary["perplexity_high"]).all()
     assert summary["pareto"].any()

@@ -1,12 +1,22 @@
-"""What each column of the summary is: its name in print, its unit, one line of help, and how its values read."""
+"""The columns of the tables that this room writes, shows and prints: which there are, in which order, what each is.
+
+The summary's stand in parts by where their values are from, in the order in which results/summary.csv has them.
+"""
 
 from typing import NamedTuple
 
 import pandas as pd
 
+from frontier.outcomes import ACCURACY as ACCURACY_KEYS
+from frontier.progress import say
+from frontier.results.configurations import AXES
+
 
 class Column(NamedTuple):
-    """How a page shows a column. `form` is a format specification; `shown` is whether it stands in view at first."""
+    """How a page shows a column: its name in print, its unit, one line of help, and how its values read.
+
+    `form` is a format specification; `shown` is whether the column stands in view at first.
+    """
 
     title: str
     unit: str
@@ -15,30 +25,31 @@ class Column(NamedTuple):
     shown: bool = False
 
 
-COLUMNS = {
+# A run's name, its configuration and its seed.
+RUN = {
     "run": Column("Run", "", "Precision of the base, LoRA rank and seed.", shown=True),
     "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains."),
     "rank": Column("Rank", "", "LoRA rank: the width of the adapter's matrices.", ".0f", True),
     "seed": Column("Seed", "", "Draws the adapter's first weights and the order of the examples.", ".0f"),
+}
+# How the run ended.
+END = {
     "status": Column("Status", "", "How the run ended: ok, or what stopped it.", shown=True),
     "phase": Column("Phase", "", "The part of the run in which it stopped."),
     "reason": Column("Reason", "", "What stopped it, in words."),
     "basis": Column("Basis", "", "measured, or predicted: the plan gave the run up and it was not started."),
     "needs_gib": Column("Needs at least", "GiB", "What a run that ran out of memory held and was refused.", ".2f"),
-    "resumes": Column("Resumes", "", "How often the run went on after an interruption.", ".0f"),
+}
+# The perplexity that it came to, by its evaluation and its base model's.
+QUALITY = {
     "perplexity": Column("Perplexity", "", "Over the answers of the validation split; lower is better.", ".3f", True),
     "perplexity_low": Column("Perplexity, low", "95%", "Lower end of its interval over other examples.", ".3f", True),
     "perplexity_high": Column("Perplexity, high", "95%", "Upper end of its interval over other examples.", ".3f", True),
     "eval_loss": Column("Validation loss", "nats/token", "Mean loss of an answer token; perplexity is its exp.", ".4f"),
     "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f"),
-    "accuracy_strict": Column("Accuracy, strict", "%", "Answers with the right number after ####.", ".1%", True),
-    "accuracy_strict_se": Column("Strict, std. error", "%", "Standard error of the strict accuracy.", ".1%"),
-    "accuracy_flexible": Column("Accuracy, flexible", "%", "Answers whose last number is right.", ".1%", True),
-    "accuracy_flexible_se": Column("Flexible, std. error", "%", "Standard error of the flexible accuracy.", ".1%"),
-    "accuracy_split": Column("Accuracy split", "", "The split whose problems were answered."),
-    "accuracy_examples": Column("Accuracy examples", "", "How many problems were answered.", ".0f"),
-    "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
-    "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
+}
+# The cost of its training: keys of the outcome in training.json, by the same names.
+COST = {
     "train_seconds": Column("Training time", "s", "Wall clock of the optimiser steps alone.", ",.1f", True),
     "load_seconds": Column("Loading time", "s", "Loading the base and adding the adapter.", ",.1f"),
     "tokens_per_second": Column("Speed", "tokens/s", "Training tokens over training time.", ",.0f", True),
@@ -53,44 +64,82 @@ COLUMNS = {
     "train_tokens": Column("Training tokens", "", "All tokens that training went through.", ",.0f"),
     "steps": Column("Steps", "", "Optimiser steps.", ",.0f"),
     "final_train_loss": Column("Last training loss", "nats/token", "Of the last step that was logged.", ".3f"),
+    "resumes": Column("Resumes", "", "How often the run went on after an interruption.", ".0f"),
+}
+# The plan's figures for the run beside the measured ones.
+FORETOLD = {
     "predicted_peak_gib": Column("Predicted peak", "GiB", "By the plan, of what the memory metric counts.", ".2f"),
     "predicted_seconds": Column("Predicted time", "s", "Training time by the plan.", ",.1f"),
     "predicted_peak_error": Column("Error of the peak", "%", "Predicted over measured, less one.", "+.1%"),
     "predicted_seconds_error": Column("Error of the time", "%", "Predicted over measured, less one.", "+.1%"),
+}
+# How the run stands to the others and to the budget.
+STANDING = {
     "pareto": Column("On the frontier", "", "No run is better in memory, time or perplexity without cost.", shown=True),
     "fits": Column("Fits the budget", "", "Inside every limit of the budget that is set.", shown=True),
+}
+# Where it was trained.
+SURROUNDINGS = {
     "device": Column("Device", "", "What the run trained on."),
     "host": Column("Host", "", "The machine it trained on."),
     "notes": Column("Notes", "", "What of its surroundings is not what the most runs have."),
 }
+# Answers to problems, which follow at the end where a study measures them.
+ACCURACY = {
+    "accuracy_strict": Column("Accuracy, strict", "%", "Answers with the right number after ####.", ".1%", True),
+    "accuracy_strict_se": Column("Strict, std. error", "%", "Standard error of the strict accuracy.", ".1%"),
+    "accuracy_flexible": Column("Accuracy, flexible", "%", "Answers whose last number is right.", ".1%", True),
+    "accuracy_flexible_se": Column("Flexible, std. error", "%", "Standard error of the flexible accuracy.", ".1%"),
+    "accuracy_split": Column("Accuracy split", "", "The split whose problems were answered."),
+    "accuracy_examples": Column("Accuracy examples", "", "How many problems were answered.", ".0f"),
+    "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
+    "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
+}
+SUMMARY = RUN | END | QUALITY | COST | FORETOLD | STANDING | SURROUNDINGS
+COLUMNS = SUMMARY | ACCURACY
+# The summary's columns that follow from its others and from the per-example losses.
+DERIVED = ("perplexity_low", "perplexity_high", "pareto", "fits")
+# The summary's columns of whole numbers, which may be empty.
+COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
+# The columns of results/accuracy.csv behind `run`: keys of a measurement's request, then of its outcome.
+ACCURACY_ASKED = (*AXES, "seed", "split")
+ACCURACY_FOUND = ("status", "reason", *ACCURACY_KEYS)
+# Those of whole numbers among them, which may be empty.
+ACCURACY_COUNTS = ("rank", "seed", "examples", "unfinished")
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with its columns in the summary's order, and behind them those that the summary has not."""
+    known = [name for name in COLUMNS if name in table]
+    return table[[*known, *(name for name in table if name not in COLUMNS)]]
+
+
+def say_table(table: pd.DataFrame, digits: int = 2) -> None:
+    """Print a table for people, numbers with `digits` decimals, nothing where a value is missing."""
+    say(table.to_string(index=False, float_format=f"{{:.{digits}f}}".format, na_rep=""))
 
 
 def describe(name: str) -> Column:
-    """The column's entry; one that has none shows under its own name."""
+    """Return the column's entry; one that has none shows under its own name."""
     return COLUMNS.get(name, Column(name.replace("_", " ").capitalize(), "", ""))
 
 
 def cells(table: pd.DataFrame) -> list[dict]:
-    """Each column of the table as `name`, its entry, whether it is a number, and its (text, sort key) for each row.
+    """Return each column of the table that has any value, as a page shows it.
 
-    A column without any value is left out.
+    A column has its `name`, its entry as `column`, whether it is a `number`, and as `values` the text and the sort key
+    of each row.
     """
     shown = []
     for name in [name for name in table if table[name].notna().any()]:
         entry = describe(name)
-        shown.append(
-            {
-                "name": name,
-                "column": entry,
-                "number": bool(entry.form),
-                "values": [(show(value, entry), "" if pd.isna(value) else str(value)) for value in table[name]],
-            }
-        )
+        values = [(show(value, entry), "" if pd.isna(value) else str(value)) for value in table[name]]
+        shown.append({"name": name, "column": entry, "number": bool(entry.form), "values": values})
     return shown
 
 
 def show(value, entry: Column) -> str:
-    """A value as it reads: a dash for what was not measured, yes and no, digits as the column asks."""
+    """Return a value as it reads: a dash for what was not measured, yes and no, digits as the column asks."""
     if pd.isna(value):
         return "–"
     if isinstance(value, bool) or str(value) in ("True", "False"):

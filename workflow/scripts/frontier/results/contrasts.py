@@ -1,5 +1,6 @@
-"""Runs' losses set against each other on the examples and the seeds they share."""
+"""Set runs' losses against each other on the examples and the seeds that they share."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,69 +8,75 @@ import pandas as pd
 
 from frontier.errors import UserError
 from frontier.results import uncertainty
+from frontier.results.configurations import Configuration
 from frontier.results.uncertainty import Interval
-
-BASE = 0  # the rank of a base model before any training
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What `contrast` computes with: each run's column of `nll` (examples x runs) and of `resampled` (draws x runs).
+    """The losses that `contrast` computes with.
 
-    A configuration is (precision, rank), rank 0 the base model. `columns` has, for each, its seeds' columns; a base
-    model, which has no seed, stands under None.
+    `nll` (examples x runs, summed nats) and `resampled` (draws x runs, nats a token) have a column for each run,
+    `tokens` the answer tokens of each example. `columns` has, for each configuration, its column by seed; a base model,
+    which has no seed, has its one column under None.
     """
 
     nll: np.ndarray
     tokens: np.ndarray
     resampled: np.ndarray
-    columns: dict[tuple[str, int], dict[int | None, int]]
+    columns: dict[Configuration, dict[int | None, int]]
 
-    def ranks(self, precision: str | None) -> list[int]:
-        """The ranks measured at a precision, ascending, without the base model's 0."""
-        return sorted(rank for name, rank in self.columns if name == precision and rank != BASE)
+    def trained(self, precision: str | None) -> list[Configuration]:
+        """Return the configurations that were trained and measured at a precision, by ascending rank."""
+        return sorted(one for one in self.columns if one.precision == precision and not one.is_base)
 
 
 def gather(
     summary: pd.DataFrame, runs: dict[str, pd.DataFrame], baselines: dict[str, pd.DataFrame], draws=uncertainty.DRAWS
 ) -> Losses:
-    """The losses of every run whose quality was measured, by run name, and of the base models, by precision.
+    """Return the losses of every run whose quality was measured, and of the base models.
 
-    Each frame has `nll` and `tokens`, one row an example. Raises UserError where two differ in their examples.
+    `runs` has a frame for each run's name, `baselines` one for each precision, with `nll` and `tokens`, one row an
+    example. Raises UserError where two frames differ in their examples.
     """
-    measured = summary.dropna(subset=["eval_loss"])
     frames, columns = [], {}
-    for row in measured.itertuples():
-        if row.run in runs and len(runs[row.run]):
-            columns.setdefault((row.precision, int(row.rank)), {})[int(row.seed)] = len(frames)
-            frames.append((row.run, runs[row.run]))
+    for _, row in summary.dropna(subset=["eval_loss"]).iterrows():
+        if row["run"] in runs and len(runs[row["run"]]):
+            columns.setdefault(Configuration.of_row(row), {})[int(row["seed"])] = len(frames)
+            frames.append((row["run"], runs[row["run"]]))
     for precision, frame in sorted(baselines.items()):
         if len(frame) and np.isfinite(frame["nll"]).all():
-            columns[precision, BASE] = {None: len(frames)}
+            columns[Configuration.base(precision)] = {None: len(frames)}
             frames.append((f"the base {precision}", frame))
     if not frames:
         return Losses(np.empty((0, 0)), np.empty(0), np.empty((draws, 0)), {})
-    first, frame = frames[0]
-    for name, other in frames:
-        if not np.array_equal(other["tokens"], frame["tokens"]):
-            raise UserError(f"findings: {name} and {first} were evaluated on different examples; make both again")
-    nll = np.column_stack([one["nll"].to_numpy(float) for _, one in frames])
-    tokens = frame["tokens"].to_numpy(float)
+    _refuse_other_examples(frames)
+    nll = np.column_stack([frame["nll"].to_numpy(float) for _, frame in frames])
+    tokens = frames[0][1]["tokens"].to_numpy(float)
     return Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
 
 
-def common_seeds(losses: Losses, configurations) -> list[int | None]:
-    """The seeds that every trained one of the configurations has; [None] where all are base models."""
+def _refuse_other_examples(frames: list[tuple[str, pd.DataFrame]]) -> None:
+    """Raise UserError where a frame's examples are not the first one's, as their token counts tell."""
+    first, reference = frames[0]
+    for name, frame in frames:
+        if not np.array_equal(frame["tokens"], reference["tokens"]):
+            raise UserError(f"findings: {name} and {first} were evaluated on different examples; make both again")
+
+
+def common_seeds(losses: Losses, configurations: Collection[Configuration]) -> list[int | None]:
+    """Return the seeds that every trained one of the configurations has; [None] where all are base models."""
     if any(one not in losses.columns for one in configurations):
         return []
-    trained = [set(losses.columns[one]) for one in configurations if one[1] != BASE]
+    trained = [set(losses.columns[one]) for one in configurations if not one.is_base]
     return sorted(set.intersection(*trained)) if trained else [None]
 
 
-def contrast(losses: Losses, weights: dict[tuple[str, int], float], alpha: float = 0.05) -> Interval | None:
-    """The weighted sum of configurations' losses in nats a token, paired on seeds and examples; None if unmeasured.
+def contrast(losses: Losses, weights: dict[Configuration, float], alpha: float = 0.05) -> Interval | None:
+    """Return the weighted sum of configurations' losses in nats a token, paired on seeds and examples.
 
     {a: 1} is a's loss, {a: 1, b: -1} how much higher than b's it is, {a: 1, b: -2, c: 1} a difference of differences.
+    Returns None where one of them was not measured, or where they have no seed in common.
     """
     seeds = common_seeds(losses, weights)
     if not seeds:
@@ -77,8 +84,7 @@ def contrast(losses: Losses, weights: dict[tuple[str, int], float], alpha: float
     factors = np.zeros((len(seeds), losses.nll.shape[1]))
     for row, seed in zip(factors, seeds, strict=True):
         for configuration, weight in weights.items():
-            columns = losses.columns[configuration]
-            row[columns[None if configuration[1] == BASE else seed]] += weight
+            row[losses.columns[configuration][None if configuration.is_base else seed]] += weight
     nll = factors @ losses.nll.T
     estimate = float(nll.sum(axis=1).mean() / losses.tokens.sum())
     if len(losses.tokens) < 2:

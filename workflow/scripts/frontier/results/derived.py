@@ -1,46 +1,51 @@
-"""What the summary says of each row beside its measurements: how sure, how good a bargain, and whether it fits."""
+"""Derive from the measurements of all runs how sure each one's is, how good a bargain it is, and whether it fits."""
 
 import numpy as np
 import pandas as pd
 
-from frontier.results import contrasts, uncertainty
+from frontier.results import columns, contrasts, uncertainty
+from frontier.results.configurations import Configuration
 
 _AXES = ["peak_memory_gib", "train_seconds", "perplexity"]
 _TOO_COSTLY = ("oom", "over_time", "spilled")
 
 
 def with_derived_columns(summary: pd.DataFrame, runs: dict[str, pd.DataFrame], budget: dict) -> pd.DataFrame:
-    """The summary with `perplexity_low`, `perplexity_high`, `pareto` and `fits`; empty is what cannot be said.
+    """Return the summary with the columns of `columns.DERIVED`; a cell is empty where nothing can be said.
 
     `runs` has each run's `nll` and `tokens`, one row an example; `budget` has `memory_gib` and `hours`, or None.
     """
     bounds = perplexity_bounds(summary, runs)
-    frame = summary.copy()
-    place = frame.columns.get_loc("perplexity") + 1
-    frame.insert(place, "perplexity_low", bounds["low"])
-    frame.insert(place + 1, "perplexity_high", bounds["high"])
-    place = frame.columns.get_loc("device")
-    frame.insert(place, "pareto", pareto(frame))
-    frame.insert(place + 1, "fits", fits(frame, budget))
-    return frame
+    return columns.in_order(
+        summary.assign(
+            perplexity_low=bounds["low"],
+            perplexity_high=bounds["high"],
+            pareto=pareto(summary),
+            fits=fits(summary, budget),
+        )
+    )
 
 
 def perplexity_bounds(summary: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """A 95% interval of each run's own perplexity, over other examples and not other seeds: columns `low`, `high`."""
+    """Return the 95% interval of each run's own perplexity, over other examples and not other seeds.
+
+    The columns are `low` and `high`.
+    """
     bounds = pd.DataFrame(index=summary.index, columns=["low", "high"], dtype=float)
     losses = contrasts.gather(summary, runs, {})
-    for row in summary.dropna(subset=["perplexity"]).itertuples():
-        column = losses.columns.get((row.precision, row.rank), {}).get(row.seed)
+    for place, row in summary.dropna(subset=["perplexity"]).iterrows():
+        column = losses.columns.get(Configuration.of_row(row), {}).get(row["seed"])
         if column is not None and len(losses.tokens) > 1:
-            interval = uncertainty.over_examples(row.eval_loss, losses.resampled[:, column])
-            bounds.loc[row.Index] = np.exp([interval.low, interval.high])
+            interval = uncertainty.over_examples(row["eval_loss"], losses.resampled[:, column])
+            bounds.loc[place] = np.exp([interval.low, interval.high])
     return bounds
 
 
 def pareto(summary: pd.DataFrame) -> pd.Series:
-    """Whether no run beats a run in one of memory, time and perplexity without being worse in another.
+    """Return for each run whether no other beats it in memory, time or perplexity without being worse in another.
 
-    Only runs that ended ok with all three measured, and only against runs of the same device and memory metric.
+    Compared are only runs that ended ok with all three measured, and only those of one device and memory metric. The
+    rest is empty.
     """
     result = pd.Series(pd.NA, index=summary.index, dtype="boolean")
     measured = summary[summary["status"] == "ok"].dropna(subset=_AXES)
@@ -53,7 +58,10 @@ def pareto(summary: pd.DataFrame) -> pd.Series:
 
 
 def fits(summary: pd.DataFrame, budget: dict) -> pd.Series:
-    """Whether each run stays inside every limit that the budget sets; empty without a limit or a measurement."""
+    """Return for each run whether it stays inside every limit that the budget sets.
+
+    Empty where the budget sets none, or where what a limit is held against was not measured.
+    """
     limits = {"held_gib": budget["memory_gib"], "train_seconds": budget["hours"] and budget["hours"] * 3600}
     limits = {column: limit for column, limit in limits.items() if limit is not None}
     result = pd.Series(pd.NA, index=summary.index, dtype="boolean")
@@ -66,9 +74,10 @@ def fits(summary: pd.DataFrame, budget: dict) -> pd.Series:
 
 
 def held_gib(summary: pd.DataFrame) -> pd.Series:
-    """What a limit of memory is held against: all that a run's process had on the device, context and kept blocks too.
+    """Return what a limit of memory is held against: all that a run's process had on the device, in GiB.
 
-    Where that was not measured, as without CUDA, what the memory metric counts.
+    That counts CUDA's context and the blocks that the allocator keeps. Where it was not measured, as without CUDA, it
+    is what the memory metric counts.
     """
     measured = summary["peak_memory_gib"].astype(float)
     return summary["peak_held_gib"].astype(float).fillna(measured) if "peak_held_gib" in summary else measured

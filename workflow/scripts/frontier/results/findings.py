@@ -1,25 +1,27 @@
-"""Claims, most of them a published study's, judged by these runs: results/findings.json and results/findings.md."""
+"""Judge claims, most of them a published study's, by these runs: results/findings.json and results/findings.md."""
 
 import pandas as pd
 
 from frontier import records
+from frontier.progress import say
 from frontier.results import contrasts
-from frontier.results.claims import cost, plan, precision, rank
+from frontier.results.claims import budget, memory, plan, precision, rank, time
 from frontier.results.claims.claim import Evidence
 from frontier.results.claims.published import CONTRADICTIONS, PUBLISHED
 from frontier.results.claims.recommendation import recommendation
 
+# The claims in the order in which findings.json and findings.md number them.
 CLAIMS = (
-    cost.fp16_exceeds_budget,
-    cost.nf4_within_budget,
-    cost.nf4_speedup,
+    budget.fp16_exceeds_budget,
+    budget.nf4_within_budget,
+    time.nf4_speedup,
     precision.fp16_best_quality,
     precision.nf4_quality_gap,
     rank.rank_monotone,
     rank.diminishing_returns,
     rank.knee,
-    cost.rank_time,
-    cost.rank_memory,
+    time.rank_time,
+    memory.rank_memory,
     precision.quantization_cost,
     plan.planner_accuracy,
     recommendation,
@@ -27,13 +29,13 @@ CLAIMS = (
 
 
 def state(results: Evidence) -> list[dict]:
-    """Every claim with `id`, `verdict`, `sentence`, `evidence` (`runs`, `values`, `interval`) and `published`."""
+    """Return every claim: `id`, `verdict`, `sentence`, `evidence` (`runs`, `values`, `interval`) and `published`."""
     claims = [judge(results) for judge in CLAIMS]
     return [one | {"published": PUBLISHED.get(one["id"])} for one in claims]
 
 
 def markdown(claims: list[dict]) -> str:
-    """The findings as a page of Markdown, the recommendation first."""
+    """Return the findings as a page of Markdown, the recommendation first."""
     by_id = {one["id"]: one for one in claims}
     lines = ["# Findings", "", by_id["recommendation"]["sentence"], ""]
     lines += ["| # | claim | verdict | what the runs say | published |", "|--:|---|---|---|---|"]
@@ -50,7 +52,7 @@ def markdown(claims: list[dict]) -> str:
 
 
 def measured(summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary without the runs that a plan gave up: no claim rests on a prediction."""
+    """Return the summary without the runs that a plan gave up: no claim rests on a prediction."""
     return summary[summary["basis"] != "predicted"].reset_index(drop=True)
 
 
@@ -65,8 +67,9 @@ def state_findings(job: dict) -> None:
     records.write_json(job["output"]["findings"], claims)
     records.write_text(job["output"]["page"], markdown(claims))
     for one in claims:
-        print(f"{one['id']:20} {_words(one['verdict'])}", flush=True)
+        say(f"{one['id']:20} {_words(one['verdict'])}")
 
 
 def _words(verdict: str) -> str:
+    """Return a verdict as prose has it."""
     return verdict.replace("_", " ")

@@ -1,4 +1,4 @@
-"""Summaries of several folders as one table, of runs that can be compared alone: results/merged.csv."""
+"""Merge the summaries of several folders into one table of runs that can be compared: results/merged.csv."""
 
 from pathlib import Path
 
@@ -6,14 +6,15 @@ import pandas as pd
 
 from frontier import records
 from frontier.errors import UserError
-from frontier.results import derived
+from frontier.results import columns, derived
 from frontier.results.summary import surroundings, unlike_most
 
+# Sections of a training's request in which runs of one table may differ, which `notes` then tells.
 _SETTINGS = ("lora", "training", "compute_dtype")
 
 
 def material(training: dict, evaluation: dict) -> dict:
-    """The digests that runs must share to be compared; None for what a killed process left no word of."""
+    """Return the digests that runs must share to be compared; None for what a killed process left no word of."""
     known = training.get("material") or {}
     data = known.get("data")
     return {
@@ -27,7 +28,8 @@ def material(training: dict, evaluation: dict) -> dict:
 def refuse_unlike(materials: dict[str, dict], unfinished: set[str]) -> None:
     """Raise UserError naming each run whose model, data or code is not known, or not that of the first that knows all.
 
-    A run in `unfinished` measured nothing that could be compared, so what it leaves open is no reason.
+    `materials` has what `material` returns, by run. What a run in `unfinished` does not know is no reason to refuse it,
+    since it measured nothing that could be compared.
     """
     complete = (name for name, facts in materials.items() if None not in facts.values())
     first = next(complete, next(iter(materials)))
@@ -46,7 +48,7 @@ def refuse_unlike(materials: dict[str, dict], unfinished: set[str]) -> None:
 
 
 def settings(training: dict, evaluation: dict) -> dict:
-    """What a run was asked for beside its precision, rank and seed, flat: {"training.learning_rate": 0.001, ...}."""
+    """Return what a run was asked for beside its configuration and seed: {"training.learning_rate": 0.001, ...}."""
     asked = {key: training["request"][key] for key in _SETTINGS}
     asked["lora"] = {key: value for key, value in asked["lora"].items() if key != "alpha"}
     asked["evaluation"] = {key: evaluation["request"].get(key) for key in ("batch_size", "compute_dtype")}
@@ -59,7 +61,7 @@ def settings(training: dict, evaluation: dict) -> dict:
 
 
 def merge(folders: list[str]) -> pd.DataFrame:
-    """The rows of all folders with their folder in front; `notes` and `pareto` are judged again, over all of them."""
+    """Return the rows of all folders, their folder in front; `notes` and `pareto` are judged again, over all rows."""
     frames, trainings, evaluations = [], {}, {}
     for folder in folders:
         frame = pd.read_csv(Path(folder) / "results/summary.csv")
@@ -84,5 +86,5 @@ def merge_summaries(job: dict) -> None:
         raise UserError("config: merge: got nothing, takes folders of studies that have their results/summary.csv")
     table = merge(folders)
     records.write_text(job["output"]["merged"], table.to_csv(index=False))
-    shown = table[["folder", "run", "status", "perplexity", "train_seconds", "peak_memory_gib", "device", "host"]]
-    print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)
+    shown = ["folder", "run", "status", "perplexity", "train_seconds", "peak_memory_gib", "device", "host"]
+    columns.say_table(table[shown])

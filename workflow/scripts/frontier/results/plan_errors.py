@@ -1,20 +1,20 @@
-"""How near a plan came to the runs that were measured."""
+"""Compare what a plan predicted of a run with what was measured of it."""
 
 from frontier.study import cards
 from frontier.units import is_there
 
 
 def is_for(planned: str | None, device: str | None) -> bool:
-    """Whether a plan's device is the one that a run was measured on, by their names."""
+    """Return whether a plan's device is the one that a run was measured on, by their names."""
     return is_there(planned) and is_there(device) and cards.normalised_name(planned) == cards.normalised_name(device)
 
 
 def compared(row: dict, measured: dict) -> dict:
-    """The plan's prediction for a run beside its measurement: `summary.csv`'s columns, None where one is missing.
+    """Return the summary's columns that set the plan's prediction for a run against its measurement.
 
-    `measured` has summary.csv's steps, train_seconds, memory_metric, peak_allocated_gib and peak_host_gib. Allocated
-    memory is compared with the predicted peak alone; resident memory with what the process holds beside it too. An
-    error is predicted / measured - 1.
+    `row` is the plan's; `measured` has the summary's steps, train_seconds, memory_metric, peak_allocated_gib and
+    peak_host_gib. Allocated memory is compared with the predicted peak alone; resident memory with what the process
+    holds beside it too. An error is predicted / measured - 1. What is missing on either side is None.
     """
     on_card = measured.get("memory_metric") == "cuda_allocated"
     peak = row.get("predicted_peak_gib") if is_there(row.get("predicted_peak_gib")) else None
@@ -32,4 +32,5 @@ def compared(row: dict, measured: dict) -> dict:
 
 
 def _error(predicted: float | None, measured: float | None) -> float | None:
+    """Return predicted / measured - 1, or None where one of them is missing."""
     return predicted / measured - 1 if is_there(predicted) and is_there(measured) and measured else None

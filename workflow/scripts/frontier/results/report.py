@@ -1,4 +1,4 @@
-"""The whole study as one page that needs nothing but itself: results/report.html."""
+"""Write the whole study as one page that needs nothing but itself: results/report.html."""
 
 import re
 from pathlib import Path
@@ -12,10 +12,11 @@ from itables.javascript import generate_init_offline_itables_html
 from frontier import paths, records
 from frontier.results import columns
 from frontier.results.claims.claim import VERDICTS
-from frontier.results.figures import canvas, svg
-from frontier.results.figures.canvas import NARROW, WIDE, time_unit
+from frontier.results.figures import svg
+from frontier.results.figures.canvas import NARROW, WIDE, Drawn, time_unit
 from frontier.results.figures.draw import FIGURES, TITLES, read_results
 
+# The summary's columns that a page shows of runs that did not end ok.
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
 _CAPTIONS = {
     "memory_time": "Peak memory over training time; a line joins a rank's seeds. Down and left is cheaper.",
@@ -23,11 +24,10 @@ _CAPTIONS = {
     "perplexity_rank": "Validation perplexity over LoRA rank, lines through the seeds' means, bars as above.",
     "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 stretches.",
 }
-TEMPLATE = paths.TEMPLATE
 
 
 def context(summary, claims: list, study: dict, environments: list[dict], tokens: dict, drawn: list[dict]) -> dict:
-    """All that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
+    """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
     unfinished = summary[summary["status"] != "ok"]
     kept = unfinished[[name for name in _UNFINISHED if name in unfinished]]
     return {
@@ -48,7 +48,7 @@ def context(summary, claims: list, study: dict, environments: list[dict], tokens
 
 
 def subject(study: dict) -> dict:
-    """What was trained and on what, each in a few words."""
+    """Return what was trained and on what, each in a few words."""
     model, data = study["model"], study["data"]
     names = {"package": "package", "hub": "id", "path": "path"}
     source = model["source"]
@@ -60,17 +60,17 @@ def subject(study: dict) -> dict:
 
 
 def recommendation(summary: pd.DataFrame, claims: list) -> dict | None:
-    """The recommended run's sentence and its figures to put beside it; None where there are no findings."""
+    """Return the recommendation's claim with its `run` and that run's `facts`; None where there are no findings."""
     claim = next((one for one in claims if one["id"] == "recommendation"), None)
     if claim is None:
         return None
     name = claim["evidence"]["values"].get("run")
     rows = summary[summary["run"] == name]
-    return claim | {"run": name, "facts": facts(rows.iloc[0]) if len(rows) else []}
+    return claim | {"run": name, "facts": key_figures(rows.iloc[0]) if len(rows) else []}
 
 
-def facts(row: pd.Series) -> list[dict]:
-    """A run's three figures: perplexity with its interval, training time in a fitting unit, peak memory."""
+def key_figures(row: pd.Series) -> list[dict]:
+    """Return a run's three figures: perplexity with its interval, training time in a fitting unit, peak memory."""
     divisor, unit = time_unit(pd.Series([row["train_seconds"]]))
     found = [{"name": "perplexity", "value": f"{row['perplexity']:.2f}", "unit": ""}]
     if pd.notna(row.get("perplexity_low")):
@@ -81,25 +81,24 @@ def facts(row: pd.Series) -> list[dict]:
 
 
 def distinct(environments: list[dict | None]) -> list[dict]:
-    """Each different environment that runs were made in, with the number of those runs.
+    """Return each different environment that runs were made in as `facts`, with the number of its `runs`.
 
-    Times of day do not count, nor which of a host's devices a run had.
-
-    A run whose process was killed before it could tell has none.
+    Times of day make no difference, nor does which of a host's devices a run had. A run whose process was killed before
+    it could tell has no environment, and is not counted.
     """
     counted: list[dict] = []
     for environment in filter(None, environments):
-        facts = {key: value for key, value in environment.items() if not key.endswith(("_at", "_ids"))}
-        known = next((one for one in counted if one["facts"] == facts), None)
+        lasting = {key: value for key, value in environment.items() if not key.endswith(("_at", "_ids"))}
+        known = next((one for one in counted if one["facts"] == lasting), None)
         if known:
             known["runs"] += 1
         else:
-            counted.append({"facts": facts, "runs": 1})
+            counted.append({"facts": lasting, "runs": 1})
     return sorted(counted, key=lambda one: -one["runs"])
 
 
-def draw(results: canvas.Drawn) -> list[dict]:
-    """Every figure in two widths, with its title and caption."""
+def draw(results: Drawn) -> list[dict]:
+    """Return every figure in two widths, with its title and caption."""
     return [
         {
             "name": name,
@@ -113,13 +112,13 @@ def draw(results: canvas.Drawn) -> list[dict]:
 
 
 def render(template: Path, values: dict) -> str:
-    """The page, with DataTables from itables inside; whatever the values hold is escaped."""
+    """Return the page, with DataTables from itables inside; whatever the values hold is escaped."""
     loader = jinja2.FileSystemLoader(template.parent)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     library = generate_init_offline_itables_html(options.dt_bundle)
-    # What follows the script is a notice for notebooks.
+    # Behind the script itables puts a notice for notebooks, which is no part of a page.
     library = library[: library.index("</script>") + len("</script>")]
     promise = re.search(r"window\.(_itables_\w+)", library)[1]
     hidden = [position for position, one in enumerate(values["columns"]) if not one["column"].shown]
@@ -140,4 +139,4 @@ def write_report(job: dict) -> None:
         records.read_json(inputs["tokens"]),
         draw(results),
     )
-    records.write_text(job["output"]["report"], render(TEMPLATE, values))
+    records.write_text(job["output"]["report"], render(paths.TEMPLATE, values))

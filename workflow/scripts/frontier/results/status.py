@@ -1,4 +1,4 @@
-"""The rows that exist while a sweep runs: `python -m frontier.results.status`, in the study's folder."""
+"""Print what is known of each run while a sweep goes on: `python -m frontier.results.status`, in the study's folder."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from frontier import records
 
 
 def lines(results: Path) -> list[str]:
-    """One line a run that has a record, with what is known of it so far."""
+    """Return one line for each run that has a record, with what is known of it so far."""
     found = []
     for path in sorted(results.glob("runs/*/training.json")):
         cost = records.read_json(path)["outcome"]

@@ -1,4 +1,4 @@
-"""One row a run: what it cost and what it bought."""
+"""Summarise a study as one row a run, what it cost and what it bought: results/summary.csv."""
 
 from collections import Counter
 
@@ -6,40 +6,34 @@ import pandas as pd
 
 from frontier import records
 from frontier.errors import UserError
-from frontier.results import derived, plan_errors
+from frontier.results import columns, derived, plan_errors
+from frontier.results.configurations import AXES
 
-COLUMNS = (
-    "run precision rank seed status phase reason basis needs_gib perplexity eval_loss base_perplexity train_seconds "
-    "load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib peak_held_gib "
-    "peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes "
-    "predicted_peak_gib predicted_seconds predicted_peak_error predicted_seconds_error device host notes"
-).split()
-_FROM_TRAINING = (
-    "train_seconds load_seconds tokens_per_second peak_memory_gib memory_metric peak_allocated_gib peak_reserved_gib "
-    "peak_held_gib peak_device_gib peak_host_gib trainable_parameters train_tokens steps final_train_loss resumes"
-).split()
+# What a reader should know to be unlike from run to run, beside the packages' versions.
 _SURROUNDINGS = ("device", "host", "python", "start")
-_COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
 
 
-def row(training: dict, evaluation: dict, baseline: dict) -> dict:
-    """A run's row from its records; what was not measured is None."""
+def row_of(training: dict, evaluation: dict, baseline: dict) -> dict:
+    """Return a run's row from its records; what was not measured is None."""
     request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
     ended = cost if cost["status"] != "ok" else quality
     return {
-        **{key: request[key] for key in ("run", "precision", "rank", "seed")},
+        **{key: request[key] for key in ("run", *AXES, "seed")},
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
         "basis": ended.get("basis", "measured"),
         "needs_gib": needs_gib(ended),
         **{key: quality.get(key) for key in ("perplexity", "eval_loss")},
         "base_perplexity": baseline["outcome"].get("perplexity"),
-        **{key: cost.get(key) for key in _FROM_TRAINING},
+        **{key: cost.get(key) for key in columns.COST},
         **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
     }
 
 
 def needs_gib(outcome: dict) -> float | None:
-    """The least that a run which ran out of memory would have needed: its weights, or what it held and was refused."""
+    """Return the least memory, in GiB, that a run which ran out of it would have needed; None for any other run.
+
+    That is what its weights take, or what it held and was refused.
+    """
     if outcome["status"] != "oom":
         return None
     allocated, resident = outcome.get("peak_allocated_gib"), outcome.get("peak_host_gib")
@@ -48,30 +42,36 @@ def needs_gib(outcome: dict) -> float | None:
 
 
 def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict]) -> pd.DataFrame:
-    """All rows, sorted by precision, rank and seed, those of unlike machines or versions flagged in `notes`."""
+    """Return all rows, sorted by configuration and seed; `notes` flags those of unlike machines or versions.
+
+    The columns are the summary's without the derived ones.
+    """
     by_precision = {record["request"]["name"]: record for record in baselines}
     rows = []
     for training, evaluation in zip(trainings, evaluations, strict=True):
-        rows.append(row(training, evaluation, by_precision[training["request"]["precision"]]))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+        rows.append(row_of(training, evaluation, by_precision[training["request"]["precision"]]))
+    frame = pd.DataFrame(rows, columns=[name for name in columns.SUMMARY if name not in columns.DERIVED])
     frame["notes"] = notes([training["environment"] for training in trainings])
-    frame = frame.astype(dict.fromkeys(_COUNTS, "Int64"))
-    return frame.sort_values(["precision", "rank", "seed"], ignore_index=True)
+    frame = frame.astype(dict.fromkeys(columns.COUNTS, "Int64"))
+    return frame.sort_values([*AXES, "seed"], ignore_index=True)
 
 
 def notes(environments: list[dict | None]) -> list[str | None]:
-    """For each row, what of its surroundings is not what the most rows have; None where nothing is."""
+    """Return for each row what of its surroundings is not what the most rows have, in words; None where all is."""
     return unlike_most([*map(surroundings, environments)])
 
 
 def surroundings(environment: dict | None) -> dict:
-    """What of a record's environment a reader should know to be unlike; nothing of a process that left none."""
+    """Return what of a record's environment a reader should know to be unlike, flat.
+
+    Empty for a process that was killed before it could tell.
+    """
     known = environment or {"packages": {}}
     return {key: known[key] for key in _SURROUNDINGS if key in known} | known["packages"]
 
 
 def unlike_most(facts: list[dict]) -> list[str | None]:
-    """For each of some facts by name, which of them the most do not share, in words; None where there are none."""
+    """Return for each dict which of its values are not those that the most dicts have, in words; None where all are."""
     unlike: list[list[str]] = [[] for _ in facts]
     for name in dict.fromkeys(name for fact in facts for name in fact):
         values = [fact[name] for fact in facts if name in fact]
@@ -84,16 +84,19 @@ def unlike_most(facts: list[dict]) -> list[str | None]:
 
 
 def join_accuracy(frame: pd.DataFrame, accuracy: pd.DataFrame) -> pd.DataFrame:
-    """The summary with each run's accuracy, its split and size, and that of its base; `accuracy` has a row for each."""
+    """Return the summary with each run's accuracy, its split and size, and the accuracy of its base.
+
+    `accuracy` has a row for each run, by its name, and one for each base, by its precision.
+    """
     measured = accuracy.set_index("run")
     names = ("strict", "strict_se", "flexible", "flexible_se", "split", "examples")
-    columns = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
+    own = {f"accuracy_{name}": frame["run"].map(measured[name]) for name in names}
     bases = {f"base_accuracy_{name}": frame["precision"].map(measured[name]) for name in ("strict", "flexible")}
-    return frame.assign(**columns, **bases).astype({"accuracy_examples": "Int64"})
+    return frame.assign(**own, **bases).astype({"accuracy_examples": "Int64"})
 
 
 def join_plan(frame: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
-    """The summary with what `plan` foretold of each run, and by how much it erred where the run was measured.
+    """Return the summary with what `plan` foretold of each run, and by how much it erred where the run was measured.
 
     A plan for another device than a run's says nothing of that run.
     """
@@ -108,7 +111,10 @@ def join_plan(frame: pd.DataFrame, plan: pd.DataFrame) -> pd.DataFrame:
 
 
 def refuse_stale(names: list[str], found: list[str], expected: list[str]) -> None:
-    """Raise UserError naming the records that were made under another configuration or other code."""
+    """Raise UserError naming the records that were made under another configuration or other code.
+
+    `found` and `expected` are the digests of each record of `names`, as recorded and as they would be now.
+    """
     stale = [name for name, one, other in zip(names, found, expected, strict=True) if one != other]
     if stale:
         listed = ", ".join(stale[:3]) + (f" and {len(stale) - 3} more" if len(stale) > 3 else "")
@@ -134,5 +140,4 @@ def summarize_runs(job: dict) -> None:
     if inputs.get("accuracy"):
         frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
-    shown = frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]]
-    print(shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), flush=True)
+    columns.say_table(frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]])

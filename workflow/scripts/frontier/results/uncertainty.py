@@ -1,4 +1,4 @@
-"""How far a loss, or a difference between losses, may be from what other examples and other seeds would have given.
+"""Estimate how far a loss, or a difference of losses, may be from what other examples and seeds would have given.
 
 The loss is a ratio: summed NLL over summed answer tokens, both of them sums over examples of unequal length. With one
 seed the examples alone are resampled. With several, the runs' means vary with the seed while all of them share the
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+# Resamples of a bootstrap: docs/uncertainty.md has the coverage that they give.
 DRAWS = 10_000
+# Resamples that are held in memory at a time.
 _DRAWS_AT_ONCE = 500
 
 
@@ -27,9 +29,10 @@ class Interval:
 
 
 def resample_losses(nll: np.ndarray, tokens: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """The losses of all runs over resampled examples, the same resamples for every run, so that differences pair.
+    """Return the losses of all runs over resampled examples, draws x runs, nats a token.
 
-    `nll` is examples x runs, summed nats; `tokens` is examples, or examples x runs. Returns draws x runs, nats a token.
+    The resamples are the same for every run, so that differences are paired. `nll` is examples x runs, summed nats;
+    `tokens` is examples, or examples x runs.
     """
     count = len(nll)
     random = np.random.default_rng(seed)
@@ -44,7 +47,7 @@ def resample_losses(nll: np.ndarray, tokens: np.ndarray, draws: int = DRAWS, see
 
 
 def over_examples(estimate: float, resampled: np.ndarray, alpha: float = 0.05) -> Interval:
-    """The percentile interval of a bootstrap over examples, good for the one seed that was run.
+    """Return the percentile interval of a bootstrap over examples, good for the one seed that was run.
 
     `resampled` has its draws along the first axis. Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
     chapter 13.
@@ -54,7 +57,7 @@ def over_examples(estimate: float, resampled: np.ndarray, alpha: float = 0.05) -
 
 
 def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
-    """The interval of the mean over seeds, good for other seeds and other examples.
+    """Return the interval of the mean over seeds, good for other seeds and other examples.
 
     `nll` is ... x seeds x examples, at least two of each; `tokens` is ... x examples. The variance is of a crossed
     layout without replication: seeds' mean square plus what the examples' mean square has beyond the interaction's.

@@ -1,4 +1,4 @@
-"""What a claim is made of, and the words and yardsticks that all claims share."""
+"""Say what a claim is made of: its evidence, its verdict, its sentence, and the yardsticks that all claims share."""
 
 import math
 from dataclasses import dataclass
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from frontier.results.configurations import Configuration, configurations_of
 from frontier.results.contrasts import Losses, contrast
 from frontier.results.uncertainty import Interval
 
-SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED = VERDICTS = (
-    "supported",
-    "contradicted",
-    "inconclusive",
-    "not_measured",
-)
+SUPPORTED = "supported"
+CONTRADICTED = "contradicted"
+INCONCLUSIVE = "inconclusive"
+NOT_MEASURED = "not_measured"
+VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_MEASURED)
 # How often a claim may be wrong; where it picks one of several comparisons, each has its share of that.
 ALPHA = 0.05
-# A difference in perplexity below 2%, or in time below 5%, is no reason to choose a run.
+# A difference in perplexity below 2% is no reason to choose a run. In nats a token, as differences of losses are.
 NEGLIGIBLE_LOSS = math.log(1.02)
+# A difference in time below 5% is no reason to choose a run. In logarithms of time.
 NEGLIGIBLE_TIME = math.log(1.05)
-# Two repeats of one run differ by as much in resident memory; what CUDA allocates repeats.
+# By how much two repeats of one run were seen to differ, in GiB, by memory metric. What CUDA allocates repeats.
 SPREAD_GIB = {"host_rss": 0.05}
 
 
@@ -40,33 +41,50 @@ class Evidence:
         return next((name for name in ("fp16", "bf16") if name in present), None)
 
     def rows(self, precision: str | None) -> pd.DataFrame:
+        """Return the summary's rows of a precision."""
         return self.summary[self.summary["precision"] == precision]
 
-    def runs(self, *configurations: tuple[str, int]) -> list[str]:
-        """The names of the runs of configurations (precision, rank), in the summary's order."""
-        keys = list(zip(self.summary["precision"], self.summary["rank"], strict=True))
-        return [run for run, key in zip(self.summary["run"], keys, strict=True) if key in configurations]
+    def runs(self, *configurations: Configuration) -> list[str]:
+        """Return the names of the configurations' runs, in the summary's order."""
+        present = configurations_of(self.summary)
+        return [run for run, one in zip(self.summary["run"], present, strict=True) if one in configurations]
 
 
 def claim(name: str, verdict: str, sentence: str, runs=(), values: dict | None = None, interval=None) -> dict:
-    """A claim as findings.json has it; `interval` is an `interval_record`, or None where there is none."""
+    """Return a claim as findings.json has it; `interval` is an `interval_record`, or None where there is none."""
     evidence = {"runs": list(runs), "values": plain(values or {}), "interval": interval}
     return {"id": name, "verdict": verdict, "sentence": sentence, "evidence": evidence}
 
 
 def not_measured(name: str, reason: str, runs=()) -> dict:
+    """Return a claim that these runs cannot judge; `reason` says what it takes."""
     return claim(name, NOT_MEASURED, f"Not measured: {reason}.", runs)
 
 
-def interval_record(interval: Interval, unit: str, transform=lambda value: value) -> dict:
-    """An interval as JSON, its numbers transformed; None where it has no end."""
+def verdict_of(interval: Interval, negligible: float = 0) -> str:
+    """Return SUPPORTED for a difference above nought, CONTRADICTED for one below what is negligible.
+
+    Both only where the whole interval is there; INCONCLUSIVE otherwise.
+    """
+    if interval.low > 0:
+        return SUPPORTED
+    return CONTRADICTED if interval.high < negligible else INCONCLUSIVE
+
+
+def interval_record(interval: Interval, unit: str, transform=lambda value: value, level: float | None = 0.95) -> dict:
+    """Return an interval as findings.json has it, its numbers transformed; an end that it has not is None."""
     bounds = {name: getattr(interval, name) for name in ("estimate", "low", "high")}
     bounds = {name: transform(value) if math.isfinite(value) else None for name, value in bounds.items()}
-    return plain(bounds) | {"level": 0.95, "unit": unit, "basis": interval.basis}
+    return plain(bounds) | {"level": level, "unit": unit, "basis": interval.basis}
+
+
+def percent_record(interval: Interval) -> dict:
+    """Return a difference of losses as findings.json has it, in percent of perplexity."""
+    return interval_record(interval, "% of perplexity", percent)
 
 
 def plain(value):
-    """Numbers of numpy and pandas as Python's own; what is not finite, None."""
+    """Return a value for JSON: numbers of numpy and pandas as Python's own; what is not finite, None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -79,43 +97,37 @@ def plain(value):
 
 
 def percent(difference: float) -> float:
-    """What a difference of losses in nats a token, or of logarithms of time, is as a percentage of the lower one."""
+    """Return a difference of losses in nats a token, or of logarithms of time, as a percentage of the lower one."""
     return 100 * float(np.expm1(difference))
 
 
 def percents(interval: Interval) -> str:
-    """A difference of losses as text, say +8.2% (+6.0% to +10.5%; this seed only)."""
+    """Return a difference of losses as text, say +8.2% (+6.0% to +10.5%; this seed only)."""
     return span(interval, lambda value: f"{percent(value):+.1f}%")
 
 
 def span(interval: Interval, form) -> str:
-    """An interval as text, each of its numbers as `form` writes it."""
+    """Return an interval as text, each of its numbers as `form` writes it."""
     ends = f"{form(interval.low)} to {form(interval.high)}; " if math.isfinite(interval.low) else ""
     return f"{form(interval.estimate)} ({ends}{interval.basis})"
 
 
 def listing(items) -> str:
-    """Items as prose: 8, 16 and 32."""
+    """Return items as prose: 8, 16 and 32."""
     items = [str(item) for item in items]
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def loss_of(results: Evidence, configuration: tuple[str, int]) -> float:
-    """A configuration's mean loss over its seeds, nats a token."""
+def loss_of(results: Evidence, configuration: Configuration) -> float:
+    """Return a configuration's mean loss over its seeds, nats a token."""
     return contrast(results.losses, {configuration: 1}).estimate
 
 
-def perplexity_of(results: Evidence, configuration: tuple[str, int]) -> float:
+def perplexity_of(results: Evidence, configuration: Configuration) -> float:
+    """Return the perplexity of a configuration's mean loss over its seeds."""
     return math.exp(loss_of(results, configuration))
 
 
-def best_of(results: Evidence, configurations: list[tuple[str, int]]) -> tuple[str, int]:
+def best_of(results: Evidence, configurations: list[Configuration]) -> Configuration:
+    """Return the configuration with the lowest mean loss."""
     return min(configurations, key=lambda one: loss_of(results, one))
-
-
-def title(configuration: tuple[str, int]) -> str:
-    return f"{configuration[0]} rank {configuration[1]}"
-
-
-def percent_record(interval: Interval) -> dict:
-    return interval_record(interval, "% of perplexity", percent)

@@ -1,14 +1,17 @@
-"""Whether the plan came near what was measured. docs/findings.md has the claim's rule."""
+"""Judge whether the plan came near what was measured: claim 12. docs/findings.md has the claim's rule."""
 
 import statistics
 
 from frontier.results.claims.claim import CONTRADICTED, INCONCLUSIVE, SUPPORTED, Evidence, claim, not_measured
 
-NEAR, NEAR_TIME = {"cuda_allocated": 0.05, "host_rss": 0.15}, 0.25
+# How far off a predicted peak may be, as a share of the measured one, by memory metric.
+NEAR = {"cuda_allocated": 0.05, "host_rss": 0.15}
+# How far off a predicted time may be, as a share of the measured one.
+NEAR_TIME = 0.25
 
 
 def planner_accuracy(results: Evidence) -> dict:
-    """Whether the plan came near every run that was measured: the claim of that name.
+    """Judge whether the plan came near every run that was measured.
 
     Near is within 5% of allocated memory, 15% of resident memory, and 25% of time.
     """
@@ -33,8 +36,10 @@ def planner_accuracy(results: Evidence) -> dict:
 
 
 def _percent(errors: dict[str, float]) -> str:
+    """Return the errors' mean size as a percentage."""
     return f"{statistics.fmean(map(abs, errors.values())):.0%}"
 
 
 def _worst(errors: dict[str, float]) -> str:
+    """Return the largest error, with its sign, as a percentage."""
     return f"{max(errors.values(), key=abs):+.0%}"

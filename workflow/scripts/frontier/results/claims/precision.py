@@ -1,4 +1,4 @@
-"""What NF4 costs in quality against 16 bits: claims 4, 5 and 11. docs/findings.md has each claim's rule."""
+"""Judge what NF4 costs in quality against 16 bits: claims 4, 5 and 11. docs/findings.md has each claim's rule."""
 
 from frontier.results.claims.claim import (
     ALPHA,
@@ -15,39 +15,36 @@ from frontier.results.claims.claim import (
     percent_record,
     percents,
     perplexity_of,
-    title,
+    verdict_of,
 )
-from frontier.results.contrasts import BASE, contrast
+from frontier.results.configurations import Configuration
+from frontier.results.contrasts import Losses, contrast
+from frontier.results.uncertainty import Interval
 
 
 def fp16_best_quality(results: Evidence) -> dict:
-    """Whether a 16-bit configuration beats all others, or one of the others beats every 16-bit one."""
+    """Judge whether a 16-bit configuration beats all others, or one of the others beats every 16-bit one."""
     name, losses, sixteen = "fp16_best_quality", results.losses, results.sixteen_bit
-    ours = [(sixteen, rank) for rank in losses.ranks(sixteen)]
-    others = [one for one in losses.columns if one[1] != BASE and one[0] != sixteen]
+    ours = losses.trained(sixteen)
+    others = [one for one in losses.columns if not one.is_base and one.precision != sixteen]
     if not ours or not others:
         return not_measured(name, "it takes the perplexity of a 16-bit run and of one at another precision")
     if any(contrast(losses, {one: 1, other: -1}) is None for one in ours for other in others):
         return not_measured(name, "the 16-bit runs and the others have no seed in common")
-
-    def beats(one, rivals, tries: int) -> bool:
-        # The best of several is picked by the data: each of the tries gets its share of the 5%.
-        return all(contrast(losses, {one: 1, rival: -1}, ALPHA / tries).high < 0 for rival in rivals)
-
     best, rival = best_of(results, ours), best_of(results, others)
-    if any(beats(one, others, len(ours)) for one in ours):
+    if any(_beats(losses, one, others, len(ours)) for one in ours):
         verdict, word = SUPPORTED, "the lowest of all"
-    elif any(beats(other, ours, len(others)) for other in others):
+    elif any(_beats(losses, other, ours, len(others)) for other in others):
         verdict, word = CONTRADICTED, "not the lowest"
     else:
         verdict, word = INCONCLUSIVE, "not told apart from all others"
-        rival = best_of(results, [one for one in others if not beats(best, [one], len(ours))])
+        rival = best_of(results, [one for one in others if not _beats(losses, best, [one], len(ours))])
     gap = contrast(losses, {rival: 1, best: -1})
     sentence = (
-        f"The best 16-bit perplexity, {perplexity_of(results, best):.3f} ({title(best)}), is {word}: "
-        f"{title(rival)}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}"
+        f"The best 16-bit perplexity, {perplexity_of(results, best):.3f} ({best.title()}), is {word}: "
+        f"{rival.title()}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}"
     )
-    values = {"perplexity": {title(one): perplexity_of(results, one) for one in [*ours, *others]}}
+    values = {"perplexity": {one.title(): perplexity_of(results, one) for one in [*ours, *others]}}
     if verdict == INCONCLUSIVE and gap.low > 0:
         strict = contrast(losses, {rival: 1, best: -1}, ALPHA / len(ours))
         values["picked"] = {"of": len(ours), "low_percent": percent(strict.low), "high_percent": percent(strict.high)}
@@ -58,79 +55,102 @@ def fp16_best_quality(results: Evidence) -> dict:
 
 
 def nf4_quality_gap(results: Evidence) -> dict:
-    """Whether NF4 comes within noise of 16-bit at the same rank, by an interval that would not hide a gap either."""
-    name, losses, sixteen = "nf4_quality_gap", results.losses, results.sixteen_bit
-    gaps = {rank: contrast(losses, {("nf4", rank): 1, (sixteen, rank): -1}) for rank in losses.ranks("nf4")}
-    gaps = {rank: gap for rank, gap in gaps.items() if gap is not None}
+    """Judge whether NF4 comes within noise of 16-bit at the same rank.
+
+    The interval must exclude a gap of 2% too, so that noise which could hide one is no support.
+    """
+    name, sixteen = "nf4_quality_gap", results.sixteen_bit
+    gaps = _gaps(results.losses, sixteen)
     if not gaps:
         return not_measured(name, "it takes the perplexity of an NF4 and a 16-bit run of the same rank and seed")
     # Some rank of several is picked by the data: to exclude a gap each gets its share of the 5%.
-    alpha = ALPHA / len(gaps)
-    most = {rank: contrast(losses, {("nf4", rank): 1, (sixteen, rank): -1}, alpha).high for rank in gaps}
-    within = [rank for rank, gap in gaps.items() if gap.low <= 0 and most[rank] < NEGLIGIBLE_LOSS]
+    most = {one: gap.high for one, gap in _gaps(results.losses, sixteen, ALPHA / len(gaps)).items()}
+    within = [one for one, gap in gaps.items() if gap.low <= 0 and most[one] < NEGLIGIBLE_LOSS]
+    wide = [one for one, gap in gaps.items() if gap.low <= 0]
     if within:
-        verdict, start = SUPPORTED, f"NF4 comes within noise of {sixteen} at rank {listing(within)}"
-    elif all(gap.low > 0 for gap in gaps.values()):
+        verdict, start = SUPPORTED, f"NF4 comes within noise of {sixteen} at rank {_ranks(within)}"
+    elif not wide:
         verdict, start = CONTRADICTED, f"NF4 stays behind {sixteen} at every rank"
     else:
-        wide = [rank for rank, gap in gaps.items() if gap.low <= 0]
         verdict = INCONCLUSIVE
-        start = f"NF4 cannot be told from {sixteen} at rank {listing(wide)}, but the noise there could hide 2% or more"
+        start = f"NF4 cannot be told from {sixteen} at rank {_ranks(wide)}, but the noise there could hide 2% or more"
         start += f", at 5% / {len(gaps)} for each rank" if len(gaps) > 1 else ""
-    each = "; ".join(f"rank {rank}: {percents(gap)}" for rank, gap in gaps.items())
-    smallest = min(within or gaps, key=lambda rank: gaps[rank].estimate)
-    return claim(
-        name,
-        verdict,
-        f"{start}. NF4's perplexity against {sixteen}'s: {each}.",
-        results.runs(*[(precision, rank) for rank in gaps for precision in ("nf4", sixteen)]),
-        {"ranks_within_noise": within, "gap_percent": {rank: percent(gap.estimate) for rank, gap in gaps.items()}},
-        percent_record(gaps[smallest]) | {"rank": smallest},
-    )
+    each = "; ".join(f"rank {one.rank}: {percents(gap)}" for one, gap in gaps.items())
+    smallest = min(within or gaps, key=lambda one: gaps[one].estimate)
+    runs = results.runs(*gaps, *(one.at(sixteen) for one in gaps))
+    values = {
+        "ranks_within_noise": [one.rank for one in within],
+        "gap_percent": {one.rank: percent(gap.estimate) for one, gap in gaps.items()},
+    }
+    record = percent_record(gaps[smallest]) | {"rank": smallest.rank}
+    return claim(name, verdict, f"{start}. NF4's perplexity against {sixteen}'s: {each}.", runs, values, record)
 
 
 def quantization_cost(results: Evidence) -> dict:
-    """What NF4 takes from the base model before training, and the share of it that training wins back."""
+    """Judge what NF4 takes from the base model before training; say what share of it training wins back."""
     name, losses, sixteen = "quantization_cost", results.losses, results.sixteen_bit
-    before = contrast(losses, {("nf4", BASE): 1, (sixteen, BASE): -1})
+    base = Configuration.base("nf4")
+    before = _gap(losses, base, sixteen)
     if before is None:
         return not_measured(name, "it takes the perplexity of the untrained base model under NF4 and in 16 bits")
-    if before.low > 0:
-        verdict, word = SUPPORTED, "costs the untrained model"
-    elif before.high < NEGLIGIBLE_LOSS:
-        verdict, word = CONTRADICTED, "costs the untrained model nothing that matters:"
-    else:
-        verdict, word = INCONCLUSIVE, "may or may not cost the untrained model:"
-    bases = {precision: perplexity_of(results, (precision, BASE)) for precision in (sixteen, "nf4")}
+    verdict = verdict_of(before, NEGLIGIBLE_LOSS)
+    words = {
+        SUPPORTED: "costs the untrained model",
+        CONTRADICTED: "costs the untrained model nothing that matters:",
+        INCONCLUSIVE: "may or may not cost the untrained model:",
+    }
+    bases = {one.precision: perplexity_of(results, one) for one in (base.at(sixteen), base)}
     values = {"base_perplexity": bases}
     sentence = (
-        f"NF4 {word} {percents(before)} in perplexity ({bases[sixteen]:.3f} in {sixteen}, {bases['nf4']:.3f} in NF4)."
+        f"NF4 {words[verdict]} {percents(before)} in perplexity "
+        f"({bases[sixteen]:.3f} in {sixteen}, {bases['nf4']:.3f} in NF4)."
     )
-    ranks = [rank for rank in losses.ranks("nf4") if contrast(losses, _gap(sixteen, rank)) is not None]
-    if ranks:
-        rank = ranks[-1]
-        after = contrast(losses, _gap(sixteen, rank))
-        values["rank"], values["gap_after_percent"] = rank, percent(after.estimate)
-        sentence += f" After training at rank {rank} the gap is {percents(after)}"
+    runs = []
+    if gaps := _gaps(losses, sixteen):
+        trained, after = list(gaps.items())[-1]
+        runs = results.runs(trained, trained.at(sixteen))
+        values["rank"], values["gap_after_percent"] = trained.rank, percent(after.estimate)
+        sentence += f" After training at rank {trained.rank} the gap is {percents(after)}"
         if verdict == SUPPORTED:
-            share, low, high = recovered(results, sixteen, rank)
+            share, low, high = recovered(losses, trained, sixteen)
             values["recovered_share"] = {"estimate": share, "low": low, "high": high}
             sentence += f": training recovers {share:.0%} of it ({low:.0%} to {high:.0%})"
         sentence += "."
-    runs = results.runs(*[(precision, rank) for rank in ranks[-1:] for precision in (sixteen, "nf4")])
     return claim(name, verdict, sentence, runs, values, percent_record(before))
 
 
-def recovered(results: Evidence, sixteen: str, rank: int) -> tuple[float, float, float]:
-    """The share of NF4's cost in nats that training recovers, with an interval.
+def recovered(losses: Losses, trained: Configuration, sixteen: str) -> tuple[float, float, float]:
+    """Return the share of NF4's cost in nats that training recovers, and the ends of its interval.
 
-    The share is a ratio of contrasts; its error is that of the linear contrast which is nought at the estimate.
+    `trained` is the NF4 configuration. The share is a ratio of contrasts; its error is that of the linear contrast
+    which is nought at the estimate.
     """
-    before = contrast(results.losses, {("nf4", BASE): 1, (sixteen, BASE): -1}).estimate
-    left = contrast(results.losses, _gap(sixteen, rank)).estimate / before
-    line = contrast(results.losses, _gap(sixteen, rank) | {("nf4", BASE): -left, (sixteen, BASE): left})
+    base = Configuration.base("nf4")
+    before = _gap(losses, base, sixteen).estimate
+    left = _gap(losses, trained, sixteen).estimate / before
+    weights = {trained: 1, trained.at(sixteen): -1, base: -left, base.at(sixteen): left}
+    line = contrast(losses, weights)
     return 1 - left, 1 - left - line.high / before, 1 - left - line.low / before
 
 
-def _gap(sixteen: str, rank: int) -> dict:
-    return {("nf4", rank): 1, (sixteen, rank): -1}
+def _beats(losses: Losses, one: Configuration, rivals: list[Configuration], tries: int) -> bool:
+    """Return whether a configuration's loss is below each rival's beyond noise.
+
+    The best of several is picked by the data: each of the `tries` gets its share of the 5%.
+    """
+    return all(contrast(losses, {one: 1, rival: -1}, ALPHA / tries).high < 0 for rival in rivals)
+
+
+def _gaps(losses: Losses, sixteen: str | None, alpha: float = ALPHA) -> dict[Configuration, Interval]:
+    """Return how far each trained NF4 configuration is behind the same one in 16 bits, where both were measured."""
+    gaps = {one: _gap(losses, one, sixteen, alpha) for one in losses.trained("nf4")}
+    return {one: gap for one, gap in gaps.items() if gap is not None}
+
+
+def _gap(losses: Losses, one: Configuration, sixteen: str | None, alpha: float = ALPHA) -> Interval | None:
+    """Return how much higher an NF4 configuration's loss is than that of the same one in 16 bits, nats a token."""
+    return contrast(losses, {one: 1, one.at(sixteen): -1}, alpha)
+
+
+def _ranks(configurations: list[Configuration]) -> str:
+    return listing(one.rank for one in configurations)

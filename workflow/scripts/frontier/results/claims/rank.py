@@ -1,4 +1,4 @@
-"""What rank buys under NF4: claims 6 to 8. docs/findings.md has each claim's rule."""
+"""Judge what rank buys: claims 6 to 8. docs/findings.md has each claim's rule."""
 
 import itertools
 import warnings
@@ -21,19 +21,24 @@ from frontier.results.claims.claim import (
     percents,
     perplexity_of,
     span,
+    verdict_of,
 )
-from frontier.results.contrasts import contrast
+from frontier.results.configurations import Configuration
+from frontier.results.contrasts import Losses, contrast
+from frontier.results.uncertainty import Interval
 
 
 def rank_monotone(results: Evidence) -> dict:
-    """Whether NF4's loss falls from each rank to the next: every estimate, and all of it together beyond noise."""
+    """Judge whether NF4's loss falls with every rank: each step by its estimate, the whole beyond noise."""
     name, losses = "rank_monotone", results.losses
-    ranks = losses.ranks("nf4")
-    steps = {f"{low} to {high}": _fall(results, low, high) for low, high in itertools.pairwise(ranks)}
+    ranked = losses.trained("nf4")
+    pairs = list(itertools.pairwise(ranked))
+    steps = {f"{low.rank} to {high.rank}": _fall(losses, low, high) for low, high in pairs}
     if not steps or None in steps.values():
         return not_measured(name, "it takes NF4's perplexity at two ranks or more, of one seed at least")
-    joint = [_fall(results, low, high, ALPHA / len(steps)) for low, high in itertools.pairwise(ranks)]
-    whole = _fall(results, ranks[0], ranks[-1])
+    joint = [_fall(losses, low, high, ALPHA / len(steps)) for low, high in pairs]
+    first, last = ranked[0], ranked[-1]
+    whole = _fall(losses, first, last)
     rises = [step for step, fall in zip(steps, joint, strict=True) if fall.high < 0]
     if rises:
         verdict, start = CONTRADICTED, f"Under NF4 perplexity rises beyond noise from rank {listing(rises)}"
@@ -44,98 +49,74 @@ def rank_monotone(results: Evidence) -> dict:
     alone = [step for step, fall in steps.items() if fall.low <= 0 <= fall.high]
     tail = f" Within noise by itself: {listing(alone)}." if alone else ""
     each = "; ".join(f"{step}: {_fallen(fall)}" for step, fall in steps.items())
-    return claim(
-        name,
-        verdict,
-        f"{start}. Change by step, {each}.{tail}",
-        results.runs(*[("nf4", rank) for rank in ranks]),
-        {
-            "perplexity": {rank: perplexity_of(results, ("nf4", rank)) for rank in ranks},
-            "fall_nats": {step: fall.estimate for step, fall in steps.items()},
-            "steps_within_noise": alone,
-        },
-        interval_record(whole, f"nats a token, fall from rank {ranks[0]} to {ranks[-1]}"),
-    )
+    values = {
+        "perplexity": _perplexities(results, ranked),
+        "fall_nats": {step: fall.estimate for step, fall in steps.items()},
+        "steps_within_noise": alone,
+    }
+    record = interval_record(whole, f"nats a token, fall from rank {first.rank} to {last.rank}")
+    return claim(name, verdict, f"{start}. Change by step, {each}.{tail}", results.runs(*ranked), values, record)
 
 
 def diminishing_returns(results: Evidence) -> dict:
-    """Whether one doubling of NF4's rank gains more than the next: 8 to 16 and 32, or the highest such three."""
-    name, ranks = "diminishing_returns", results.losses.ranks("nf4")
-    triples = [rank for rank in ranks if 2 * rank in ranks and 4 * rank in ranks]
+    """Judge whether one doubling of NF4's rank gains more than the next: 8 to 16 and 32, or the highest such three."""
+    name, losses = "diminishing_returns", results.losses
+    by_rank = {one.rank: one for one in losses.trained("nf4")}
+    triples = [rank for rank in by_rank if 2 * rank in by_rank and 4 * rank in by_rank]
     if not triples:
         return not_measured(name, "it takes NF4's perplexity at three ranks, each twice the one before")
-    low = 8 if 8 in triples else triples[-1]
-    middle, high = 2 * low, 4 * low
-    more = contrast(results.losses, {("nf4", low): 1, ("nf4", middle): -2, ("nf4", high): 1})
+    start = 8 if 8 in triples else triples[-1]
+    low, middle, high = (by_rank[factor * start] for factor in (1, 2, 4))
+    more = contrast(losses, {low: 1, middle: -2, high: 1})
     if more is None:
-        return not_measured(name, f"NF4's ranks {low}, {middle} and {high} have no seed in common")
-    verdict = SUPPORTED if more.low > 0 else CONTRADICTED if more.high < 0 else INCONCLUSIVE
+        reason = f"NF4's ranks {low.rank}, {middle.rank} and {high.rank} have no seed in common"
+        return not_measured(name, reason)
+    verdict = verdict_of(more)
     words = {SUPPORTED: "more than", CONTRADICTED: "less than", INCONCLUSIVE: "an amount within noise of"}
-    first, second = _fall(results, low, middle), _fall(results, middle, high)
+    first, second = _fall(losses, low, middle).estimate, _fall(losses, middle, high).estimate
     sentence = (
-        f"Under NF4 the step from rank {low} to {middle} gains {first.estimate:+.4f} nats a token, {words[verdict]} "
-        f"the step from {middle} to {high}, {second.estimate:+.4f}: a difference of {span(more, '{:+.4f}'.format)}."
+        f"Under NF4 the step from rank {low.rank} to {middle.rank} gains {first:+.4f} nats a token, {words[verdict]} "
+        f"the step from {middle.rank} to {high.rank}, {second:+.4f}: a difference of {span(more, '{:+.4f}'.format)}."
     )
-    return claim(
-        name,
-        verdict,
-        sentence,
-        results.runs(*[("nf4", rank) for rank in (low, middle, high)]),
-        {"gain_nats": {f"{low} to {middle}": first.estimate, f"{middle} to {high}": second.estimate}},
-        interval_record(more, "nats a token, first gain less second"),
-    )
+    values = {"gain_nats": {f"{low.rank} to {middle.rank}": first, f"{middle.rank} to {high.rank}": second}}
+    record = interval_record(more, "nats a token, first gain less second")
+    return claim(name, verdict, sentence, results.runs(low, middle, high), values, record)
 
 
 def knee(results: Evidence) -> dict:
-    """Where more rank stops paying, by the one-standard-error rule on paired differences from the best rank.
+    """Judge where more rank stops paying, by the one-standard-error rule on paired differences from the best rank.
 
     The 1 SE rule of Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984. Under NF4, or
     where that has fewer than three ranks, at the precision with the most.
     """
     name, losses = "knee", results.losses
-    precisions = sorted({one[0] for one in losses.columns}, key=lambda one: (-len(losses.ranks(one)), one))
-    precision = "nf4" if len(losses.ranks("nf4")) >= 3 else next(iter(precisions), None)
-    ranks = losses.ranks(precision)
-    configurations = [(precision, rank) for rank in ranks]
-    if len(ranks) < 3 or contrast(losses, dict.fromkeys(configurations, 1)) is None:
+    ranked = _most_ranks(losses)
+    if len(ranked) < 3 or contrast(losses, dict.fromkeys(ranked, 1)) is None:
         return not_measured(name, "it takes the perplexity at three ranks of one precision and seed")
-    best = best_of(results, configurations)[1]
-    last = ranks[-1]
-    rest = [rank for rank in ranks if rank != best]
-
-    def behind(rank: int, alpha: float = ALPHA):
-        return contrast(losses, {(precision, rank): 1, (precision, best): -1}, alpha)
-
-    place = min([best] + [rank for rank in rest if behind(rank).estimate <= behind(rank).standard_error])
-    end = contrast(losses, {(precision, ranks[-2]): 1, (precision, last): -1})
-    if all(behind(rank, ALPHA / len(rest)).low <= 0 for rank in rest):
-        verdict, word, place = INCONCLUSIVE, "flat within noise: no rank differs from the best", None
-    elif end.low > 0:
-        verdict, word, place = CONTRADICTED, f"no knee up to r = {last}: the loss still falls beyond noise there", None
-    elif place == last:
-        verdict, word, place = INCONCLUSIVE, f"no knee before r = {last}, yet the last step is within noise", None
-    else:
-        verdict, word = SUPPORTED, f"a knee at r = {place}, the smallest rank within one standard error of the best"
-    curvature = curvature_knee(ranks, [loss_of(results, one) for one in configurations])
+    best, (before, last) = best_of(results, ranked), ranked[-2:]
+    behind = {one: contrast(losses, {one: 1, best: -1}) for one in ranked if one != best}
+    end = _fall(losses, before, last)
+    verdict, word, place = _find_knee(losses, best, behind, end, last)
+    curvature = curvature_knee([one.rank for one in ranked], [loss_of(results, one) for one in ranked])
     bend = f"kneed puts the curvature knee at r = {curvature}" if curvature else "kneed finds no curvature knee"
     sentence = (
-        f"{precision}: {word}. The best is r = {best}; the last step, {ranks[-2]} to {last}, changes perplexity by "
-        f"{_fallen(end)}; {bend}."
+        f"{best.precision}: {word}. The best is r = {best.rank}; the last step, {before.rank} to {last.rank}, changes "
+        f"perplexity by {_fallen(end)}; {bend}."
     )
     values = {
         "knee": place,
         "curvature_knee": curvature,
-        "best_rank": best,
-        "perplexity": {rank: perplexity_of(results, (precision, rank)) for rank in ranks},
-        "behind_best_nats": {rank: behind(rank).estimate for rank in rest},
-        "standard_error_nats": {rank: behind(rank).standard_error for rank in rest},
+        "best_rank": best.rank,
+        "perplexity": _perplexities(results, ranked),
+        "behind_best_nats": {one.rank: gap.estimate for one, gap in behind.items()},
+        "standard_error_nats": {one.rank: gap.standard_error for one, gap in behind.items()},
     }
-    record = interval_record(end, f"nats a token, fall from rank {ranks[-2]} to {last}")
-    return claim(name, verdict, sentence, results.runs(*configurations), values, record)
+    record = interval_record(end, f"nats a token, fall from rank {before.rank} to {last.rank}")
+    return claim(name, verdict, sentence, results.runs(*ranked), values, record)
 
 
 def curvature_knee(ranks: list[int], losses: list[float]) -> int | None:
-    """The rank where a falling, convex curve bends most, as kneed finds it over the ranks themselves; None if nowhere.
+    """Return the rank where a falling, convex curve bends most, as kneed finds it over the ranks; None if nowhere.
 
     Of three ranks it can only be the middle one, whatever the noise. Satopaa et al., 2011, Finding a "Kneedle".
     """
@@ -145,11 +126,45 @@ def curvature_knee(ranks: list[int], losses: list[float]) -> int | None:
     return None if found is None else int(found)
 
 
-def _fall(results: Evidence, low: int, high: int, alpha: float = ALPHA):
-    return contrast(results.losses, {("nf4", low): 1, ("nf4", high): -1}, alpha)
+def _most_ranks(losses: Losses) -> list[Configuration]:
+    """Return NF4's trained configurations, or where there are fewer than three those of the precision with the most."""
+    of_nf4 = losses.trained("nf4")
+    if len(of_nf4) >= 3:
+        return of_nf4
+    precisions = sorted({one.precision for one in losses.columns})
+    return max(map(losses.trained, precisions), key=len, default=[])
 
 
-def _fallen(fall) -> str:
-    """A fall of the loss as the change of perplexity that it is."""
-    low, high = -fall.high, -fall.low
-    return percents(replace(fall, estimate=-fall.estimate, low=low, high=high))
+def _find_knee(
+    losses: Losses, best: Configuration, behind: dict[Configuration, Interval], end: Interval, last: Configuration
+) -> tuple[str, str, int | None]:
+    """Return the verdict on the knee, what it says in words, and the rank of the knee, None where there is none.
+
+    `behind` has by how much each other configuration's loss is above the best one's, `end` how much the last step of
+    rank gains.
+    """
+    level = [one.rank for one, gap in behind.items() if gap.estimate <= gap.standard_error]
+    place = min([best.rank, *level])
+    alpha = ALPHA / len(behind)
+    if all(contrast(losses, {one: 1, best: -1}, alpha).low <= 0 for one in behind):
+        return INCONCLUSIVE, "flat within noise: no rank differs from the best", None
+    if end.low > 0:
+        return CONTRADICTED, f"no knee up to r = {last.rank}: the loss still falls beyond noise there", None
+    if place == last.rank:
+        return INCONCLUSIVE, f"no knee before r = {last.rank}, yet the last step is within noise", None
+    return SUPPORTED, f"a knee at r = {place}, the smallest rank within one standard error of the best", place
+
+
+def _perplexities(results: Evidence, configurations: list[Configuration]) -> dict[int, float]:
+    """Return each configuration's perplexity by its rank."""
+    return {one.rank: perplexity_of(results, one) for one in configurations}
+
+
+def _fall(losses: Losses, low: Configuration, high: Configuration, alpha: float = ALPHA) -> Interval | None:
+    """Return by how much the loss falls from one configuration to another, nats a token."""
+    return contrast(losses, {low: 1, high: -1}, alpha)
+
+
+def _fallen(fall: Interval) -> str:
+    """Return a fall of the loss as the change of perplexity that it is, in words."""
+    return percents(replace(fall, estimate=-fall.estimate, low=-fall.high, high=-fall.low))

@@ -1,6 +1,8 @@
-"""What every figure shares: colours, sizes, units, labels that keep out of each other's way."""
+"""Hold what every figure shares: colours, sizes, units, notes, legends, and how it becomes a file."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -10,8 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 matplotlib.use("agg")
 
-
-# Okabe and Ito's palette, told apart with every common kind of colour blindness; bf16's blue and int8's green darker.
+# Okabe and Ito's palette, which is told apart with every common kind of colour blindness; bf16's blue is darker here.
 COLOURS = {
     "fp32": "#333333",
     "bf16": "#3a9bd9",
@@ -21,9 +22,17 @@ COLOURS = {
     "int8": "#009e73",
 }
 MARKERS = {"fp32": "s", "bf16": "^", "fp16": "o", "nf4": "D", "fp4": "v", "int8": "P"}
-INK, MUTED, GRID, SURFACE, BUDGET = "#1f2328", "#57606a", "#d8dee4", "#fffffe", "#8a6d00"
+# The text, the text of less weight, the grid, the background, and whatever tells of a limit. A page draws each of these
+# colours by its value, to draw it in a page's own, so that no two may be alike.
+INK = "#1f2328"
+MUTED = "#57606a"
+GRID = "#d8dee4"
+SURFACE = "#fffffe"
+BUDGET = "#8a6d00"
 METRICS = {"cuda_allocated": "Peak GPU memory allocated (GiB)", "host_rss": "Peak resident memory (GiB)"}
-WIDE, NARROW = (6.4, 4.4), (4.4, 4.4)
+# A figure's width and height in inches, on a screen and on a telephone.
+WIDE = (6.4, 4.4)
+NARROW = (4.4, 4.4)
 STYLE = {
     "font.size": 10,
     "text.color": INK,
@@ -51,7 +60,7 @@ FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 @dataclass(frozen=True)
 class Drawn:
-    """What figures are drawn from: the summary, each run's loss history by its name, and the budget.
+    """The results that figures are drawn from: the summary, each run's loss history by its name, and the budget.
 
     A budget has `memory_gib` and `hours`, each None where the user set none.
     """
@@ -61,25 +70,25 @@ class Drawn:
     budget: dict = field(default_factory=dict)
 
 
-def in_order(table: pd.DataFrame):
-    """The table's rows by precision, in the palette's order."""
+def in_order(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Return each precision of the table with its rows, in the palette's order."""
     return [(name, table[table["precision"] == name]) for name in COLOURS if (table["precision"] == name).any()]
 
 
-def fills(table: pd.DataFrame) -> dict[str, str]:
-    """Each device of the table with the fill of its markers; a table of one device needs none."""
+def device_fills(table: pd.DataFrame) -> dict[str, str]:
+    """Return each device of the table with the fill of its markers; nothing for a table of one device."""
     devices = sorted(table["device"].dropna().unique()) if "device" in table else []
     return {name: FILLS[index % len(FILLS)] for index, name in enumerate(devices)} if len(devices) > 1 else {}
 
 
 def device_keys(table: pd.DataFrame) -> list[Line2D]:
-    """What a legend says of the devices, where there are several."""
+    """Return a legend's entries for the devices, where there are several."""
     look = {"ls": "none", "marker": "o", "color": MUTED, "markerfacecoloralt": SURFACE, "ms": 7}
-    return [Line2D([], [], fillstyle=fill, label=name, **look) for name, fill in fills(table).items()]
+    return [Line2D([], [], fillstyle=fill, label=name, **look) for name, fill in device_fills(table).items()]
 
 
 def time_unit(seconds: pd.Series) -> tuple[float, str]:
-    """The divisor and name of the unit in which the longest of the times is easy to read."""
+    """Return the unit in which the longest of the times is easy to read: its seconds and its name."""
     longest = seconds.max()
     for divisor, name in ((3600, "hours"), (60, "minutes")):
         if longest >= 2 * divisor:
@@ -94,7 +103,7 @@ def nothing(axes, text: str) -> None:
 
 
 def log_if_wide(axis, values: pd.Series) -> None:
-    """A logarithmic axis, with plain numbers on it, for values that span more than a factor of ten."""
+    """Make an axis logarithmic, with plain numbers on it, where its values span more than a factor of ten."""
     if values.min() > 0 and values.max() / values.min() > 10:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -109,7 +118,7 @@ def note(axes, text: str, colour: str = MUTED) -> None:
 
 
 def legend(figure, handles: list, columns: int) -> None:
-    """One legend above the axes, so that it never covers a point."""
+    """Put one legend above the axes, so that it never covers a point."""
     if handles:
         figure.legend(
             handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.4,
@@ -118,5 +127,16 @@ def legend(figure, handles: list, columns: int) -> None:
 
 
 def canvas(size: tuple[float, float], panels: int = 1):
-    """A figure of `size` inches and its panels side by side, which share the vertical axis."""
+    """Return a figure of `size` inches and its panels side by side, which share the vertical axis."""
     return plt.subplots(1, panels, figsize=size, layout="constrained", sharey=True)
+
+
+def save_each(paths: Iterable[str], draw: Callable[[str], plt.Figure]) -> None:
+    """Write `draw(name)` to each of the paths, as PNG or SVG by its ending; `name` is the path's, less the ending."""
+    with plt.rc_context(STYLE):
+        for path in map(Path, paths):
+            figure = draw(path.stem)
+            # Without a date, so that the same figure is the same file.
+            metadata = {"Date": None} if path.suffix == ".svg" else {}
+            figure.savefig(path, dpi=200, metadata=metadata)
+            plt.close(figure)

@@ -1,4 +1,4 @@
-"""Training curves: every run's loss against its steps and against its time."""
+"""Draw training curves: every run's loss against its steps and against its time."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,8 +13,8 @@ from frontier.results.figures.canvas import (
     WIDE,
     Drawn,
     canvas,
+    device_fills,
     device_keys,
-    fills,
     in_order,
     legend,
     nothing,
@@ -27,7 +27,7 @@ _POINTS = 60
 
 
 def thin(history: pd.DataFrame) -> pd.DataFrame:
-    """A long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is."""
+    """Return a long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is."""
     if len(history) <= _POINTS:
         return history
     stretch = np.arange(len(history)) * _POINTS // len(history)
@@ -35,7 +35,7 @@ def thin(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
-    """The training loss of all runs, against optimiser steps and against time; colour is precision, dashes are rank."""
+    """Draw the loss of all runs against optimiser steps and against time; colour is precision, dashes are rank."""
     figure, (by_step, by_time) = canvas(size, panels=2)
     table = results.table
     drawn = {name: history for name, history in results.histories.items() if history["loss"].notna().any()}
@@ -46,29 +46,38 @@ def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
         return figure
     divisor, unit = time_unit(pd.concat([drawn[name]["seconds"] for name in rows["run"]]))
     dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
-    filled = fills(rows)
+    filled = device_fills(rows)
     for row in rows.itertuples():
         history = thin(drawn[row.run]).dropna(subset=["loss"])
-        for axes, x in ((by_step, history["step"]), (by_time, history["seconds"] / divisor)):
-            look = {"color": COLOURS[row.precision], "ls": dashes[row.rank], "lw": 1.4, "alpha": 0.85}
-            axes.plot(x, history["loss"], **look)
-            if row.status != "ok":
-                end = (x.iloc[-1], history["loss"].iloc[-1])
-                axes.plot(*end, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
+        history = history.assign(time=history["seconds"] / divisor)
+        for axes, column in ((by_step, "step"), (by_time, "time")):
+            _draw_curve(axes, history[column], history["loss"], row, dashes[row.rank])
         fill = filled.get(getattr(row, "device", None))
         if fill:
             look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
-            by_time.plot(x.iloc[-1], history["loss"].iloc[-1], ms=5.5, **look)
+            by_time.plot(history["time"].iloc[-1], history["loss"].iloc[-1], ms=5.5, **look)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
     by_time.set(xlabel=f"Time ({unit})")
+    columns = 6 if size[0] > 5 else 3
+    # A device's name is longer than a rank's.
+    legend(figure, _keys(rows, dashes), columns // 2 if filled else columns)
+    return figure
+
+
+def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, dash) -> None:
+    """Draw one run's loss, with a cross at the end of a run that did not end ok."""
+    axes.plot(x, loss, color=COLOURS[row.precision], ls=dash, lw=1.4, alpha=0.85)
+    if row.status != "ok":
+        axes.plot(x.iloc[-1], loss.iloc[-1], marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
+
+
+def _keys(rows: pd.DataFrame, dashes: dict) -> list[Line2D]:
+    """Return the legend's entries: each precision's colour, each rank's dashes, each device's fill, and the cross."""
     keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
     keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
     keys += device_keys(rows)
     if (rows["status"] != "ok").any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
-    columns = 6 if size[0] > 5 else 3
-    # A device's name is longer than a rank's.
-    legend(figure, keys, columns // 2 if filled else columns)
-    return figure
+    return keys

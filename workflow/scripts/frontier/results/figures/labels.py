@@ -1,6 +1,7 @@
-"""Labels beside points and lines, placed so that they cover nothing."""
+"""Put labels beside points and lines, placed so that they cover nothing."""
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise, product
 
 import numpy as np
@@ -9,11 +10,14 @@ from matplotlib.transforms import Bbox
 
 from frontier.results.figures.canvas import BUDGET, INK, SURFACE, note
 
+# Where a label may stand, in points right of its point and above it.
 _PLACES = [(8, 0), (-8, 0), (0, 8), (0, -8), (7, 6), (7, -6), (-7, 6), (-7, -6)]
+# How often as far off as _PLACES says a label may stand.
+_DISTANCES = (1, 2, 3)
 
 
 def draw_limit(axis, limit: float | None, text: str) -> None:
-    """A budget as a dashed line, or as a note over the chart where the line would crush the data to fit in."""
+    """Draw a budget as a dashed line, or as a note over the chart where the line would crush the data to fit in."""
     if limit is None:
         return
     axes, vertical = axis.axes, axis.axis_name == "x"
@@ -38,6 +42,22 @@ def draw_limit(axis, limit: float | None, text: str) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What a label can be put on, in pixels: the chart's inside, what must not be covered, and the intervals' lines."""
+
+    inside: Bbox
+    taken: list[Bbox]
+    intervals: list[Bbox]
+
+    def cost(self, box: Bbox, distance: int) -> float:
+        """Return how bad a place a label's box is: what it covers, how far it is from its point; 0 is the best."""
+        outside = not (self.inside.contains(box.x0, box.y0) and self.inside.contains(box.x1, box.y1))
+        # A thin line behind a text is better than a text that is far from its point, and than covering a point.
+        covered = 10 * (_covered(box, self.taken) + outside * _area(box)) + _covered(box, self.intervals)
+        return covered + 0.2 * (distance - 1) * _area(box)
+
+
 def label_points(axes, labels: list[tuple]) -> None:
     """Put each text beside one of its points, where it covers least and is near: (points (x, y), text).
 
@@ -46,36 +66,59 @@ def label_points(axes, labels: list[tuple]) -> None:
     figure = axes.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    point = figure.dpi / 72
     markers, intervals = _drawn(axes)
-    taken = [note.get_window_extent(renderer) for note in axes.texts] + markers
-    inside = axes.get_window_extent(renderer).padded(5 * point)
+    inside = axes.get_window_extent(renderer).padded(5 * figure.dpi / 72)
+    ground = _Ground(inside, [text.get_window_extent(renderer) for text in axes.texts] + markers, intervals)
     for points, text in labels:
-        best = None
-        for distance, (x, y), (dx, dy) in product((1, 2, 3), points, _PLACES):
-            note = axes.annotate(
-                text, (x, y), (dx * distance, dy * distance), textcoords="offset points", color=INK, fontsize=9.5,
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="bottom" if dy > 0 else "top" if dy < 0 else "center_baseline",
-            )  # fmt: skip
-            box = note.get_window_extent(renderer).padded(point)
-            outside = not (inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1))
-            # A thin line behind a text is better than a text that is far from its point, and than covering a point.
-            cost = 10 * (_covered(box, taken) + outside * _area(box)) + _covered(box, intervals)
-            cost += 0.2 * (distance - 1) * _area(box)
-            if best is None or cost < best[0]:
-                if best:
-                    best[1].remove()
-                best = (cost, note, box)
-            else:
-                note.remove()
-            if not cost:
-                break
-        taken.append(best[2])
+        ground.taken.append(_label_one(axes, points, text, ground))
+
+
+def _label_one(axes, points, text: str, ground: _Ground) -> Bbox:
+    """Put a text beside one of the points, at the best place on the ground; return its box in pixels."""
+    renderer, point = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
+    best = None
+    for distance, place, offset in product(_DISTANCES, points, _PLACES):
+        label = _annotate(axes, text, place, offset, distance)
+        box = label.get_window_extent(renderer).padded(point)
+        cost = ground.cost(box, distance)
+        if best is None or cost < best[0]:
+            if best:
+                best[1].remove()
+            best = (cost, label, box)
+        else:
+            label.remove()
+        if not cost:
+            break
+    return best[2]
+
+
+def _annotate(axes, text: str, place: tuple, offset: tuple[int, int], distance: int):
+    """Write a text beside a place, on the side of it that the offset tells."""
+    right, above = offset
+    return axes.annotate(
+        text, tuple(place), (right * distance, above * distance), textcoords="offset points", color=INK, fontsize=9.5,
+        ha="left" if right > 0 else "right" if right < 0 else "center",
+        va="bottom" if above > 0 else "top" if above < 0 else "center_baseline",
+    )  # fmt: skip
+
+
+def label_ends(axes, ends: list[tuple]) -> None:
+    """Name lines at their right end, given as (y, text, colour), pushed apart where they would overlap."""
+    axes.figure.canvas.draw()
+    scale, dpi = axes.transData, axes.figure.dpi
+    right = axes.get_xlim()[1]
+    placed = -float("inf")
+    for value, text, colour in sorted(ends):
+        y = scale.transform((right, value))[1]
+        placed = max(y, placed + dpi / 72 * 13)
+        axes.annotate(
+            text, (1, value), (6, (placed - y) / dpi * 72), xycoords=("axes fraction", "data"),
+            textcoords="offset points", color=colour, va="center", fontsize=9.5, annotation_clip=False,
+        )  # fmt: skip
 
 
 def _drawn(axes) -> tuple[list[Bbox], list[Bbox]]:
-    """The boxes, in pixels, of what the axes show of runs: markers, their rings and lines; and of the intervals."""
+    """Return the boxes, in pixels, of what the axes show of runs (markers, rings and lines), and of the intervals."""
     point = axes.figure.dpi / 72
     boxes, intervals = [], []
     for line in axes.lines:
@@ -96,7 +139,7 @@ def _drawn(axes) -> tuple[list[Bbox], list[Bbox]]:
 
 
 def _along(places: np.ndarray, length: float) -> list[Bbox]:
-    """Boxes of at most `length` a side that cover the lines from each of the places (x, y) to the next."""
+    """Return boxes of at most `length` a side that cover the lines from each of the places (x, y) to the next."""
     boxes = []
     for start, end in pairwise(places):
         parts = max(1, math.ceil(np.abs(end - start).max() / length))
@@ -104,22 +147,8 @@ def _along(places: np.ndarray, length: float) -> list[Bbox]:
     return boxes
 
 
-def label_ends(axes, ends: list[tuple]) -> None:
-    """Name lines at their right end, given as (y, text, colour), pushed apart where they would overlap."""
-    axes.figure.canvas.draw()
-    scale, dpi = axes.transData, axes.figure.dpi
-    right = axes.get_xlim()[1]
-    placed = -float("inf")
-    for value, text, colour in sorted(ends):
-        y = scale.transform((right, value))[1]
-        placed = max(y, placed + dpi / 72 * 13)
-        axes.annotate(
-            text, (1, value), (6, (placed - y) / dpi * 72), xycoords=("axes fraction", "data"),
-            textcoords="offset points", color=colour, va="center", fontsize=9.5, annotation_clip=False,
-        )  # fmt: skip
-
-
 def _covered(box: Bbox, others: list[Bbox]) -> float:
+    """Return the area of a box that the others cover, counted anew for each of them."""
     return sum(map(_area, filter(None, (Bbox.intersection(box, other) for other in others))))
 
 

@@ -1,13 +1,11 @@
-"""The plan drawn: what each run needs, part on part, against what there is."""
-
-from pathlib import Path
+"""Draw the plan: what each run needs, part on part, against what there is."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from frontier.results.figures.canvas import BUDGET, INK, STYLE, SURFACE, canvas, legend, note, nothing
+from frontier.results.figures.canvas import BUDGET, INK, SURFACE, canvas, legend, note, nothing, save_each
 
-# Okabe and Ito's palette again, from what stays to what comes and goes.
+# Columns of results/plan.csv, from what stays to what comes and goes, in Okabe and Ito's palette.
 PARTS = {
     "weights_gib": ("weights", "#0072B2"),
     "adapter_gib": ("adapter", "#56B4E9"),
@@ -22,28 +20,25 @@ _REACH = 2.5
 
 
 def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
-    """Each run as a bar of its parts, with the limit as a line; runs that do not fit say so."""
+    """Return the figure: each run as a bar of its parts, the limit as a line; runs that do not fit say so.
+
+    `limit` is in GiB; `text` names it.
+    """
     planned = table.dropna(subset=["predicted_peak_gib"]).iloc[::-1]
     figure, axes = canvas((8, 1.6 + 0.42 * max(len(planned), 2)))
     if planned.empty:
         nothing(axes, "no run could be planned")
         return figure
-    left = pd.Series(0.0, index=planned.index)
+    ends = pd.Series(0.0, index=planned.index)
     handles = []
     for column, (name, colour) in PARTS.items():
-        handles.append(axes.barh(planned["run"], planned[column], left=left, color=colour, height=0.7, label=name))
-        left += planned[column]
-    for place, (total, fits) in enumerate(zip(left, planned["fits"], strict=True)):
-        mark = "" if fits in (True, "True") or pd.isna(fits) else ", does not fit"
-        # Beyond the limit's line where the bar ends just before it, so that the line does not cross the number.
-        near = limit is not None and 0 <= limit - total < 0.2 * left.max()
-        start = (limit if near else total, place)
-        look = {"va": "center", "color": INK, "bbox": {"fc": SURFACE, "ec": "none", "pad": 1}}
-        axes.annotate(f"{total:.1f}{mark}", start, (6, 0), textcoords="offset points", **look)
-    axes.set_xlim(0, 1.3 * left.max())
+        handles.append(axes.barh(planned["run"], planned[column], left=ends, color=colour, height=0.7, label=name))
+        ends += planned[column]
+    _name_totals(axes, ends, planned["fits"], limit)
+    axes.set_xlim(0, 1.3 * ends.max())
     axes.set_xlabel("Memory at the worst moment (GiB)")
-    if limit and limit <= _REACH * left.max():
-        axes.set_xlim(0, 1.3 * max(left.max(), limit))
+    if limit and limit <= _REACH * ends.max():
+        axes.set_xlim(0, 1.3 * max(ends.max(), limit))
         handles.append(axes.axvline(limit, color=BUDGET, lw=1.4, ls=(0, (5, 3)), label=text))
     elif limit:
         note(axes, f"{text}: {limit:g} GiB, right of this chart", BUDGET)
@@ -51,14 +46,20 @@ def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
     return figure
 
 
+def _name_totals(axes, ends: pd.Series, fits: pd.Series, limit: float | None) -> None:
+    """Write each bar's total beside its end."""
+    for place, (total, fit) in enumerate(zip(ends, fits, strict=True)):
+        mark = "" if fit in (True, "True") or pd.isna(fit) else ", does not fit"
+        # Where a bar ends just before the limit's line, its number stands beyond the line, which would cross it else.
+        near = limit is not None and 0 <= limit - total < 0.2 * ends.max()
+        start = (limit if near else total, place)
+        look = {"va": "center", "color": INK, "bbox": {"fc": SURFACE, "ec": "none", "pad": 1}}
+        axes.annotate(f"{total:.1f}{mark}", start, (6, 0), textcoords="offset points", **look)
+
+
 def draw_plan(job: dict) -> None:
     """Draw results/plan.csv as PNG and as SVG."""
-    request = job["request"]
+    request, table = job["request"], pd.read_csv(job["input"]["plan"])
     limit = request["limit_gib"]
-    table = pd.read_csv(job["input"]["plan"])
-    with plt.rc_context(STYLE):
-        for path in map(Path, job["output"].values()):
-            figure = plan(table, limit, "budget" if request["is_budget"] else "card")
-            metadata = {"Date": None} if path.suffix == ".svg" else {}
-            figure.savefig(path, dpi=200, metadata=metadata)
-            plt.close(figure)
+    text = "budget" if request["is_budget"] else "card"
+    save_each(job["output"].values(), lambda _: plan(table, limit, text))

@@ -1,4 +1,4 @@
-"""Figures as SVG that belongs to a page: its text, its colours in light and dark, its width."""
+"""Draw figures as SVG that belongs to a page: its text, its colours in light and dark, its width."""
 
 import io
 import re
@@ -18,9 +18,10 @@ VARIABLES = {colour: f"--{name}" for name, colour in COLOURS.items()} | {
 
 
 def inline(draw, results, size: tuple[float, float], prefix: str, label: str) -> str:
-    """What `draw(results, size)` draws as an <svg> element with text as text, its ids made the page's own by `prefix`.
+    """Return what `draw(results, size)` draws as an <svg> element, its text as text.
 
-    `label` is what a screen reader says in its place; it must be plain text.
+    `prefix` makes its ids different from those of the page's other figures. `label` is what a screen reader says in its
+    place; it must be plain text.
     """
     with plt.rc_context(STYLE | {"svg.fonttype": "none"}):
         figure = draw(results, size)

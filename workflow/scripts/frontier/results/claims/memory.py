@@ -1,0 +1,78 @@
+"""Judge what rank costs in memory: claim 10. docs/findings.md has the claim's rule."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from frontier.results.claims.claim import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    SPREAD_GIB,
+    SUPPORTED,
+    Evidence,
+    claim,
+    interval_record,
+    listing,
+    not_measured,
+)
+from frontier.results.configurations import axes_but
+from frontier.results.uncertainty import Interval
+
+# Runs that agree in these are compared, and where they agree in rank too are repeats of each other.
+_ALIKE = [*axes_but("rank"), "device", "memory_metric"]
+_COLUMN = "peak_memory_gib"
+_BASIS = "least and most of the differences, widened by the spread of repeats"
+
+
+def rank_memory(results: Evidence) -> dict:
+    """Judge whether the highest rank takes more memory than the lowest, by more than the spread of repeats.
+
+    Compared are runs of one device, metric and seed whose configurations differ in rank alone.
+    """
+    name = "rank_memory"
+    measured = results.summary[results.summary["status"] == "ok"].dropna(subset=[_COLUMN])
+    pairs = _extremes(measured)
+    if not pairs:
+        return not_measured(name, "it takes the memory of two ranks at one precision on one device")
+    spread = _spread(measured, pairs)
+    differences = {last["run"]: float(last[_COLUMN] - first[_COLUMN]) for first, last in pairs}
+    change = _widened(list(differences.values()), spread)
+    if change.low > 0:
+        verdict, word = SUPPORTED, "A higher rank takes more memory"
+    elif change.high <= 0:
+        verdict, word = CONTRADICTED, "A higher rank takes no more memory"
+    else:
+        verdict, word = INCONCLUSIVE, "What rank costs in memory does not exceed the spread of repeats"
+    ranks = sorted({(int(first["rank"]), int(last["rank"])) for first, last in pairs})
+    steps = listing(f"from rank {first} to {last}" for first, last in ranks)
+    ends = f"{change.low:+.3f} to {change.high:+.3f}; repeats differ by {spread:.3f} GiB"
+    sentence = f"{word}: {change.estimate:+.3f} GiB {steps} ({ends})."
+    runs = [row["run"] for pair in pairs for row in pair]
+    record = interval_record(change, "GiB", level=None)
+    return claim(name, verdict, sentence, runs, {"difference_gib": differences, "spread_gib": spread}, record)
+
+
+def _extremes(measured: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
+    """Return the rows of the lowest and of the highest rank among runs that are otherwise alike, seed included."""
+    pairs = []
+    for _, cell in measured.groupby([*_ALIKE, "seed"]):
+        if cell["rank"].nunique() > 1:
+            pairs.append((cell.loc[cell["rank"].idxmin()], cell.loc[cell["rank"].idxmax()]))
+    return pairs
+
+
+def _spread(measured: pd.DataFrame, pairs: list[tuple[pd.Series, pd.Series]]) -> float:
+    """Return by how much repeats differ, in GiB.
+
+    That is what the metric is known for, or what runs that differ in their seed alone show where that is more.
+    """
+    repeats = measured.groupby([*_ALIKE, "rank"])[_COLUMN].agg(lambda peaks: peaks.max() - peaks.min())
+    assumed = max(SPREAD_GIB.get(first["memory_metric"], 0) for first, _ in pairs)
+    return max(assumed, float(repeats.max()))
+
+
+def _widened(differences: list[float], spread: float) -> Interval:
+    """Return the mean of the differences, with the least and the most of them, widened by the spread, as its ends."""
+    estimate = float(np.mean(differences))
+    return Interval(estimate, min(differences) - spread, max(differences) + spread, math.inf, _BASIS)

@@ -1,0 +1,80 @@
+"""Draw runs as points: their markers, their intervals, the crosses of those that did not end ok, and the legend."""
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from frontier.results.figures.canvas import COLOURS, INK, MARKERS, MUTED, SURFACE, device_keys, in_order
+
+# The look of the crosses that stand for runs that did not end ok.
+_CROSS = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
+
+
+def draw_points(axes, rows: pd.DataFrame, x: str, y: str, fill_of: dict[str, str]) -> None:
+    """Draw markers for rows of one precision, with their intervals behind, and a ring around those on the frontier.
+
+    `x` and `y` are columns; `fill_of` has each device's fill, where there are several devices.
+    """
+    precision = rows["precision"].iloc[0]
+    colour = COLOURS[precision]
+    if y == "perplexity" and {"perplexity_low", "perplexity_high"} <= set(rows):
+        known = rows.dropna(subset=["perplexity_low", "perplexity_high"])
+        axes.vlines(known[x], known["perplexity_low"], known["perplexity_high"], color=colour, lw=1.3, alpha=0.65)
+    look = {"ls": "none", "marker": MARKERS[precision], "ms": 6.5, "zorder": 3}
+    for fill in sorted(set(fill_of.values())):
+        some = rows[rows["device"].map(fill_of).eq(fill)]
+        axes.plot(some[x], some[y], color=colour, markerfacecoloralt=SURFACE, fillstyle=fill, **look)
+    if not fill_of:
+        axes.plot(rows[x], rows[y], color=colour, mec=SURFACE, mew=0.8, **look)
+    if "pareto" in rows:
+        best = rows[rows["pareto"].eq(True)]
+        axes.scatter(best[x], best[y], fc="none", ec=INK, marker="o", s=130, lw=1.1, zorder=2)
+
+
+def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> list[tuple]:
+    """Draw a cross for each run that did not end ok, at its values, or beyond the data for one it never had.
+
+    Returns the crosses' labels as `label_points` takes them, one for those of one precision and status at one place:
+    `text` with their `ranks` and `status` filled in.
+    """
+    unfinished = table[table["status"] != "ok"]
+    if unfinished[x].isna().any():
+        _widen(axes.xaxis)
+    axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+    across, up = unfinished[x].fillna(axes.get_xlim()[1]), unfinished[y].fillna(axes.get_ylim()[1])
+    for index, precision in unfinished["precision"].items():
+        axes.plot(across[index], up[index], color=COLOURS[precision], clip_on=False, zorder=4, **_CROSS)
+    status = unfinished["status"].str.replace("_", " ")
+    if "basis" in unfinished:
+        status = status.where(unfinished["basis"] != "predicted", status + ", predicted")
+    labels = {}
+    for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
+        ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
+        labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
+    return [([place], label) for label, place in labels.items()]
+
+
+def point_keys(table: pd.DataFrame) -> list[Line2D]:
+    """Return the legend's entries: each precision's marker, each device's fill, the ring, the cross."""
+    look = {"ls": "none", "mec": SURFACE, "mew": 0.8, "ms": 7}
+    keys = [
+        Line2D([], [], marker=MARKERS[name], color=COLOURS[name], label=name, **look) for name, _ in in_order(table)
+    ]
+    keys += device_keys(table)
+    if "pareto" in table and table["pareto"].eq(True).any():
+        keys.append(Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=10, label="on the frontier"))
+    if (table["status"] != "ok").any():
+        keys.append(Line2D([], [], ls="none", color=MUTED, label="did not end ok", **_CROSS))
+    return keys
+
+
+def none_has(what: str, table: pd.DataFrame) -> str:
+    """Return that no run has something, with how the runs ended instead, as a chart without points says it."""
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    return f"No run has a {what}\n({counts or 'no runs'})"
+
+
+def _widen(axis) -> None:
+    """Make room beyond the data for what has no value on this axis."""
+    low, high = axis.get_view_interval()
+    wider = high * (high / low) ** 0.12 if axis.get_scale() == "log" else high + 0.12 * (high - low)
+    axis.set_view_interval(low, wider)
