@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 
-.PHONY: summary plan report test lint status pins clean
+.PHONY: summary plan report test lint docs status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
@@ -22,10 +22,14 @@ report: .venv/workflow.done  ## results/report.html, the whole study on one page
 test: .venv/tests.done  ## the whole test suite
 	pytest
 
-lint: .venv/tests.done  ## ruff and snakemake --lint
+lint: .venv/tests.done  ## ruff, mypy and snakemake --lint
 	ruff check .
 	ruff format --check .
+	mypy
 	snakemake --lint
+
+docs: .venv/workflow.done  ## docs/records.md, from the types of the records
+	@PYTHONPATH=workflow/scripts python -m frontier.results.records_page
 
 status: .venv/workflow.done  ## the runs that have finished so far
 	@PYTHONPATH=workflow/scripts python -m frontier.results.status
