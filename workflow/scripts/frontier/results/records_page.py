@@ -84,14 +84,13 @@ class Key(NamedTuple):
 
 def keys_of(record: Any) -> list[Key]:
     """Return the keys of a TypedDict, in order; those of a generic one as they are declared."""
+    declared = get_origin(record) or record
     found = []
-    for name, hint in get_type_hints(get_origin(record) or record, include_extras=True).items():
-        required = get_origin(hint) is not NotRequired
-        kind = hint if required else get_args(hint)[0]
-        text = ""
+    for name, hint in get_type_hints(declared, include_extras=True).items():
+        kind, text = get_args(hint)[0] if get_origin(hint) is NotRequired else hint, ""
         if get_origin(kind) is Annotated:
             kind, text = get_args(kind)
-        found.append(Key(name, kind, text, required))
+        found.append(Key(name, kind, text, name in declared.__required_keys__))
     return found
 
 
