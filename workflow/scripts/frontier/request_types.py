@@ -5,7 +5,7 @@ A key's description stands beside its type; docs/records.md is made from both. T
 
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
-from frontier.material_types import DataSource, ModelSource, TokensRequest
+from frontier.material_types import DataSource, Material, ModelSource, TokensRequest
 
 Precision = Literal["fp32", "bf16", "fp16", "nf4", "fp4", "int8"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -153,4 +153,12 @@ class Job(TypedDict, Generic[Request]):
     input: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     output: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     code: NotRequired[Annotated[str, "SHA-256 of the logic of the code that does the job."]]
-    material: NotRequired[Annotated[dict[str, Any] | None, "`Material`, once the job has read it."]]
+    material: NotRequired[Annotated[Material | None, "Where model and data come from, once the job has read it."]]
+
+
+class TeamJob(Job[TrainingRequest]):
+    """What a further process of a training that several share is given."""
+
+    index: Annotated[int, "Which of the training's processes it is, from 1 on; the first, 0, starts the others."]
+    rendezvous: Annotated[str, "The file by which the processes find each other."]
+    told: Annotated[str, "The file in which it leaves its outcome for the first process."]

@@ -19,7 +19,7 @@ from typing import (
 from frontier import paths, records
 from frontier.material_types import BaseRecord, ExamplesRecord, ModelRecord, TokensRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
-from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest
+from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest, TeamJob
 from frontier.results import columns
 from frontier.table_types import (
     AccuracyRow,
@@ -50,7 +50,7 @@ FILES = {
     "resources/tokens/tokens.json": TokensRecord,
 }
 # What jobs are given, beside the requests that their records repeat.
-JOBS = (Job, ModelRequest, BaseRequest, DataRequest, PlanRequest)
+JOBS = (Job, TeamJob, ModelRequest, BaseRequest, DataRequest, PlanRequest)
 _WORDS = {
     str: "text",
     int: "whole number",
