@@ -22,19 +22,19 @@ report: .venv/workflow.done  ## results/report.html, the whole study on one page
 test: .venv/tests.done  ## the whole test suite
 	pytest
 
-lint: .venv/tests.done  ## ruff and snakemake --lint
+lint: .venv/tests.done  ## ruff, mypy and snakemake --lint
 	ruff check .
 	ruff format --check .
+	mypy
 	snakemake --lint
 
-docs: .venv/workflow.done  ## what the keys of the configuration say, in config/ and workflow/schemas/
+docs: .venv/workflow.done  ## what is written from the code: config/, workflow/schemas/, docs/records.md, the tree
 	@PYTHONPATH=workflow/scripts python -m frontier.study.documentation
+	@PYTHONPATH=workflow/scripts python -m frontier.results.records_page
+	@python docs/make_tree.py
 
 status: .venv/workflow.done  ## the runs that have finished so far
 	@PYTHONPATH=workflow/scripts python -m frontier.results.status
-
-docs: .venv/workflow.done  ## the parts of docs/ that are written from the code
-	python docs/make_tree.py
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \

@@ -18,7 +18,7 @@ PYTHONPATH = os.pathsep.join(str(ROOT / part) for part in ("workflow/scripts", "
 RUN = "fp32-r4-s0"
 RESULTS = f"results/runs/{RUN}"
 SECRET = "hf_not-for-any-log-or-record"
-COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")
+COPIED = ("Snakefile", "workflow", "config", "profiles", "envs", "pyproject.toml")
 
 
 @pytest.hookimpl(tryfirst=True)

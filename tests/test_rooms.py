@@ -9,7 +9,8 @@ import pytest
 from frontier import paths
 from frontier.jobs.code_digest import imports_of
 
-HALL = {"errors", "outcomes", "paths", "progress", "records", "units"}
+HALL = {"errors", "outcomes", "paths", "progress", "records", "units", "version"}
+HALL |= {f"{subject}_types" for subject in ("material", "outcome", "record", "request", "table")}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.
 MAY_IMPORT = {
     "hall": set(),

@@ -13,7 +13,9 @@ from frontier.plan.planner import CONTEXT_GIB, Planner
 from frontier.plan.step import emulated_card
 from frontier.results import plan_errors
 from frontier.study import cards, embedded, requests
+from frontier.table_types import PlanRow
 from planned import CARD, SMALL, rates, request, rows, shape, small_study
+from typed import problems_of_table
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(10.5, 8), (3.4, 0), (3.5, 1), (1000, 40)])
@@ -110,6 +112,7 @@ def test_plan_without_weights_through_snakemake(new_study):
     study.run("results/plan.csv", "results/figures/plan.png")
     frame = pd.read_csv(io.StringIO((study.folder / "results/plan.csv").read_text("utf-8")))
     assert tuple(frame.columns) == table_module.COLUMNS
+    assert problems_of_table(study.folder / "results/plan.csv", PlanRow) == []
     assert frame["fits"].all()
     assert (frame["predicted_seconds_per_step"] > 0).all()
     assert not (study.folder / "resources").exists()

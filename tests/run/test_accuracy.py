@@ -6,11 +6,15 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from frontier import records
 from frontier.errors import UserError
 from frontier.model import bases, cache, layers, sources
 from frontier.model.tokenizer import load_tokenizer
+from frontier.record_types import AccuracyRecord
 from frontier.results import summary
 from frontier.run import accuracy
+from frontier.table_types import AccuracyRow, AnswerRow
+from typed import problems, problems_of_table
 
 CPU = torch.device("cpu")
 QUESTIONS = [
@@ -104,6 +108,10 @@ def test_workflow_measures_accuracy_on_the_test_split(new_study):
     answers = pd.read_parquet(study.folder / "results/runs/nf4-r2-s0/answers.parquet")
     asked = [json.loads(line)["question"] for line in (study.folder / "test.jsonl").read_text().splitlines()]
     assert list(answers["question"]) == asked
+    assert problems(answers.to_dict("records"), list[AnswerRow]) == []
+    assert problems_of_table(study.folder / "results/accuracy.csv", AccuracyRow) == []
+    for path in (study.folder / "results").glob("*/*/accuracy.json"):
+        assert problems(records.read_json(path), AccuracyRecord) == []
     study.configure(accuracy={"examples": 3})
     assert "gather_accuracy" not in study.plan("results/summary.csv")
     study.configure(accuracy={"measure": True})

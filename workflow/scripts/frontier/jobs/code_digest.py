@@ -17,8 +17,16 @@ from pathlib import Path
 
 from frontier import paths
 
-# Modules of the hall that only tell people and the supervisor what happens.
-UNCOUNTED = ("errors", "progress")
+# Modules of the hall that only tell people and the supervisor what happens, and those that only say what records hold.
+UNCOUNTED = (
+    "errors",
+    "progress",
+    "material_types",
+    "outcome_types",
+    "record_types",
+    "request_types",
+    "table_types",
+)
 # The call by which a script names its job, a function of the package: "run.train.train_adapter".
 _RUN_JOB = "supervise.run_job"
 # Fields of syntax trees on which versions of Python differ, and which change nothing.

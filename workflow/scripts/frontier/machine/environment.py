@@ -13,6 +13,7 @@ import torch
 from frontier import paths
 from frontier.progress import DEVICE_IDS, START
 from frontier.units import GIB
+from frontier.version import workflow_version
 
 # The distributions whose versions a record names.
 PACKAGES = (
@@ -54,6 +55,7 @@ def describe_environment(device: torch.device, started_at: str) -> dict:
         record["driver"] = _driver()
         record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
         record["allocator"] = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF")
+    record["workflow_version"] = workflow_version()
     return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
 
 

@@ -1,0 +1,144 @@
+"""Type the rows of the tables in results/: the plan, the summary, the accuracies, and what a run leaves.
+
+An empty cell of a CSV file is null here. `results/columns.py` says what each column of the summary is.
+"""
+
+from typing import Annotated, Literal, NotRequired, TypedDict
+
+from frontier.outcome_types import Phase, Status
+from frontier.request_types import Precision
+
+_MeasuredAccuracy = Annotated[
+    float | None, "Empty where no problem was answered; absent unless the configuration measures accuracy."
+]
+
+
+class PlanRow(TypedDict):
+    """results/plan.csv: what each run will need and take. Of a run that cannot be planned, `run` and `device` alone."""
+
+    run: Annotated[str, "The run's name, PRECISION-rRANK-sSEED."]
+    device: Annotated[str, "The device that is planned for."]
+    predicted_peak_gib: Annotated[float | None, "Peak of tensors on the device, in GiB; the next six add up to it."]
+    weights_gib: Annotated[float | None, "Of that peak: the frozen base model's weights."]
+    adapter_gib: Annotated[float | None, "Of that peak: the adapter's weights."]
+    optimizer_gib: Annotated[float | None, "Of that peak: the optimiser's state."]
+    gradients_gib: Annotated[float | None, "Of that peak: gradients of the adapter's weights."]
+    activations_gib: Annotated[float | None, "Of that peak: activations kept for the backward pass, and work space."]
+    logits_gib: Annotated[float | None, "Of that peak: logits and what is computed of them."]
+    overhead_gib: Annotated[
+        float | None, "Held beside that peak, in GiB: CUDA's context or the interpreter, captured steps, unused blocks."
+    ]
+    fits: Annotated[bool | None, "Whether peak and overhead are within the limit; empty without a limit."]
+    predicted_seconds_per_step: Annotated[
+        float | None, "Seconds an optimiser step; empty for a device of unknown speed."
+    ]
+    predicted_hours: Annotated[float | None, "Hours of training; empty also where nobody knows yet how many steps."]
+    limited_by: Annotated[
+        Literal["compute", "bandwidth", "launches"] | None,
+        "What takes most of a step: arithmetic, memory traffic or the host's kernel launches.",
+    ]
+    largest_batch_that_fits: Annotated[
+        int | None, "Most examples at a time that would fit, up to some 32,000 tokens; empty without a limit."
+    ]
+
+
+class SummaryRow(TypedDict):
+    """results/summary.csv: one row a run, what it cost and what it bought."""
+
+    run: str
+    precision: Precision
+    rank: int
+    seed: int
+    status: Status
+    phase: Annotated[Phase | None, "Empty where it is ok."]
+    reason: Annotated[str | None, "Empty where it is ok."]
+    basis: Literal["measured", "predicted"]
+    needs_gib: Annotated[float | None, "Empty but for status oom."]
+    perplexity: Annotated[float | None, "Empty where nothing was evaluated."]
+    perplexity_low: Annotated[float | None, "Empty without perplexity."]
+    perplexity_high: Annotated[float | None, "Empty without perplexity."]
+    eval_loss: Annotated[float | None, "Empty without perplexity."]
+    base_perplexity: Annotated[float | None, "Empty where the base was not evaluated."]
+    train_seconds: Annotated[float | None, "Empty where training was cut short."]
+    load_seconds: Annotated[float | None, "Empty where loading never began."]
+    tokens_per_second: Annotated[float | None, "Empty where training was cut short."]
+    peak_memory_gib: Annotated[float | None, "Empty where training was cut short."]
+    memory_metric: Annotated[Literal["cuda_allocated", "host_rss"] | None, "Empty where training never started."]
+    peak_allocated_gib: Annotated[float | None, "Empty without CUDA."]
+    peak_reserved_gib: Annotated[float | None, "Empty without CUDA."]
+    peak_held_gib: Annotated[float | None, "Empty without CUDA."]
+    peak_device_gib: Annotated[float | None, "Empty without CUDA."]
+    peak_host_gib: Annotated[float | None, "Empty where training never started."]
+    trainable_parameters: Annotated[int | None, "Empty where training was cut short."]
+    train_tokens: Annotated[int | None, "Empty where training never started."]
+    steps: Annotated[int | None, "Empty where training never started."]
+    final_train_loss: Annotated[float | None, "Empty where training was cut short."]
+    resumes: Annotated[int | None, "Empty where training never started."]
+    predicted_peak_gib: Annotated[float | None, "Empty without a plan for the run's device."]
+    predicted_seconds: Annotated[float | None, "Empty without a plan for the run's device."]
+    predicted_peak_error: Annotated[float | None, "Empty without a plan or a measurement."]
+    predicted_seconds_error: Annotated[float | None, "Empty without a plan or a measurement."]
+    pareto: Annotated[bool | None, "Empty where time, memory or perplexity was not measured."]
+    fits: Annotated[bool | None, "Empty without a budget, or where it cannot be told."]
+    device: Annotated[str | None, "Empty where no process began, or it left no word."]
+    host: Annotated[str | None, "Empty where no process began, or it left no word."]
+    notes: Annotated[str | None, "Empty where nothing is unlike."]
+    accuracy_strict: NotRequired[_MeasuredAccuracy]
+    accuracy_strict_se: NotRequired[_MeasuredAccuracy]
+    accuracy_flexible: NotRequired[_MeasuredAccuracy]
+    accuracy_flexible_se: NotRequired[_MeasuredAccuracy]
+    accuracy_split: NotRequired[Annotated[str, "Absent unless the configuration measures accuracy."]]
+    accuracy_examples: NotRequired[
+        Annotated[int | None, "Empty where none was answered; absent unless the configuration measures accuracy."]
+    ]
+    base_accuracy_strict: NotRequired[_MeasuredAccuracy]
+    base_accuracy_flexible: NotRequired[_MeasuredAccuracy]
+
+
+class AccuracyRow(TypedDict):
+    """results/accuracy.csv: how many problems each base model and each run solved."""
+
+    run: Annotated[str, "The run's name; of a base model without adapter its precision."]
+    precision: Annotated[Precision, "How the frozen base model's weights are stored."]
+    rank: Annotated[int | None, "LoRA's rank; empty for a base model."]
+    seed: Annotated[int | None, "The run's seed; empty for a base model."]
+    split: Annotated[Literal["test", "validation"], "The split whose problems were answered."]
+    status: Annotated[Status, "`ok`, or what stopped it."]
+    reason: Annotated[str | None, "What stopped it, in words; empty where it is ok."]
+    strict: Annotated[float | None, "Share of answers with the right number after ####."]
+    strict_se: Annotated[float | None, "Standard error of `strict`."]
+    flexible: Annotated[float | None, "Share of answers whose last number is right."]
+    flexible_se: Annotated[float | None, "Standard error of `flexible`."]
+    examples: Annotated[int | None, "Problems that were answered."]
+    unfinished: Annotated[int | None, "Answers that were cut off at `max_new_tokens`."]
+
+
+class HistoryRow(TypedDict):
+    """results/runs/RUN/history.csv: the training as it went, one row a logged step; empty is what is not finite."""
+
+    step: Annotated[int, "Optimiser steps taken by then."]
+    loss: Annotated[float | None, "Mean loss of the steps since the last row, in nats an answer token."]
+    learning_rate: Annotated[float | None, "The step's learning rate."]
+    grad_norm: Annotated[float | None, "Norm of the adapter's gradients before clipping."]
+    tokens: Annotated[int, "Tokens that training went through by then."]
+    seconds: Annotated[float, "Wall clock of the optimiser steps by then, in seconds."]
+
+
+class LossRow(TypedDict):
+    """nll.parquet beside each evaluation: one row a validation example, in their order."""
+
+    nll: Annotated[float, "The example's summed negative log-likelihood over its answer tokens, in nats."]
+    tokens: Annotated[int, "The example's answer tokens."]
+
+
+class AnswerRow(TypedDict):
+    """answers.parquet beside each accuracy: one row a problem, in their order."""
+
+    question: Annotated[str, "The problem."]
+    truth: Annotated[str, "The number that its own answer ends in."]
+    answer: Annotated[str, "The model's answer."]
+    ended: Annotated[bool, "Whether the answer ended by itself, and was not cut off."]
+    strict: Annotated[str | None, "The number after #### in it; null where there is none."]
+    flexible: Annotated[str | None, "The last number in it; null where there is none."]
+    strict_correct: Annotated[bool, "Whether `strict` is the truth."]
+    flexible_correct: Annotated[bool, "Whether `flexible` is the truth."]
