@@ -83,7 +83,7 @@ def train_adapter(job: dict) -> None:
 def follow(job: dict) -> None:
     """Take part in a training as one of its further processes, and tell the first how that ended."""
     request, told = job["request"], {}
-    share = Share(job["rank"], request["processes"])
+    share = Share(job["index"], request["processes"])
     device = open_device(request["device"], request["cpu_threads"], share)
     phases = Phases(device)
     clock = Clock(request["run"], device, phases)
