@@ -183,6 +183,17 @@ def test_another_job_of_a_script_counts(package):
 
 
 @pytest.mark.parametrize(
+    "call",
+    ["from frontier.jobs import supervise as s\ns.run_job", "from frontier.jobs.supervise import run_job\nrun_job"],
+)
+def test_the_job_of_a_script_is_followed_however_it_is_called(package, call):
+    script = package.parent / "evaluate.py"
+    before = code_digest.reachable(script)
+    script.write_text(f'{call}("run.perplexity.evaluate", snakemake)', encoding="utf-8")
+    assert code_digest.reachable(script) == before
+
+
+@pytest.mark.parametrize(
     "statement",
     [
         "import frontier.records",
@@ -200,3 +211,91 @@ def test_an_import_that_cannot_be_followed_is_refused(package, statement):
     loss.write_text(loss.read_text("utf-8") + f"\n{statement}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"loss\.py"):
         code_digest.script_digests()
+
+
+@pytest.fixture
+def digest_of(tmp_path, monkeypatch):
+    """A function that gives the digest of one module of a package of two others, `first` and `second`, alike in all."""
+    room = tmp_path / "frontier/model"
+    room.mkdir(parents=True)
+    for number, name in enumerate(("first", "second")):
+        (room / f"{name}.py").write_text(f"def f():\n    return {number}\n\n\ndef g():\n    return -{number}\n")
+    monkeypatch.setattr(paths, "SCRIPTS", tmp_path)
+
+    def digest(source: str) -> str:
+        (room / "third.py").write_text(source, encoding="utf-8")
+        return code_digest.code_digest(room / "third.py")
+
+    return digest
+
+
+ROOM, FIRST, SECOND = (f"from frontier.{name} import" for name in ("model", "model.first", "model.second"))
+
+
+@pytest.mark.parametrize(
+    ("source", "same"),
+    [
+        (f"{ROOM} first, second\nfirst.f(second)", f"{ROOM} second\n{ROOM} first\nfirst.f(second)"),
+        (f"{FIRST} f, g\nf(g)", f"{FIRST} g\n{FIRST} f\nf(g)"),
+        (f"{FIRST} f\n{SECOND} g\nf(g)", f"{SECOND} g\n{FIRST} f\nf(g)"),
+        (f"def h():\n    {FIRST} f, g\n    f(g)", f"def h():\n    {FIRST} g\n    {FIRST} f\n    f(g)"),
+        (f"try:\n    h()\nfinally:\n    {FIRST} f, g", f"try:\n    h()\nfinally:\n    {FIRST} g\n    {FIRST} f"),
+        (f"{ROOM} first\nfirst.f()", f"{ROOM} first as one\none.f()"),
+        (f"{FIRST} f\nf()", f"{FIRST} f as other\nother()"),
+        (f"def h():\n    {FIRST} f\n    f()", f"def h():\n    {FIRST} f as other\n    other()"),
+        (f"{ROOM} first, second\nfirst.f(second)", f"{ROOM} first as second, second as first\nsecond.f(first)"),
+    ],
+    ids="modules names sources function finally module-alias name-alias function-alias swapped".split(),
+)
+def test_how_an_import_is_written_does_not_count(digest_of, source, same):
+    assert digest_of(source) == digest_of(same)
+
+
+@pytest.mark.parametrize(
+    ("source", "other"),
+    [
+        (f"{FIRST} f\nf()", f"{SECOND} f\nf()"),
+        (f"{FIRST} f\nf()", f"{FIRST} g\ng()"),
+        (f"{FIRST} f, g\nf()", f"{FIRST} f, g\ng()"),
+        (f"{FIRST} f", f"{FIRST} f\n{ROOM} second"),
+        ("def h():\n    pass", f"def h():\n    {ROOM} first\n    pass"),
+        (f"def h():\n    {FIRST} f\n    f()", f"def h():\n    {SECOND} f\n    f()"),
+        # Where the name is hidden, what stands there is not the thing.
+        (f"{FIRST} f as a\ndef h(a):\n    return a", f"{FIRST} f\ndef h(a):\n    return f"),
+        (f"{ROOM} first as a\ndef h(a):\n    return a", f"{ROOM} first\ndef h(a):\n    return first"),
+        (f"{FIRST} f as a\nfor a in h:\n    a()", f"{FIRST} f\nfor a in h:\n    f()"),
+        (
+            f"{FIRST} f as a\ntry:\n    h()\nexcept E as a:\n    a()",
+            f"{FIRST} f\ntry:\n    h()\nexcept E as a:\n    f()",
+        ),
+        (f"{FIRST} f as a\nimport a\na()", f"{FIRST} f\nimport a\nf()"),
+        # One name is two things, each in a function of its own, and the first function's two names are swapped.
+        (
+            f"def h():\n    {FIRST} f as a, g as b\n    a(b)\ndef k():\n    {FIRST} g as a, f as b\n    a(b)",
+            f"def h():\n    {FIRST} f as b, g as a\n    a(b)\ndef k():\n    {FIRST} g as a, f as b\n    a(b)",
+        ),
+    ],
+)
+def test_what_an_import_leads_to_counts(digest_of, source, other):
+    assert digest_of(source) != digest_of(other)
+
+
+def test_what_a_function_imports_counts(digest_of, tmp_path):
+    source = f"def h():\n    {FIRST} f\n    return f()"
+    before = digest_of(source)
+    first = tmp_path / "frontier/model/first.py"
+    first.write_text(first.read_text().replace("return 0", "return 2"))
+    assert digest_of(source) != before
+
+
+@pytest.mark.parametrize("statement", [f"{ROOM} third", f"def later():\n    {ROOM} third"])
+def test_modules_that_import_each_other_are_refused(digest_of, tmp_path, statement):
+    (tmp_path / "frontier/model/first.py").write_text(statement)
+    circle = "frontier.model.third imports frontier.model.first imports frontier.model.third: takes modules that do not"
+    with pytest.raises(ValueError, match=circle):
+        digest_of(f"{ROOM} first, second")
+
+
+def test_a_module_that_imports_itself_is_refused(digest_of):
+    with pytest.raises(ValueError, match=r"^frontier\.model\.third imports frontier\.model\.third: "):
+        digest_of(f"{ROOM} third")

@@ -119,6 +119,24 @@ def test_jobs_of_one_snakemake_have_one_server_which_ends_with_it(trained, tmp_p
     assert not list(temporary.rglob("*.socket"))
 
 
+def test_code_that_is_edited_meanwhile_is_not_forked(trained, tmp_path):
+    """In a folder of a room, as anywhere: the server has imported other code, and the next job starts without it."""
+    folder = tmp_path / "study"
+    shutil.copytree(trained.folder, folder, symlinks=True)
+    Study(folder).configure(seeds=[1, 2])
+    targets = [f"results/runs/fp32-r4-s{seed}/training.json" for seed in (1, 2)]
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *targets]
+    with open(tmp_path / "output", "w") as output:
+        snakemake = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+    soon(lambda: workers(folder))
+    edited = min(folder.glob("workflow/scripts/frontier/*/*/*.py"))
+    edited.write_text(edited.read_text("utf-8") + "# A comment.\n", encoding="utf-8")
+    assert snakemake.wait(120) == 0, (tmp_path / "output").read_text()
+    found = [records.read_json(folder / target) for target in targets]
+    assert sorted(record["environment"]["start"] for record in found) == ["forked", "spawned"]
+    assert [record["outcome"]["status"] for record in found] == ["ok", "ok"]
+
+
 def test_jobs_of_one_server_share_no_environment(trained, tmp_path, snakemake):
     folders = [tmp_path / name for name in ("first", "second")]
     for folder, visible in zip(folders, ("5,7", ""), strict=True):
@@ -135,7 +153,7 @@ def test_a_bug_in_a_forked_job_is_told_as_any_other(trained, tmp_path, snakemake
     status, errors = snakemake.end()
     assert status == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("error:")]
-    assert line.startswith("error: evaluation.run failed: FileNotFoundError")
+    assert line.startswith("error: run.perplexity.evaluate failed: FileNotFoundError")
     assert "Traceback" not in errors
     assert (tmp_path / "job.log").read_text().count("Traceback") == 1
 
@@ -166,7 +184,7 @@ def test_a_server_that_is_killed_costs_the_job_it_ran_and_no_other(trained, tmp_
         soon(lambda: is_over(worker), 5)
         status, errors = snakemake.end()
         assert status == 1
-        assert "training.run was ended by SIGKILL" in errors
+        assert "run.train.train_adapter was ended by SIGKILL" in errors
         # The next has a server of its own, which does not live to fork it.
         supervisor = snakemake.start(evaluation(trained, tmp_path), "run.perplexity.evaluate")
         (other,) = soon(lambda: [one for one in supervisor.children() if "frontier.jobs.fork_server" in one.cmdline()])

@@ -30,13 +30,13 @@ from planned import rates, small_study
 )
 def test_only_what_is_far_beyond_the_budget_is_hopeless(changes, status, phase):
     row = {"predicted_peak_gib": 4.0, "overhead_gib": 0.6, "weights_gib": 3.6, "predicted_hours": 2.0} | changes
-    outcome = hopeless.hopeless(row, {"memory_gib": 6, "hours": 12})
+    outcome = hopeless.outcome_of(row, {"memory_gib": 6, "hours": 12})
     if status is None:
         assert outcome is None
     else:
         assert (outcome["status"], outcome["phase"], outcome["basis"]) == (status, phase, "predicted")
         assert "not started" in outcome["reason"]
-    assert hopeless.hopeless(row, {"memory_gib": None, "hours": None}) is None
+    assert hopeless.outcome_of(row, {"memory_gib": None, "hours": None}) is None
 
 
 def test_a_hopeless_run_is_not_started_and_says_so(new_study):

@@ -136,7 +136,7 @@ def test_hours_are_left_empty_where_nobody_knows_how_many_examples_make_an_epoch
     assert pd.isna(row["predicted_hours"])
     assert row["predicted_seconds_per_step"] > 0
     assert row["largest_batch_that_fits"] == 2**15 / 32
-    assert hopeless.hopeless(row, {"memory_gib": None, "hours": 1e-9}) is None
+    assert hopeless.outcome_of(row, {"memory_gib": None, "hours": 1e-9}) is None
     section = small_study()["data"] | {"train_examples": 4000}
     for counted in (small_study(**card, steps=3000), small_study(**card, steps=None, epochs=3, data=section)):
         other = planned(counted)

@@ -264,7 +264,7 @@ def test_any_end_ends_all_in_one_line_and_the_training_goes_on_from_there(long_j
         assert not (folder / "training.json").exists()
         if target == "another process":
             lines = [line for line in errors.splitlines() if line.startswith("error:")]
-            assert lines == [f"error: training.run was ended by SIGKILL; see {log}"]
+            assert lines == [f"error: run.train.train_adapter was ended by SIGKILL; see {log}"]
             assert log.read_text().splitlines()[-1] == "process 2 of 2 was ended by SIGKILL"
     assert start(job).wait(timeout=200) == 0, log.read_text()
     ours, theirs = folder, tmp_path / "undisturbed"
@@ -291,9 +291,9 @@ TEAM = """
 import json, subprocess, sys, time
 from frontier.jobs import team
 class Fake(team.Team):
-    def _start(self, job, rank):
-        command = [sys.executable, "-c", job["other"], str(self._file(rank, "json"))]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(self._file(rank, "log"), "wb"))
+    def _start(self, job, index):
+        command = [sys.executable, "-c", job["other"], str(self._file(index, "json"))]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(self._file(index, "log"), "wb"))
 Fake({"other": sys.argv[1]}, 3, lambda outcome: print(json.dumps(outcome), flush=True))
 time.sleep(60)
 """

@@ -87,7 +87,7 @@ def test_a_bug_is_not_tried_again(finished_study, tmp_path):
     target = f"results/runs/{RUNS[0]}/training.json"
     done = study.snakemake("--cores", "1", "--retries", "2", "--", target)
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: training.run failed")]
+    told = [line for line in done.stderr.splitlines() if line.startswith("error: run.train.train_adapter failed")]
     assert len(told) == 3
     assert len(set(told)) == 1
     log = study.folder / f"results/runs/{RUNS[0]}/training.log"

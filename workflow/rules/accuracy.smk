@@ -41,7 +41,7 @@ rule measure_accuracy:
             budget_in_force(f"results/runs/{wc.run}/accuracy.json"),
             **requests.accuracy_request(STUDY, wc.run),
         ),
-        limits=lambda wc, input: requests.limits(STUDY),
+        limits=untracked(lambda: requests.limits(STUDY)),
     resources:
         **DEVICE,
     log:
@@ -52,7 +52,7 @@ rule measure_accuracy:
         "../scripts/measure_accuracy.py"
 
 
-rule measure_base_accuracy:
+use rule measure_accuracy as measure_base_accuracy with:
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,
@@ -66,15 +66,8 @@ rule measure_base_accuracy:
             budget_in_force(f"results/baselines/{wc.precision}/accuracy.json"),
             **requests.accuracy_request(STUDY, wc.precision),
         ),
-        limits=lambda wc, input: requests.limits(STUDY),
-    resources:
-        **DEVICE,
     log:
         "results/baselines/{precision}/accuracy.log",
-    conda:
-        "../../envs/workflow.yaml"
-    script:
-        "../scripts/measure_accuracy.py"
 
 
 rule gather_accuracy:

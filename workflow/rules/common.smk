@@ -12,7 +12,7 @@ from frontier.study import embedded, identities, preflight, requests, resources,
 retries.begin_call()
 try:
     STUDY = schema.resolve(config)
-    # Where jobs are sent away, this machine's devices are not theirs; there each job looks for its own.
+    # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None
     preflight.check_machine(STUDY, devices_here=not sent_away)
 except UserError as error:
@@ -22,10 +22,13 @@ CODE = code_digest.script_digests()
 IDENTITY = identities.study_identities(STUDY, CODE)
 RUNS = runs.run_names(STUDY)
 PRECISIONS = runs.precisions(STUDY)
-# What a job asks of a scheduler that has one device to itself: an evaluation, a base, a calibration.
+# The study's configuration, as an input of summarize_runs, which refuses records that do not fit it. By the file's date
+# Snakemake sees an edit even where .snakemake is lost, and with it what Snakemake knew of each job's parameters. It is
+# no other rule's input, or every edit would make everything again.
+CONFIG_FILE = "config/config.yaml"
+# The resources of an evaluation, and of whatever else has one device to itself.
 DEVICE = resources.for_rule(STUDY)
-# What a training asks for, which may be spread over several devices. Snakemake's own limit of GPUs is that of
-# `--resources gpu=N` and of profiles/default.
+# The resources of a training, which may share several devices; `gpus` is the limit of `--resources gpu=N`.
 gpus = workflow.global_resources.get("gpu")
 DEVICES = resources.for_rule(
     STUDY, STUDY["processes"], None if sent_away or gpus is None else gpus.value
@@ -38,11 +41,20 @@ wildcard_constraints:
 
 
 def budget_in_force(record, skips=False):
-    """The budget that a job is tracked by: a raised one makes again what did not end well under it, and that alone."""
+    """Return the budget that a job is tracked by: a raised one makes again what did not end well, and that alone."""
     known = read_json(record) if Path(record).exists() else None
     return requests.tracked_budget(STUDY, known, skips)
 
 
 def job(identity, tracked=None, **request):
-    """A job's one parameter: Snakemake tracks a dict whole, two scalars that swap their values not at all."""
+    """Return a job's one tracked parameter, a dict: of two scalars that swap their values Snakemake sees nothing."""
     return {"digest": identity, "tracked": tracked, "request": request}
+
+
+def untracked(value):
+    """Return a parameter that is `value()`, and that makes no job again when it changes.
+
+    Snakemake tracks the parameters of a rule, except for functions that take an argument named `input`, as this one
+    does. It is for what a job must be told and what leaves the job's result as it is, such as limits.
+    """
+    return lambda wildcards, input: value()

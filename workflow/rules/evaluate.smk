@@ -15,7 +15,7 @@ rule evaluate_adapter:
             budget_in_force(f"results/runs/{wc.run}/evaluation.json"),
             **requests.evaluation_request(STUDY, wc.run),
         ),
-        limits=lambda wc, input: requests.limits(STUDY),
+        limits=untracked(lambda: requests.limits(STUDY)),
     resources:
         **DEVICE,
     log:
@@ -26,7 +26,7 @@ rule evaluate_adapter:
         "../scripts/evaluate.py"
 
 
-rule evaluate_base:
+use rule evaluate_adapter as evaluate_base with:
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,
@@ -40,12 +40,5 @@ rule evaluate_base:
             budget_in_force(f"results/baselines/{wc.precision}/evaluation.json"),
             **requests.evaluation_request(STUDY, wc.precision),
         ),
-        limits=lambda wc, input: requests.limits(STUDY),
-    resources:
-        **DEVICE,
     log:
         "results/baselines/{precision}/evaluation.log",
-    conda:
-        "../../envs/workflow.yaml"
-    script:
-        "../scripts/evaluate.py"

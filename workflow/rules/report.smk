@@ -1,5 +1,5 @@
-# From records to a table and figures. What names every run is a function: each job of a cluster reads these rules
-# again, and should not pay for all of them.
+# From records to a table and figures. An input that names every run is a function, which no other rule's job calls:
+# each job of a cluster reads all these rules again.
 PAGE = Path(workflow.basedir) / "workflow" / "report"
 
 
@@ -12,8 +12,7 @@ rule summarize_runs:
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
         plan="results/plan.csv" if Path("results/plan.csv").exists() else [],
-        # With .snakemake lost, its date alone tells of an edit: the summary is made again, and judges its rows.
-        config="config/config.yaml",
+        config=CONFIG_FILE,
         accuracy=(
             rules.gather_accuracy.output.table
             if STUDY["accuracy"]["measure"]

@@ -15,11 +15,9 @@ rule train_adapter:
             budget_in_force(f"results/runs/{wc.run}/training.json", skips=True),
             **requests.training_request(STUDY, wc.run),
         ),
-        # Named with `input`, a parameter is not tracked: limits do not change what is learned.
-        limits=lambda wc, input: requests.limits(STUDY),
-        # Nor is what foretells hopeless runs.
-        plan=lambda wc, input: (
-            requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
+        limits=untracked(lambda: requests.limits(STUDY)),
+        plan=untracked(
+            lambda: requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),
     resources:
         **DEVICES,

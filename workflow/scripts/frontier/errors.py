@@ -8,13 +8,16 @@ class UserError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says, as far as it goes into a line of ours."""
+    """Return the first line of an error's message, to be part of a line of ours."""
     return str(error).strip().partition("\n")[0]
 
 
 @contextmanager
 def fetching(section: str, what: str, instead: str):
-    """Raise UserError where the block cannot fetch `what`, of a config's `section`; `instead` is what else there is."""
+    """Raise UserError where the block fails to fetch `what`, which the config's `section` names.
+
+    The line ends with `instead`, what to do instead, unless the disk or the network of this machine is at fault.
+    """
     from huggingface_hub.errors import HTTPError, XetDownloadError
 
     try:

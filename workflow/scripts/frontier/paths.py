@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-# The package, the folder of the scripts that Snakemake runs beside it, and the project's folder.
+# The package.
 PACKAGE = Path(__file__).parent
+# The folder of the package and of the scripts that Snakemake runs.
 SCRIPTS = PACKAGE.parent
+# The project's folder.
 ROOT = SCRIPTS.parents[1]
 # The JSON schema of config/config.yaml.
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"

@@ -5,9 +5,12 @@ import math
 import os
 import time
 
-# The variable that says how the process came about: spawned or forked.
+# The variable that says how a job's process came about: `spawned` or `forked`.
 START = "FRONTIER_START"
+# The variable with the number of the pipe on which a job's process tells its supervisor of events.
 EVENTS = "FRONTIER_EVENTS"
+# The variable with the names of the devices that a job has claimed, separated by commas.
+DEVICE_IDS = "FRONTIER_DEVICE_IDS"
 
 
 # Seconds between two lines of progress: often enough to see that a job lives, too seldom to flood a log.
@@ -15,6 +18,7 @@ _LINE_SECONDS = 5
 
 
 def say(line: str) -> None:
+    """Print a line for people, at once."""
     print(line, flush=True)
 
 
@@ -35,6 +39,3 @@ def event(**facts) -> None:
     """Tell the supervisor, where there is one, what a record should say if this process does not live to write it."""
     if EVENTS in os.environ:
         os.write(int(os.environ[EVENTS]), (json.dumps(facts) + "\n").encode())
-
-
-DEVICE_IDS = "FRONTIER_DEVICE_IDS"

@@ -7,18 +7,18 @@ from pathlib import Path
 
 
 def digest(value) -> str:
-    """SHA-256 (hex) of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 (hex) of a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's content."""
+    """Return the SHA-256 (hex) of a file's content."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write through a neighbour and a rename, so that a reader or a kill never meets half a file."""
+    """Write a text to a file through a neighbour and a rename: neither a reader nor a kill meets half of it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -30,9 +30,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, record: dict) -> None:
-    """Write a record as JSON that other tools can read: a number that is not finite raises ValueError."""
+    """Write a record as JSON that other tools can read; raises ValueError for a number that is not finite."""
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> dict:
+    """Return the record that a JSON file holds."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

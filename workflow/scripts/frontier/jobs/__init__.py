@@ -1,1 +1,17 @@
-"""What starts, watches and ends processes, and moves no measurement. Imports the hall and machine."""
+"""Start, watch and end the processes in which jobs run. What is here changes no result, and no code digest has it.
+
+The room imports the hall and machine. Read a job's life in this order:
+
+1. `supervise`: what a rule's script calls. It claims devices, starts the job's process, and says how that ended. Its
+   helpers are `code_digest` over `code_imports` (which code the job depends on), `retries` (whether another attempt is
+   worth it), `device_locks` (which device is free) and `watch` (whether Snakemake and the process live).
+2. `child_process`: the process as its supervisor has it. It starts with the variables of `machine.launch`, and in one
+   of two ways. Each job that imports torch is forked, on Linux, by a server that has imported torch already:
+   `fork_client` asks for the fork, and starts the server with a Snakemake's first such job; `fork_server` imports what
+   `machine.preload` names, then forks. Any other job, and one that the server turns away, is a new Python.
+3. `worker`: the process from within, whichever way it came about. It calls the job's function.
+4. `team` and `hopeless`: what a training starts in turn, which is the other processes that share it, and the planner
+   that foretells whether it need not start at all.
+
+`unlock` is a command of its own, for the lock that a killed Snakemake leaves behind.
+"""

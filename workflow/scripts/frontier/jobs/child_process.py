@@ -1,4 +1,4 @@
-"""A job's process: started, fed, read from and ended."""
+"""A job's process: started, given its job, watched, read from and ended."""
 
 import json
 import os
@@ -19,7 +19,9 @@ from frontier.jobs.fork_client import Forked
 from frontier.jobs.watch import end_with, signs_of_life, snakemake_ancestor
 from frontier.machine import launch
 
+# Seconds without a sign of life after which a process is taken to hang.
 STALL_SECONDS = 180
+# Seconds between two looks at a process.
 WATCH_SECONDS = 0.5
 
 
@@ -27,41 +29,41 @@ class Child:
     """A job's process, and what it has told so far."""
 
     def __init__(self, function: str, job: dict, log, device: device_locks.Claim | None = None):
+        self.function, self.log = function, Path(log.name)
+        self.phase, self.most_gib, self.last_line = "import", 0.0, ""
+        self.environment = self.material = None
         (stdin, told), (lines, stdout), (events, telling) = os.pipe(), os.pipe(), os.pipe()
         files = [stdin, stdout, log.fileno(), telling, *(device.locks if device else [])]
         self.process = start(function, launch.job_variables(job["request"], device), files)
         for file in (stdin, stdout, telling):
             os.close(file)
-        self.phase, self.most_gib, self.last_line = "import", 0.0, ""
-        self.environment = self.material = None
         self._readers = [
             threading.Thread(target=self._read_lines, args=[os.fdopen(lines), log], daemon=True),
             threading.Thread(target=self._read_events, args=[os.fdopen(events)], daemon=True),
         ]
         for reader in self._readers:
             reader.start()
-        # One that has ended by now, by the kernel say, has a status to tell of it.
+        # A process that has ended already, by the kernel's hand say, reads no job, and its exit status tells the rest.
         with suppress(BrokenPipeError), os.fdopen(told, "w") as pipe:
             json.dump(job, pipe)
 
     @property
     def status(self) -> int | None:
+        """The exit status, negative for a signal; None while the process runs."""
         return self.process.returncode
 
     def watch(self) -> bool:
-        """Wait for the end; True where the process showed no sign of life and was ended. Ends with Snakemake.
+        """Wait for the process's end and return whether it hung: showed no sign of life for long, and was ended for it.
 
-        What it waits for (a download, a planner, a training's other processes) is alive for it.
+        A sign of life of what it waits for (a download, a planner, a training's other processes) is one of its own.
+        Where Snakemake is gone, this process exits.
         """
         snakemake = snakemake_ancestor()
         alive_at, signs = time.monotonic(), None
         while self.process.poll() is None:
             end_with(snakemake)
             try:
-                process = psutil.Process(self.process.pid)
-                # The last would be 0: one that the kernel kills holds nothing while it is taken apart.
-                self.most_gib = max(self.most_gib, process.memory_info().rss / units.GIB)
-                now = {one.pid: signs_of_life(one) for one in [process, *process.children(recursive=True)]}
+                now = self._look()
             except psutil.Error:
                 continue
             if now != signs:
@@ -69,31 +71,39 @@ class Child:
             elif time.monotonic() - alive_at > STALL_SECONDS:
                 self.kill()
                 return True
-            # Not asleep: the next job waits for this one's end.
+            # Waiting sees the end at once, where sleeping would not, and the next job cannot start before.
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(WATCH_SECONDS)
-        # What it has started may still hold its output, whose end the readers wait for.
+        # What the process has started may still hold its output, and the readers read until nobody holds that.
         self.kill()
         for reader in self._readers:
             reader.join()
         return False
 
     def kill(self) -> None:
-        """End the process and with it all that it has started: they are the group of the session that it leads."""
-        # macOS forbids it where all of them are zombies.
+        """End the process and all that it has started: the group of the session that it leads."""
+        # macOS forbids to end a group of which nothing but zombies is left.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.poll() is None:
-            # One just forked does not lead its session yet.
+            # A process that was forked this moment does not lead its session yet.
             self.process.kill()
             self.process.wait()
 
-    def last_error(self, log: Path) -> str:
-        """The last line of a traceback in the log, to say in one line what its many say."""
-        lines = [line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    def last_error(self) -> str:
+        """Return the last line of the traceback in the log, after a colon; nothing where none ended the process."""
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
         return f": {lines[-1]}" if self.status == 1 and lines else ""
 
+    def _look(self) -> dict[int, tuple | None]:
+        """Return the signs of life of the process and all that it has started, and note how much memory it holds."""
+        process = psutil.Process(self.process.pid)
+        # The most, since what the kernel ends holds nothing any more while it is taken apart.
+        self.most_gib = max(self.most_gib, process.memory_info().rss / units.GIB)
+        return {one.pid: signs_of_life(one) for one in [process, *process.children(recursive=True)]}
+
     def _read_lines(self, pipe, log) -> None:
+        """Put each line that the process prints into the log and before whoever watches."""
         for line in pipe:
             log.write(line)
             log.flush()
@@ -101,6 +111,7 @@ class Child:
             tell(self.last_line)
 
     def _read_events(self, pipe) -> None:
+        """Note what the process tells of itself, for a record that it may not live to write."""
         for line in pipe:
             facts = json.loads(line)
             self.phase = facts.get("phase", self.phase)
@@ -109,9 +120,9 @@ class Child:
 
 
 def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen | Forked:
-    """A worker in a session of its own: forked where that spares imports, else a new process.
+    """Start a worker in a session of its own: a fork of Snakemake's server where that spares imports, or a new process.
 
-    `files` are its standard input, output and error, its events' pipe, and what else it is to hold.
+    `files` are its standard input, output and error, its pipe of events, and whatever else it is to hold open.
     """
     snakemake = snakemake_ancestor()
     with suppress(OSError, UserError, psutil.Error):
@@ -129,6 +140,6 @@ def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen 
 
 
 def tell(line: str) -> None:
-    """Show a line to whoever watches; where the terminal is gone, nobody does, and the job goes on."""
+    """Show a line to whoever watches; where the terminal is gone nobody does, and the job goes on."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)

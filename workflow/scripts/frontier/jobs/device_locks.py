@@ -1,4 +1,4 @@
-"""A device to each job: Snakemake counts accelerators and hands none out, so a job claims a free one by a file lock."""
+"""Give each job a device of its own: Snakemake counts devices and hands none out, so a job locks a file for one."""
 
 import fcntl
 import os
@@ -13,7 +13,11 @@ from frontier.machine import gpus
 
 
 class Claim(NamedTuple):
-    """Devices that no other job of this user has: their names on this host, what CUDA calls them, the locks held."""
+    """Devices that no other job of this user has.
+
+    `ids` are their names on this host, `visible` what CUDA_VISIBLE_DEVICES calls them here, `locks` the descriptors of
+    the locked files.
+    """
 
     ids: list[str]
     visible: list[str]
@@ -22,10 +26,11 @@ class Claim(NamedTuple):
 
 @contextmanager
 def claim(request: dict, wait, folder: Path | None = None):
-    """Hold a free device, or one for each of its processes, that the job's request may use while the block runs.
+    """Claim a free device that a job's request allows, or one for each of the job's processes, while the block runs.
 
-    None for a job that needs none. Where too few are free, holds none, calls `wait(reason)` and looks again. A lock
-    ends with the processes that hold it, whatever ended them, so `locks` belong in the worker too.
+    Yields a Claim, or None for a job that needs no device. While too few are free it holds none, calls `wait(reason)`
+    and looks again. A lock lasts while any process has its file open, whatever ends the processes, so that the worker
+    is given the `locks` too. The files lie in `folder`, by default the user's `private_folder`.
     """
     found, count = gpus.inventory(os.environ, gpus.cuda_devices()), request.get("processes", 1)
     names = gpus.wanted(request.get("device", "cpu"), found, count)
@@ -44,7 +49,7 @@ def claim(request: dict, wait, folder: Path | None = None):
 
 
 def private_folder() -> Path:
-    """The folder on this host where a user's jobs meet; UserError where it is not this user's alone."""
+    """Return the folder on this host where a user's jobs meet; raises UserError where it is not this user's alone."""
     folder = Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
@@ -54,7 +59,10 @@ def private_folder() -> Path:
 
 
 def _lock(names: list[str], folder: Path, count: int) -> dict[str, int]:
-    """The locks of `count` free devices by their names; of none where fewer are free, lest two jobs wait for ever."""
+    """Lock `count` free devices and return the descriptors by name; lock none where fewer are free.
+
+    Two jobs that each held a part of what both need would wait for each other for ever.
+    """
     held: dict[str, int] = {}
     for name in names:
         lock = os.open(folder / f"device-{name.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""A worker that a Snakemake's server has forked (`frontier/jobs/fork_server.py`), and how it comes about."""
+"""Have a Snakemake's server (`frontier/jobs/fork_server.py`) fork a worker, and start it where there is none."""
 
 import fcntl
 import importlib
@@ -30,19 +30,19 @@ MODULES = (
     "frontier.plan.calibration",
     "frontier.plan.table",
 )
+# What a server sends once it is free to take a request.
+ACCEPTED = b"accepted"
+# Seconds that a server has for each answer; at its start it imports torch before the first.
+_ANSWER_SECONDS = 180
 
 
 def modules_of_cuda() -> tuple[str, ...]:
-    """Those that jobs on a CUDA device import: the fused kernels' as well, where they are installed."""
+    """Return the modules that jobs on a CUDA device import: MODULES, and the fused kernels where they are installed."""
     return MODULES + ((KERNELS,) if importlib.util.find_spec("liger_kernel") else ())
 
 
-_SECONDS = 180
-ACCEPTED = b"accepted"
-
-
 def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
-    """Whether a job imports what a server has imported, and is not the one job that its Snakemake was started for."""
+    """Return whether a job imports what a server has imported, and is not the only job that its Snakemake is to run."""
     return (
         hasattr(os, "pidfd_open")
         and f"frontier.{function.rpartition('.')[0]}" in MODULES
@@ -52,10 +52,11 @@ def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
 
 
 class Forked:
-    """The worker, with what its supervisor knows of `subprocess.Popen`.
+    """A worker that Snakemake's server has forked, with what its supervisor knows of `subprocess.Popen`.
 
-    `files` are its standard input, output and error, its events' pipe, and what else it is to hold. Where the server
-    forks none, raises OSError; nothing of the job has happened then, for it is read from standard input.
+    `files` are the worker's standard input, output and error, its pipe of events, and whatever else it is to hold open.
+    Where the server forks no worker, raises OSError. Nothing of the job has happened then, since a worker reads the job
+    from its standard input.
     """
 
     def __init__(self, function: str, variables: dict, files: list[int], snakemake: psutil.Process):
@@ -64,12 +65,12 @@ class Forked:
         with io.FileIO(os.pidfd_open(snakemake.pid)) as owner:
             self._server = _connect(owner, snakemake, variables)
             self._server.setblocking(False)
-            # Descriptors sent to a server that is stuck would stay open there.
-            select.select([self._server, owner], [], [], _SECONDS)
+            # A server that is stuck would hold open whatever descriptors it was sent, so it is asked first.
+            select.select([self._server, owner], [], [], _ANSWER_SECONDS)
             if self._server.recv(32) != ACCEPTED:
                 raise ConnectionResetError("the server took no request")
             socket.send_fds(self._server, [json.dumps(request).encode()], files)
-            select.select([self._server, owner], [], [], _SECONDS)
+            select.select([self._server, owner], [], [], _ANSWER_SECONDS)
         pid, process, *_ = socket.recv_fds(self._server, 32, 1)
         self._server.setblocking(True)
         if not process:
@@ -77,14 +78,15 @@ class Forked:
         self.pid, self._process = int(pid), process[0]
 
     def poll(self) -> int | None:
+        """Return the exit status, or None while the worker runs."""
         with suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status, negative for a signal. With the server its workers end, by SIGKILL.
+        """Wait for the worker's end and return its exit status, negative for a signal.
 
-        Raises TimeoutExpired where there is none after so many seconds.
+        Where the server has ended, its workers have too, by SIGKILL. Raises TimeoutExpired after `timeout` seconds.
         """
         if self.returncode is None:
             if not select.select([self._server], [], [], timeout)[0]:
@@ -97,19 +99,23 @@ class Forked:
         return self.returncode
 
     def kill(self) -> None:
+        """End the worker."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
 
 
 def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> socket.socket:
-    """A connection to the server of a Snakemake, which is started where there is none."""
+    """Return a connection to the server of a Snakemake, and start the server where there is none.
+
+    `owner` is a descriptor of the Snakemake's process, `variables` are the environment of a job.
+    """
     folder = device_locks.private_folder()
-    # What the C library is told when a process starts, all its forks have.
+    # The C library reads its settings when a process starts, and forks have those: each setting has its own server.
     heaps = zlib.crc32(variables.get(heap.VARIABLE, "").encode())
     name = f"{snakemake.pid}-{snakemake.create_time():.2f}-{heaps:08x}.socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with open(folder / "server.lock", "w") as lock, _opened(folder) as number:
-        # A socket's path has 108 characters at most, and a folder of its own can be longer.
+        # The path of a socket has at most 108 characters, and that of the folder alone can be longer.
         address = f"/proc/self/fd/{number}/{name}"
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -126,7 +132,7 @@ def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> so
 
 @contextmanager
 def _opened(folder: Path):
-    """The folder's descriptor while the block runs."""
+    """Yield a folder's descriptor, which is open while the block runs."""
     number = os.open(folder, os.O_PATH)
     try:
         yield number
@@ -135,8 +141,9 @@ def _opened(folder: Path):
 
 
 def _start(listener: socket.socket, owner: io.FileIO, path: Path, variables: dict) -> None:
+    """Start a server on a listening socket, which lies at `path`; it ends with the owner."""
     descriptors = [listener.fileno(), owner.fileno()]
-    # It outlives this process, and whoever waits for the end of this process's output must not wait for it.
+    # The server outlives this process, so it must not hold open an output whose end somebody waits for.
     subprocess.Popen(
         [sys.executable, "-m", "frontier.jobs.fork_server", *map(str, descriptors), str(path)],
         stdin=subprocess.DEVNULL,

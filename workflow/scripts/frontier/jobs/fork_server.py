@@ -1,12 +1,12 @@
-"""The process from which jobs are forked, so that a study imports torch once.
+"""Fork the processes of jobs from one that has imported their libraries, so that a study imports torch once.
 
-It is started as `python -m frontier.jobs.fork_server 3 4 PATH`.
+That process, the server, is started as `python -m frontier.jobs.fork_server 3 4 PATH`. Its owner is a Snakemake, which
+has one server for each setting of the C library. 3 and 4 are descriptors: of a listening unix socket, which lies at
+PATH, and of the owner's process.
 
-Each Snakemake has one for each setting of the C library and is its owner; 3 and 4 are descriptors of a listening unix
-socket, which lies at PATH, and of the owner's process.
-A connection is a job: out goes ACCEPTED, in comes the request with its descriptors, out go the worker and, at its end,
-its exit status.
-The worker lives no longer than the connection, and the server no longer than its owner.
+Each job is one connection. The server sends ACCEPTED, receives the request with the descriptors of the job's files,
+sends a descriptor of the worker that it has forked, and at the worker's end its exit status. A worker lives no longer
+than its connection, the server no longer than its owner.
 """
 
 import ctypes
@@ -29,13 +29,18 @@ from frontier.jobs.fork_client import ACCEPTED
 from frontier.machine import gpus, preload
 from frontier.progress import EVENTS
 
-_REQUEST_BYTES, _DESCRIPTORS = 2**20, 253
+# Bytes that a request may have, of which a job's environment is the most.
+_REQUEST_BYTES = 2**20
+# Descriptors that one message can hold, by Linux (SCM_MAX_FD).
+_DESCRIPTORS = 253
+# Seconds that a fork has to import what may start CUDA.
 _HAND_OVER_SECONDS = 120
 # What the driver answers (CUDA_ERROR_NOT_INITIALIZED) in a fork of a process that has started it.
 _NOT_INITIALIZED = 3
 
 
 def main() -> None:
+    """Import what jobs import, serve until the owner ends, and in each fork do the job that it is for."""
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
@@ -52,20 +57,20 @@ def main() -> None:
 
 
 class Server:
-    """Forks a worker for each request, until its owner ends.
+    """What forks a worker for each request, until its owner ends.
 
-    `sources` says which code was imported: a request that comes when there is other code on disk is turned away.
+    `sources` tells the code that was imported: once there is other code on disk, all requests are turned away.
     """
 
     def __init__(self, listener: socket.socket, owner: io.FileIO, path: Path, sources: dict):
-        # An epoll would be one with its workers'.
+        # Not an epoll, which the workers would share with the server.
         self.selector = selectors.PollSelector()
         self.path, self.sources = path, sources
         self._await(owner, self._end)
         self._await(listener, self._accept)
 
     def serve(self) -> str:
-        """Returns in the workers alone, with the function that each is to run."""
+        """Serve requests, and return in each worker alone, with the name of the function that it is to run."""
         while True:
             for key, _ in self.selector.select()[:1]:
                 function = key.data(key.fileobj)
@@ -73,25 +78,29 @@ class Server:
                     return function
 
     def _await(self, file, action) -> None:
+        """Have `action(file)` called whenever the file has something to read."""
         self.selector.register(file, selectors.EVENT_READ, action)
 
     def _close(self, file) -> None:
+        """Close a file that was awaited."""
         self.selector.unregister(file)
         file.close()
 
     def _end(self, owner: io.FileIO) -> None:
-        """The kernel ends the workers with it: `worker.die_with`."""
+        """End the server, and with it, by the kernel's hand (`worker.die_with`), the workers."""
         self.path.unlink(missing_ok=True)
-        # To take so many modules apart is a second's work, and for nothing.
+        # An orderly exit takes all those modules apart, which is a second's work for nothing.
         os._exit(0)
 
     def _accept(self, listener: socket.socket) -> None:
+        """Open a connection, on which a request is to come."""
         connection, _ = listener.accept()
         with suppress(OSError):
             connection.send(ACCEPTED)
         self._await(connection, self._fork)
 
     def _fork(self, connection: socket.socket) -> str | None:
+        """Fork a worker for the request that has come; in the worker alone, return the function that it is to run."""
         pid, files = None, []
         with suppress(OSError):
             request, files, *_ = socket.recv_fds(connection, _REQUEST_BYTES, _DESCRIPTORS)
@@ -111,10 +120,12 @@ class Server:
             socket.send_fds(connection, [str(pid).encode()], [process.fileno()])
 
     def _kill(self, process: io.FileIO, connection: socket.socket) -> None:
+        """End a worker whose connection was closed by the other side."""
         signal.pidfd_send_signal(process.fileno(), signal.SIGKILL)
         self._close(connection)
 
     def _bury(self, pid: int, connection: socket.socket, process: io.FileIO) -> None:
+        """Send the exit status of a worker that has ended, where its connection is still open."""
         _, status = os.waitpid(pid, 0)
         self._close(process)
         if connection.fileno() >= 0:
@@ -124,7 +135,7 @@ class Server:
 
 
 def _become_worker(request: dict, files: list[int]) -> str:
-    """Be to the job what a process started for it would be; the function that it is to run."""
+    """Make this fork what a process started for the request would be, and return the function that it is to run."""
     os.setsid()
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
@@ -137,9 +148,10 @@ def _become_worker(request: dict, files: list[int]) -> str:
 
 
 def _hand_over(modules: tuple[str, ...]) -> bool:
-    """Fork a server that imports these too. True where that came about, and this process is to end.
+    """Fork this server, have the fork import these modules too, and return whether this process is to end.
 
-    It comes to nothing where importing them starts CUDA, or hangs. In the fork, False.
+    In the fork, which is then the server, that is False. In this process it is True where the fork stands ready, and
+    False where it does not, since the imports failed, started CUDA or hung: this one stays the server.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -165,7 +177,7 @@ def _hand_over(modules: tuple[str, ...]) -> bool:
 
 
 def _has_started_cuda() -> bool:
-    """Whether a fork of this process could not use CUDA: torch knows in the fork alone, the driver says so there."""
+    """Return whether a fork of this process could not use CUDA; only in a fork do torch and the driver tell it."""
     torch = sys.modules["torch"]
     pid = os.fork()
     if pid == 0:
@@ -178,6 +190,7 @@ def _has_started_cuda() -> bool:
 
 
 def _sources() -> dict[Path, int]:
+    """Return when each file of the package, in whatever folder, was last changed (nanoseconds)."""
     return {path: path.stat().st_mtime_ns for path in paths.PACKAGE.rglob("*.py")}
 
 

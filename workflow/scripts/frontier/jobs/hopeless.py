@@ -1,4 +1,4 @@
-"""Runs that a plan puts so far beyond the budget that they need not be started."""
+"""Leave out the runs that a plan puts so far beyond the budget that they need not be started."""
 
 import json
 import os
@@ -14,35 +14,39 @@ from frontier.jobs import worker
 from frontier.outcomes import Status
 from frontier.units import is_there
 
-# How far past a budget a prediction must be before a run is given up unseen: several times the planner's error.
-MEMORY_MARGIN, TIME_MARGIN = 1.15, 1.5
+# A run is left out that is predicted to need more than this many times the budget of memory, which is several of the
+# planner's errors (docs/planner.md) beyond it.
+MEMORY_MARGIN = 1.15
+# A run is left out that is predicted to take more than this many times the budget of hours, a margin as wide.
+TIME_MARGIN = 1.5
 
 
 def predicted_outcome(plan: dict, run: str, budget: dict) -> dict | None:
-    """The outcome of a run that is hopeless by its plan, or None where it should be started.
+    """Return the outcome of a run that is hopeless by its plan, or None where it should be started.
 
-    `plan` is `config.plan_request`. The planner runs in a process of its own, which leaves this one's memory alone,
-    and is no part of what a training depends on: to mend it makes nothing again. On Linux, before CUDA is started, this
-    one forks that one, which spares its imports.
+    `plan` is `study.requests.plan_request`. The planner runs in a process of its own, so that it leaves this one's
+    memory alone, and is named by a text, so that no training depends on its code: to mend it makes nothing again. On
+    Linux, as long as CUDA is not started, that process is a fork of this one, which spares its imports.
     """
     start = _fork if sys.platform == "linux" and not torch.cuda.is_initialized() else _spawn
     with tempfile.TemporaryDirectory() as folder:
         row = Path(folder) / "row.json"
         status = start("plan.table.plan_one", {"request": plan, "run": run, "output": {"row": str(row)}})
-        return hopeless(json.loads(row.read_text("utf-8")), budget) if status == 0 else None
+        return outcome_of(json.loads(row.read_text("utf-8")), budget) if status == 0 else None
 
 
 def _spawn(function: str, job: dict) -> int:
-    """The exit status of a worker that has done a job, saying what it says in the log alone."""
+    """Do a job in a new process, which says what it says in the log alone, and return its exit status."""
     command = [sys.executable, "-m", "frontier.jobs.worker", function, str(os.getpid())]
     return subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr).returncode
 
 
 def _fork(function: str, job: dict) -> int:
+    """Do a job in a fork of this process, which says what it says in the log alone, and return its exit status."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        # Whatever happens, what called this goes on in the parent alone.
+        # Whatever happens, the fork ends here: what called this function goes on in the parent alone.
         try:
             worker.die_with(parent)
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -55,11 +59,11 @@ def _fork(function: str, job: dict) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def hopeless(row: dict, budget: dict) -> dict | None:
-    """The outcome of a run that its plan's row puts far beyond the budget, or None where it should be started.
+def outcome_of(row: dict, budget: dict) -> dict | None:
+    """Return the outcome of a run that its plan puts far beyond the budget, or None where it should be started.
 
-    `row` is a row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so that
-    it is never taken for a measured one. A run without a prediction is never hopeless.
+    `row` is the run's row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so
+    that it is never taken for a measured one. A run without a prediction is never hopeless.
     """
     peak, memory = row.get("predicted_peak_gib"), budget["memory_gib"]
     need = is_there(peak) and peak + row["overhead_gib"]

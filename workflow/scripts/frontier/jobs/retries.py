@@ -1,7 +1,8 @@
-"""Snakemake's `retries` start every failed job again; only one that was cut off is worth it.
+"""Refuse the attempts at a failed job that would fail again.
 
-A job that failed by itself leaves a note beside its log, and its later attempts in the same call of Snakemake end at
-once, with the same line.
+Snakemake's `retries` start every failed job again, and only one that was cut off is worth it. A job that failed by
+itself leaves a note beside its log, and its later attempts in the same call of Snakemake end at once, with the same
+line.
 """
 
 import contextlib
@@ -12,16 +13,21 @@ from pathlib import Path
 from frontier import records
 from frontier.errors import UserError
 
+# The variable with the name of the call of Snakemake that a job belongs to.
 CALL = "FRONTIER_CALL"
 
 
 def begin_call() -> None:
-    """Name this call of Snakemake, for all of its jobs: they inherit its environment, on other nodes too."""
+    """Name this call of Snakemake for all of its jobs, which inherit the variable, on other nodes too."""
     os.environ.setdefault(CALL, uuid.uuid4().hex)
 
 
 def refuse(log: Path, identity: str) -> None:
-    """Raise UserError, before anything is started, where an earlier attempt failed by itself; its log stands again."""
+    """Raise UserError, before anything starts, where an earlier attempt of this call failed by itself.
+
+    The job's log is then as that attempt left it. `identity` is the job's digest: a job that has changed since is
+    another, and may be tried.
+    """
     note = _note(log)
     if note.exists():
         known = records.read_json(note)
@@ -33,12 +39,13 @@ def refuse(log: Path, identity: str) -> None:
 
 
 def give_up(log: Path, identity: str, line: str) -> None:
-    """Note that the job failed by itself, so that no attempt after this one is made."""
+    """Note that a job failed by itself and with which line, so that no attempt after this one is made."""
     known = {"call": os.environ.get(CALL), "digest": identity, "line": line}
-    # A disk too full for the note is one more attempt, which says the same again.
+    # Where the disk is too full for the note, there is one more attempt, which says the same again.
     with contextlib.suppress(OSError):
         records.write_json(_note(log), known | {"log": log.read_text("utf-8", "replace")})
 
 
 def _note(log: Path) -> Path:
+    """Return the file of the note beside a job's log."""
     return log.with_suffix(".failed.json")

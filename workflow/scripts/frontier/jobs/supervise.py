@@ -4,6 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from frontier import outcomes, paths
 from frontier.errors import UserError
@@ -13,6 +14,17 @@ from frontier.jobs.code_digest import code_digest
 from frontier.jobs.watch import end_with, kernel_kills, snakemake_ancestor
 
 
+class Failure(NamedTuple):
+    """An end of a job's process that is no result, told in one line.
+
+    `is_told`: the process has shown the line itself. `is_lasting`: another attempt would end in the same way.
+    """
+
+    line: str
+    is_told: bool
+    is_lasting: bool
+
+
 def run_job(function: str, snakemake) -> None:
     """Run `frontier.<function>(job)`, named ROOM.MODULE.FUNCTION, in a new process; where it fails, end with one line.
 
@@ -20,10 +32,7 @@ def run_job(function: str, snakemake) -> None:
     process prints goes to the terminal and the log; what it writes to standard error goes to the log alone. A process
     that the kernel ends for want of memory, or that hangs under a memory budget, leaves its record all the same.
     """
-    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
-    job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
-    job["code"] = code_digest(_module_file(function))
-    log = Path(snakemake.log[0])
+    job, log = _job(function, snakemake), Path(snakemake.log[0])
     log.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kills = kernel_kills()
@@ -37,28 +46,62 @@ def run_job(function: str, snakemake) -> None:
                 child.kill()
     except UserError as error:
         sys.exit(f"error: {error}")
-    outcome = None
-    if hung and job["limits"] and job["limits"]["memory_gib"]:
-        outcome = outcomes.hung(child.phase, child_process.STALL_SECONDS, job["limits"]["memory_gib"])
-    elif child.status == -signal.SIGKILL and not hung and kernel_kills() > kills:
-        outcome = outcomes.killed_by_kernel(child.phase, child.most_gib or None)
-    if outcome and outcomes.record_of(job["output"]):
-        outcomes.discard_tables(job["output"])
-        outcomes.write(job | {"material": child.material}, outcome, child.environment)
-        tell(f"{outcome['status']}: {outcome['reason']}")
-    elif child.status == 2:
-        retries.give_up(log, job["digest"], child.last_line)
-        sys.exit(1)
-    elif child.status:
-        how = "hung and was ended" if hung else _death(child.status)
-        line = f"error: {function} {how}{child.last_error(log)}; see {log}"
-        if hung or child.status not in (-signal.SIGKILL, -signal.SIGTERM):
-            retries.give_up(log, job["digest"], line)
-        sys.exit(line)
+    end = ending(job, child, hung, kernel_kills() - kills)
+    if isinstance(end, Failure):
+        _fail(end, log, job["digest"])
+    elif end:
+        _record(end, job, child)
+
+
+def ending(job: dict, child: Child, hung: bool, kills: int) -> dict | Failure | None:
+    """Return what a process's end means: an outcome for the job's record, or a failure; None where all went well.
+
+    `hung` tells that the process was ended because it showed no sign of life, `kills` how many processes the kernel has
+    ended for want of memory since this one began.
+    """
+    if outcomes.record_of(job["output"]):
+        if hung and job["limits"] and job["limits"]["memory_gib"]:
+            return outcomes.hung(child.phase, child_process.STALL_SECONDS, job["limits"]["memory_gib"])
+        if child.status == -signal.SIGKILL and not hung and kills > 0:
+            return outcomes.killed_by_kernel(child.phase, child.most_gib or None)
+    if child.status == 2:
+        return Failure(child.last_line, is_told=True, is_lasting=True)
+    if child.status:
+        line = f"error: {child.function} {_death(child.status, hung)}{child.last_error()}; see {child.log}"
+        was_cut_off = not hung and child.status in (-signal.SIGKILL, -signal.SIGTERM)
+        return Failure(line, is_told=False, is_lasting=not was_cut_off)
+    return None
+
+
+def _record(outcome: dict, job: dict, child: Child) -> None:
+    """Write the record that a job's process did not live to write."""
+    outcomes.discard_tables(job["output"])
+    outcomes.write(job | {"material": child.material}, outcome, child.environment)
+    tell(f"{outcome['status']}: {outcome['reason']}")
+
+
+def _fail(failure: Failure, log: Path, identity: str) -> None:
+    """End this process as a failed job, whose next attempt is refused if it would end in the same way."""
+    if failure.is_lasting:
+        retries.give_up(log, identity, failure.line)
+    sys.exit(1 if failure.is_told else failure.line)
+
+
+def _job(function: str, snakemake) -> dict:
+    """Return the job as plain data, with the digest of the code that will do it."""
+    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
+    job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
+    return job | {"code": code_digest(paths.PACKAGE.joinpath(*function.split(".")[:-1]).with_suffix(".py"))}
+
+
+def _paths(files) -> dict:
+    """Return Snakemake's files as paths and lists of paths, by name; those without a name by position."""
+    named = {name: value if isinstance(value, str) else list(value) for name, value in files.items()}
+    return named or dict(enumerate(files))
 
 
 def _waiting():
-    """What a job does while no device is free: says so once, and ends with Snakemake."""
+    """Return what a job calls while no device is free: it says so once, and exits where Snakemake is gone."""
     snakemake, said = snakemake_ancestor(), set()
 
     def wait(reason: str) -> None:
@@ -71,16 +114,8 @@ def _waiting():
     return wait
 
 
-def _module_file(function: str) -> Path:
-    """Return the file of the module that a job's function, named ROOM.MODULE.FUNCTION, stands in."""
-    return paths.PACKAGE.joinpath(*function.split(".")[:-1]).with_suffix(".py")
-
-
-def _death(status: int) -> str:
+def _death(status: int, hung: bool) -> str:
+    """Return how a process came to its end, as the verb of a sentence."""
+    if hung:
+        return "hung and was ended"
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else "failed"
-
-
-def _paths(files) -> dict:
-    """Snakemake's named files as a dict of paths and lists of paths; those without a name by their position."""
-    named = {name: value if isinstance(value, str) else list(value) for name, value in files.items()}
-    return named or dict(enumerate(files))

@@ -15,36 +15,37 @@ from frontier import records
 from frontier.machine import launch
 from frontier.progress import say
 
-# How long after the first end others are waited for: one process's failure is soon every process's.
+# Seconds for which other ends are waited for after the first: one process's failure is soon every process's.
 _GRACE_SECONDS = 1.0
 
 
 class Team:
-    """A training's further processes, `training.follow` each, watched until they end.
+    """A training's further processes, each of which runs `run.train.follow`, watched until they end.
 
-    Where one fails, this process ends too, whatever it waits for: with `failed(outcome)`, which writes the record,
-    where the other ran out of memory; with the same line or signal elsewhere.
+    A process has an index: 0 is the first, which is this one. Where another fails, this process ends too, whatever it
+    waits for: with `failed(outcome)`, which writes the record, where the other ran out of memory; else with the same
+    line or signal.
     """
 
     def __init__(self, job: dict, processes: int, failed):
         self.folder = Path(tempfile.mkdtemp(prefix="lora-frontier-")) if processes > 1 else None
         self.rendezvous = self.folder and self.folder / "rendezvous"
         self._failed, self._over, self._lock = failed, False, threading.Lock()
-        self.others = {rank: self._start(job, rank) for rank in range(1, processes)}
-        self._watchers = [threading.Thread(target=self._watch, args=[rank], daemon=True) for rank in self.others]
+        self.others = {index: self._start(job, index) for index in range(1, processes)}
+        self._watchers = [threading.Thread(target=self._watch, args=[index], daemon=True) for index in self.others]
         for watcher in self._watchers:
             watcher.start()
 
     def finish(self) -> list[dict]:
-        """Wait for the others' good ends; their outcomes."""
+        """Wait until the others have ended well, and return the result of each."""
         for watcher in self._watchers:
             watcher.join()
-        results = [self._told(rank)["result"] for rank in self.others]
+        results = [self._told(index)["result"] for index in self.others]
         self.end()
         return results
 
     def settle(self) -> None:
-        """After an error that another's end may have caused: let that one be told, where it comes within moments."""
+        """Wait after an error that another's end may have caused, so that the other's, if it comes soon, is told."""
         if self.others:
             time.sleep(3 * _GRACE_SECONDS)
 
@@ -61,12 +62,13 @@ class Team:
             self.folder = None
 
     def leave(self) -> None:
-        """End this process as well, its record being written: its own shutting down might wait for the others."""
+        """End this process, its record being written, at once: an orderly shutdown might wait for the others."""
         if self.others:
             os._exit(0)
 
-    def _start(self, job: dict, rank: int) -> subprocess.Popen:
-        with open(self._file(rank, "log"), "wb") as log:
+    def _start(self, job: dict, index: int) -> subprocess.Popen:
+        """Start the process of an index, and give it its job."""
+        with open(self._file(index, "log"), "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "frontier.jobs.worker", "run.train.follow", str(os.getpid())],
                 stdin=subprocess.PIPE,
@@ -74,14 +76,15 @@ class Team:
                 stderr=log,
                 env=launch.inherited_variables(),
             )
-        told = {"index": rank, "rendezvous": str(self.rendezvous), "told": str(self._file(rank, "json"))}
-        process.stdin.write(json.dumps(job | told).encode())
+        share = {"index": index, "rendezvous": str(self.rendezvous), "told": str(self._file(index, "json"))}
+        process.stdin.write(json.dumps(job | share).encode())
         process.stdin.close()
         return process
 
-    def _watch(self, rank: int) -> None:
-        self.others[rank].wait()
-        if "result" in self._told(rank):
+    def _watch(self, index: int) -> None:
+        """Wait for another's end, and end this process too where it is a bad one and the first."""
+        self.others[index].wait()
+        if "result" in self._told(index):
             return
         time.sleep(_GRACE_SECONDS)
         with self._lock:
@@ -90,41 +93,51 @@ class Team:
                 self._end_likewise()
 
     def _end_likewise(self) -> None:
-        """End this process as the first of the others ended: one that knows why, or that was ended from outside."""
-        told = {rank: self._told(rank) for rank in self.others}
-        statuses = {rank: process.poll() for rank, process in self.others.items()}
-        ended = [rank for rank, status in statuses.items() if status is not None and "result" not in told[rank]]
-        first = min(ended, key=lambda rank: (not told[rank], statuses[rank] >= 0))
+        """End this process as the other ended that caused the failure."""
+        told = {index: self._told(index) for index in self.others}
+        statuses = {index: process.poll() for index, process in self.others.items()}
+        cause = first_to_fail(told, statuses)
         for process in self.others.values():
             process.kill()
-        last_line = self._copy_logs().get(first, "")
+        last_line = self._copy_logs().get(cause, "")
         shutil.rmtree(self.folder, ignore_errors=True)
-        name = f"process {first + 1} of {len(self.others) + 1}"
-        if "outcome" in told[first]:
-            self._failed(told[first]["outcome"])
+        name = f"process {cause + 1} of {len(self.others) + 1}"
+        if "outcome" in told[cause]:
+            self._failed(told[cause]["outcome"])
             os._exit(0)
-        if "error" in told[first]:
-            say(f"error: {told[first]['error']}")
+        if "error" in told[cause]:
+            say(f"error: {told[cause]['error']}")
             os._exit(2)
-        if statuses[first] < 0:
-            print(f"{name} was ended by {signal.Signals(-statuses[first]).name}", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), -statuses[first])
+        if statuses[cause] < 0:
+            print(f"{name} was ended by {signal.Signals(-statuses[cause]).name}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), -statuses[cause])
         print(f"{name}: {last_line}", file=sys.stderr, flush=True)
         os._exit(1)
 
-    def _told(self, rank: int) -> dict:
-        """What a process has left for this one: its `result`, or the `outcome` or `error` that ended it."""
-        told = self._file(rank, "json")
-        return records.read_json(told) if told.exists() else {}
+    def _told(self, index: int) -> dict:
+        """Return what a process has left for this one: its `result`, or the `outcome` or `error` that ended it."""
+        file = self._file(index, "json")
+        return records.read_json(file) if file.exists() else {}
 
     def _copy_logs(self) -> dict[int, str]:
-        """Put the others' logs into this process's own; the last line of each."""
+        """Put the others' logs into this process's own, and return the last line of each."""
         last = {}
-        for rank in self.others:
-            if text := self._file(rank, "log").read_text("utf-8", "replace").strip():
-                print(f"process {rank + 1}:\n{text}", file=sys.stderr, flush=True)
-                last[rank] = text.splitlines()[-1]
+        for index in self.others:
+            if text := self._file(index, "log").read_text("utf-8", "replace").strip():
+                print(f"process {index + 1}:\n{text}", file=sys.stderr, flush=True)
+                last[index] = text.splitlines()[-1]
         return last
 
-    def _file(self, rank: int, suffix: str) -> Path:
-        return self.folder / f"process-{rank}.{suffix}"
+    def _file(self, index: int, suffix: str) -> Path:
+        """Return the file in which a process leaves its log, or what it tells the first."""
+        return self.folder / f"process-{index}.{suffix}"
+
+
+def first_to_fail(told: dict[int, dict], statuses: dict[int, int | None]) -> int:
+    """Return the index of the process whose failure, most likely, is the cause of the others'.
+
+    It is one that has told why it failed (`told`, by index); without such, one that a signal ended; without such, any
+    that has failed. `statuses` has the exit status of each, None for one that still runs.
+    """
+    ended = [index for index, status in statuses.items() if status is not None and "result" not in told[index]]
+    return min(ended, key=lambda index: (not told[index], statuses[index] >= 0))

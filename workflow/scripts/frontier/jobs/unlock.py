@@ -9,16 +9,19 @@ from pathlib import Path
 
 import psutil
 
+# The line by which Snakemake's log names the host.
 _HOST = re.compile(r"^  Host: (.+)$", re.MULTILINE)
+# How far into a log that line is looked for.
 _HEADER_CHARACTERS = 2**16
 
 
 def locks(folder: Path) -> list[Path]:
+    """Return the files that lock a study's folder."""
     return sorted((folder / ".snakemake" / "locks").glob("*"))
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a live Snakemake works in the folder, of those on this host that can be seen."""
+    """Return whether a live Snakemake works in the folder, of those on this host that can be seen."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
         names = any(Path(word).name in ("snakemake", "__main__.py") and "snakemake" in word for word in words[:4])
@@ -28,9 +31,9 @@ def is_held(folder: Path) -> bool:
 
 
 def whose(folder: Path) -> str | None:
-    """The other user or host that has the folder's lock, as far as that can be known; None where it is ours.
+    """Return the other user or host that has the folder's lock, as far as that can be known; None where it is ours.
 
-    The lock itself tells its owner alone. The host stands in the log that Snakemake keeps while it holds the lock.
+    The lock itself tells only its owner. The host stands in the log that Snakemake keeps while it holds the lock.
     """
     held = locks(folder)
     stranger = next((lock for lock in held if lock.stat().st_uid != os.getuid()), None)
@@ -47,6 +50,7 @@ def whose(folder: Path) -> str | None:
 
 
 def main(folder: Path) -> None:
+    """Have Snakemake unlock the folder, unless a live Snakemake, another user or another host has the lock."""
     if not locks(folder) or is_held(folder):
         return
     other = whose(folder)
@@ -59,6 +63,7 @@ def main(folder: Path) -> None:
 
 
 def _owner(path: Path) -> str:
+    """Return the name of a file's owner; the number of one without a name on this host."""
     try:
         return path.owner()
     except KeyError:

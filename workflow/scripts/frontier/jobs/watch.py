@@ -8,7 +8,10 @@ import psutil
 
 
 def kernel_kills() -> int:
-    """How many processes the kernel has ended for want of memory, by its own counters: this cgroup's and all."""
+    """Return how many processes the kernel has ended for want of memory, by its own counters.
+
+    Those of the whole host and of this process's cgroup are added up: only that the sum grows means something.
+    """
     total = 0
     files = [Path("/proc/vmstat")]
     cgroup = Path("/proc/self/cgroup")
@@ -22,7 +25,7 @@ def kernel_kills() -> int:
 
 
 def snakemake_ancestor() -> psutil.Process | None:
-    """The Snakemake that this job runs under: its death does not reach us through the shells between."""
+    """Return the Snakemake that this job runs under, whose death no signal tells: shells stand between."""
     for process in psutil.Process().parents():
         if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
             return process
@@ -30,19 +33,20 @@ def snakemake_ancestor() -> psutil.Process | None:
 
 
 def signs_of_life(process: psutil.Process) -> tuple | None:
-    """What moves while a process does anything; None for one that is gone, or another user's."""
+    """Return numbers that grow while a process does anything; None for one that is gone, or is another user's."""
     with suppress(psutil.Error), process.oneshot():
         return process.cpu_times()[:2], process.io_counters()[:4] if hasattr(process, "io_counters") else ()
     return None
 
 
 def end_with(snakemake: psutil.Process | None) -> None:
+    """Exit where the Snakemake that this job runs under is gone."""
     if snakemake is not None and not _is_alive(snakemake):
         sys.exit("error: Snakemake is gone; ending its job")
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """A process that has ended and whose parent does not care to know is still there for psutil."""
+    """Return whether a process runs still; psutil says so of one, too, whose parent has not asked for its end yet."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

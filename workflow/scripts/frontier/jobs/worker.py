@@ -1,7 +1,8 @@
-"""The process in which a job runs.
+"""Do a job, in the process that was started for it.
 
-It is started as `python -m frontier.jobs.worker ROOM.MODULE.FUNCTION PARENT`, with the job on standard input. Or it is
-a fork of a process that has imported its libraries already (`jobs/fork_server.py`), with the same arguments.
+The process is `python -m frontier.jobs.worker ROOM.MODULE.FUNCTION PARENT`, with the job on standard input. Or it is a
+fork of a process that has imported its libraries already (`fork_server`), with the same arguments. PARENT is the id of
+the process that started or forked it.
 
 Standard output is for people to watch, standard error for the log. Exit status 2 is a UserError, told in one line.
 """
@@ -16,16 +17,19 @@ import sys
 from frontier.errors import UserError
 from frontier.progress import say
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+# Options of prctl(2), by linux/prctl.h: the signal at the parent's death, and this process's name.
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
 
 
 def main() -> None:
+    """Do the job that standard input holds, by the function that the command line names."""
     die_with(int(sys.argv[2]))
     do(sys.argv[1], json.load(sys.stdin))
 
 
 def do(function: str, job: dict) -> None:
-    """Do a job by a function of the package, named ROOM.MODULE.FUNCTION, and end the process."""
+    """Do a job by a function of the package, named ROOM.MODULE.FUNCTION, and end this process."""
     module, _, name = function.rpartition(".")
     try:
         getattr(importlib.import_module(f"frontier.{module}"), name)(job)
@@ -36,10 +40,10 @@ def do(function: str, job: dict) -> None:
 
 
 def die_with(parent: int) -> None:
-    """On Linux, have the kernel end this process when its supervisor dies, however that dies."""
+    """On Linux, have the kernel end this process when `parent`, which started it, dies in whatever way."""
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None, use_errno=True).prctl
-        # The name that `ps` and `top` show, for want of a command line of its own.
+        # A fork has the command line of what it was forked from, so `ps` and `top` are told a name.
         prctl(_PR_SET_NAME, b"frontier.worker")
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -47,7 +51,7 @@ def die_with(parent: int) -> None:
 
 
 def leave() -> None:
-    """End the process, its job done, without taking its libraries apart first: seconds that no phase would have."""
+    """End the process, its job done, without the seconds in which its libraries are taken apart: no phase has them."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
