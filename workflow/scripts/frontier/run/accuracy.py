@@ -10,7 +10,8 @@ from transformers import GenerationConfig
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.phases import Phases
-from frontier.model import bases, examples, layers
+from frontier.model import bases, dtypes, layers
+from frontier.model.data.json_lines import read_lines
 from frontier.model.tokenizer import load_tokenizer
 from frontier.outcomes import ACCURACY
 from frontier.run import answers, evaluation
@@ -89,7 +90,7 @@ def solve(job: dict, device: torch.device, phases: Phases) -> dict:
     """The outcome of an accuracy that came to its end; every answer is written."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     tokenizer = load_tokenizer(records.read_json(inputs["model"]))
-    rows = examples.read_lines(inputs["problems"])
+    rows = read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
     phases.enter("load")
     model = _load(inputs, request, device)
@@ -106,7 +107,7 @@ def _load(inputs: dict, request: dict, device: torch.device):
     base.set_attn_implementation("sdpa")
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
+    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]]).eval()
     return base
 
 

@@ -13,8 +13,8 @@ from peft import PeftModel
 
 from frontier import records
 from frontier.machine.phases import Phases
-from frontier.model import bases, layers, packing
-from frontier.model.examples import IGNORED, load_tokens
+from frontier.model import bases, dtypes, layers, packing
+from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.model.loss import token_losses
 from frontier.progress import say
 from frontier.run import evaluation
@@ -66,7 +66,7 @@ def measure_perplexity(job: dict, device: torch.device, phases: Phases) -> dict:
     model = bases.load(records.read_json(inputs["base"]), device)
     if "adapter" in inputs:
         model = PeftModel.from_pretrained(model, inputs["adapter"])
-    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
+    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]]).eval()
     phases.enter("evaluate")
     losses = example_losses(model, examples, request["batch_size"], device, _progress(request, len(examples)))
     phases.enter("save")

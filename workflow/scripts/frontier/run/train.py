@@ -19,8 +19,8 @@ from frontier.machine.limits import lift_memory_limit, set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
-from frontier.model import bases
-from frontier.model.examples import load_tokens
+from frontier.model import dtypes
+from frontier.model.data.tokens import load_tokens
 from frontier.progress import event, say
 from frontier.run import sharding
 from frontier.run.build import build_model
@@ -119,7 +119,7 @@ def train(
         torch.cuda.set_device(device)
     meter = open_meter(device)
     limit = set_memory_limit(limits.get("memory_gib"), meter)
-    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+    dtype = dtypes.compute_dtype(request["compute_dtype"], request["precision"], device)
     examples = load_tokens(inputs["tokens"])
     if is_first:
         on = f"{share.processes} x {device.type}" if share.processes > 1 else device.type
