@@ -57,13 +57,13 @@ def measure(model, one: Combination, meter) -> dict:
 
     import torch
     from frontier.machine import capture_budget
-    from frontier.model import bases
+    from frontier.model import dtypes
     from frontier.run import build, fit
     from frontier.run.clock import Clock
     from frontier.units import GIB
 
     device, request = torch.device("cuda", 0), training_request(one)
-    dtype = bases.compute_dtype("auto", one.precision, device)
+    dtype = dtypes.compute_dtype("auto", one.precision, device)
     _clear(torch)
     with mock.patch("frontier.model.bases.load", return_value=model):
         ready, levers = build.build_model(request, {}, dtype, device)

@@ -21,8 +21,8 @@ import torch
 from frontier import records
 from frontier.machine import environment
 from frontier.machine.device import open_device
-from frontier.model import bases, cache
-from frontier.model.examples import IGNORED, load_tokens
+from frontier.model import bases, cache, dtypes
+from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.run import build, fit
 from peft import prepare_model_for_kbit_training
 from transformers import AutoModelForCausalLM, Trainer, logging
@@ -44,10 +44,10 @@ def pad(examples: list[dict]) -> dict[str, torch.Tensor]:
 def load(folder: Path, precision: str, dtype: torch.dtype, device: torch.device):
     """The base quantised while it is loaded, as for QLoRA; what is not quantised, or a 16-bit base, then in float32."""
     options = {}
-    if precision in bases.QUANTIZED:
+    if precision in dtypes.QUANTIZED:
         options["quantization_config"] = how = bases.quantization(precision)
         how.bnb_4bit_compute_dtype = dtype
-    stored = bases.STORED.get(precision, torch.float16)
+    stored = dtypes.stored_dtype(precision)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=stored, device_map={"": device}, **options)
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
@@ -94,7 +94,7 @@ def compare(study: Path, run: str) -> dict:
         split: load_tokens(str(study / f"resources/tokens/{split}.parquet")) for split in ("train", "validation")
     }
     device = open_device(request["device"], request["cpu_threads"])
-    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+    dtype = dtypes.compute_dtype(request["compute_dtype"], request["precision"], device)
     base = cache.CACHE / records.read_json(study / "resources/model.json")["folder"]
     model = load(base, request["precision"], dtype, device)
     model = build.build_adapter(model, request["lora"], request["rank"], request["seed"])

@@ -253,7 +253,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     from frontier import records
     from frontier.machine import phases
     from frontier.machine.device import open_device, synchronize
-    from frontier.model import bases
+    from frontier.model import bases, dtypes
     from frontier.run import build, fit
     from frontier.run.clock import Clock
     from frontier.study import requests, schema
@@ -278,7 +278,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     )
     device = open_device(args.device, args.threads)
     request = requests.training_request(study, f"{args.precision}-r{args.rank}-s0")
-    dtype = bases.compute_dtype("auto", args.precision, device)
+    dtype = dtypes.compute_dtype("auto", args.precision, device)
     folder = Path(args.model).resolve()
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
     fetched = {"folder": str(folder), "digest": records.digest(files), "files": {}, "stamps": {}}

@@ -4,7 +4,7 @@ import sys
 
 import bitsandbytes as bnb
 import torch
-from frontier.model import bases, packing
+from frontier.model import dtypes, packing
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -13,7 +13,7 @@ _SPREAD = 0.02
 
 def build(config: AutoConfig, precision: str, device: torch.device):
     """A frozen model with the storage that `bases.load` gives it; NF4 layers are quantised one at a time."""
-    dtype = bases.STORED.get(precision, torch.float16)
+    dtype = dtypes.stored_dtype(precision)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=packing.ATTENTION)
     head = model.get_output_embeddings()

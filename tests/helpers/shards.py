@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from frontier import records
 from frontier.machine.device import open_device
-from frontier.model import bases, cache
-from frontier.model.examples import load_tokens
+from frontier.model import cache, dtypes
+from frontier.model.data.tokens import load_tokens
 from frontier.run import build, fit, sharding
 from frontier.run.clock import Clock
 from frontier.run.guard import Guard
@@ -32,7 +32,7 @@ def gradients(job: dict, share: sharding.Share) -> list[dict[str, torch.Tensor]]
     """Of each optimiser step of the job's training, which is this process's share."""
     request, inputs = job["request"], job["input"]
     device = open_device(request["device"], request["cpu_threads"], share)
-    dtype = bases.compute_dtype(request["compute_dtype"], request["precision"], device)
+    dtype = dtypes.compute_dtype(request["compute_dtype"], request["precision"], device)
     model, _ = build.build_model(request, records.read_json(inputs["base"]), dtype, device, share)
     clock = Clock(request["run"], device)
     guard = Gradients(clock)

@@ -99,8 +99,8 @@ def test_every_scripts_digest_covers_what_it_runs():
 
 def test_figures_are_no_part_of_training():
     names = {path.stem for path in code_digest.reachable(paths.SCRIPTS / "train_adapter.py")}
-    assert {"train", "layers", "loss", "packing", "bases", "examples", "launch"} <= names
-    assert not names & {"tradeoff", "summary", "perplexity"}
+    assert {"train", "layers", "loss", "packing", "bases", "tokens", "launch"} <= names
+    assert not names & {"tradeoff", "summary", "perplexity", "readers", "examples"}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_what_starts_and_watches_jobs_makes_nothing_again(identities, package):
 
 def test_what_can_change_a_result_makes_it_again(identities, package):
     before = identities()
-    model = "layers loss packing examples bases cache".split()
+    model = "layers loss packing data/tokens bases dtypes cache stamps".split()
     both = ["outcomes", "records", "paths", *(f"model/{name}" for name in model)]
     both += ["run/recovery"]
     both += [f"machine/{path.stem}" for path in package.glob("machine/[a-z]*.py")]
@@ -149,6 +149,15 @@ def test_what_can_change_a_result_makes_it_again(identities, package):
         changed = {name for name in before if after[name] != before[name]}
         expected = {"training", "train_adapter", "evaluation", *([] if module in training_alone else ["baseline"])}
         assert expected <= changed, module
+
+
+def test_how_examples_are_read_is_part_of_the_data_and_not_of_trainings_code(identities, package):
+    before = identities()
+    for module in "checks json_lines split readers examples".split():
+        after = identities(package / f"model/data/{module}.py")
+        changed = {name for name in before if after[name] != before[name]}
+        assert {"data", "tokens", "training", "evaluation", "baseline"} <= changed, module
+        assert "train_adapter" not in changed, module
 
 
 def test_moving_and_renaming_a_module_changes_nothing(package):

@@ -7,7 +7,9 @@ import tiny
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import prepare
-from frontier.model.examples import IGNORED, load_tokens, read_examples, read_lines, tokenize, write_tokens
+from frontier.model.data.examples import read_examples
+from frontier.model.data.json_lines import read_lines
+from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
 from frontier.study import embedded, schema
 from huggingface_hub.errors import HTTPError
 

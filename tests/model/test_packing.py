@@ -4,7 +4,7 @@ import pytest
 import torch
 from frontier.errors import UserError
 from frontier.model import layers, packing
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.model.loss import token_losses
 from small_models import ARCHITECTURES, gradients, make_model
 

@@ -5,8 +5,8 @@ import os
 import pytest
 import tiny
 import torch
-from frontier.model import examples as examples_module
 from frontier.model import prepare
+from frontier.model.data.json_lines import read_lines
 from frontier.plan import batches
 from frontier.study import embedded, requests, schema
 from planned import request
@@ -58,10 +58,9 @@ def test_all_that_a_run_draws_is_looked_at():
 )
 def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section, tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    texts = examples_module.read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
-    monkeypatch.setattr(
-        examples_module, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {})
-    )
+    texts = read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
+    for module in (prepare, batches):
+        monkeypatch.setattr(module, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {}))
     study = schema.resolve({"model": {"source": "path", "path": str(tiny_model)}, "data": section, "steps": 2})
     examples = {"train": "read-train.jsonl", "validation": "read-validation.jsonl", "examples": "examples.json"}
     tokens = {name: f"tokens/{name}.parquet" for name in ("train", "validation")} | {"tokens": "tokens/tokens.json"}

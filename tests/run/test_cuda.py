@@ -13,7 +13,7 @@ from frontier.machine import launch
 from frontier.machine.meter import PROCESS, RISE, Meter, open_meter
 from frontier.model import captured_step, layers, packing
 from frontier.model.cache import CACHE
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
 from frontier.plan import rates

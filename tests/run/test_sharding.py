@@ -22,7 +22,7 @@ from frontier.jobs import device_locks
 from frontier.model import packing
 from frontier.model.bases import weights_gib
 from frontier.model.cache import CACHE
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.plan import table
 from frontier.plan.step import emulated_card
 from frontier.run import sharding

@@ -8,9 +8,10 @@ import pytest
 import tiny
 import torch
 from frontier import records
-from frontier.model import bases, prepare
 from frontier.model import cache as cache_module
-from frontier.model.examples import IGNORED, load_tokens, read_lines, tokenize, write_tokens
+from frontier.model import dtypes, prepare
+from frontier.model.data.json_lines import read_lines
+from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
 from frontier.run import perplexity
 from frontier.run.train import train_adapter
 from frontier.study import embedded, requests, schema
@@ -204,6 +205,6 @@ def test_alpha_rules(material):
 
 def test_compute_dtype_follows_the_device():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert bases.compute_dtype("auto", "fp16", cpu) == torch.float32
-    assert bases.compute_dtype("auto", "fp16", cuda) == torch.float16
-    assert bases.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16
+    assert dtypes.compute_dtype("auto", "fp16", cpu) == torch.float32
+    assert dtypes.compute_dtype("auto", "fp16", cuda) == torch.float16
+    assert dtypes.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16

@@ -86,7 +86,7 @@ def train(steps: int = 14) -> None:
     from frontier import outcomes
     from frontier.machine.meter import open_meter
     from frontier.machine.spill import Sampler
-    from frontier.model.examples import IGNORED
+    from frontier.model.data.tokens import IGNORED
     from frontier.run import build, fit
     from frontier.run.clock import Clock
     from frontier.study import requests, schema

@@ -1,1 +1,9 @@
-"""Examples, tokens, base models and the arithmetic of a step. Imports the hall and machine."""
+"""What is trained on and with: examples, tokens, base models, and the arithmetic of one training step.
+
+May import the hall and machine. Read its files in this order:
+
+    where a model comes from:   files, cache, stamps, tokenizer, random_weights, sources, dtypes, bases
+    examples and their tokens:  data/
+    the jobs that make these:   prepare
+    arithmetic of a step:       packing, layers, loss, levers, captured_step
+"""

@@ -1,4 +1,4 @@
-"""Frozen base models: converted once to a precision, and loaded at it."""
+"""Frozen base models: converted to a precision once, loaded at it, and their weights' size."""
 
 import importlib.metadata
 import math
@@ -12,23 +12,24 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from frontier import records
 from frontier.model import cache
-from frontier.model.cache import cached, refuse_changed
+from frontier.model.cache import cached
+from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
 from frontier.model.files import weight_files
 from frontier.model.packing import ATTENTION
+from frontier.model.stamps import refuse_changed
+from frontier.units import GIB
 
-DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
-STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-QUANTIZED = ("nf4", "fp4", "int8")
-# A quantised base's part that is in the host's memory while it is written.
+# Bytes of a quantised base that are in the host's memory at once while it is written.
 _SAVED_BYTES = 2**29
 
 
 def convert(record: dict, precision: str, device: torch.device) -> dict:
-    """Convert a fetched model to what `load` needs for `precision`, once; the record of the result.
+    """Convert a fetched model, by its record, to what `load` needs for `precision`; return the base's record.
 
-    16- and 32-bit bases are the model's own folder, cast while loading. A quantised base is written to the cache, so
-    that no run quantises again; under a name of its own for each way of quantising, which the record has as
-    `quantiser`. Raises UserError where the model's files are no longer those that were fetched.
+    A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
+    cache once, so that no run quantises again. Its record has the settings and the version of the quantiser as
+    `quantiser`, and its folder is named by them, so that another quantiser makes another base. Raises UserError where
+    the model's files are no longer those that were fetched.
     """
     refuse_changed(record)
     base = {"precision": precision, "digest": record["digest"]}
@@ -42,12 +43,12 @@ def convert(record: dict, precision: str, device: torch.device) -> dict:
 
 
 def load(base: dict, device: torch.device):
-    """The base model of a `prepare_base` record on `device`, frozen, its attention the packed one.
+    """Return the base model of a record of `convert`, frozen, on `device`, with the attention of packed rows.
 
     Raises UserError where its files are no longer those that were fetched.
     """
     refuse_changed(base)
-    dtype = STORED.get(base["precision"], torch.float16)
+    dtype = stored_dtype(base["precision"])
     # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card. On a
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
@@ -60,7 +61,7 @@ def load(base: dict, device: torch.device):
 
 
 def weights_gib(base: dict) -> float:
-    """What the base's weights take in memory at its precision, read from the headers of its files alone."""
+    """Return how many GiB a base's weights take in memory at its precision, by its files' headers and sizes alone."""
     total = 0
     for path in weight_files(cache.CACHE / base["folder"]):
         if base["precision"] in QUANTIZED:
@@ -70,25 +71,11 @@ def weights_gib(base: dict) -> float:
                 names = file.keys()
                 count = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
             total += count * STORED[base["precision"]].itemsize
-    return total / 2**30
-
-
-def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the matrix products: as asked for, or for `auto` what the device multiplies fast.
-
-    A CPU computes in float32 over whatever is stored: 16-bit products are emulated on most, at an eighth of the speed.
-    A GPU computes in the 16 bits that are stored; over a quantised base in bfloat16 where it has that.
-    """
-    if requested != "auto":
-        return DTYPES[requested]
-    if device.type == "cpu":
-        return torch.float32
-    if precision in STORED:
-        return STORED[precision]
-    return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+    return total / GIB
 
 
 def quantization(precision: str) -> BitsAndBytesConfig:
+    """Return the settings of bitsandbytes for a quantised precision."""
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -100,6 +87,7 @@ def quantization(precision: str) -> BitsAndBytesConfig:
 
 
 def _quantize(folder: Path, how: BitsAndBytesConfig, device: torch.device, into: Path) -> None:
+    """Load a model quantised on `device` and write it to the folder `into`."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float16, quantization_config=how, device_map={"": device}
     )

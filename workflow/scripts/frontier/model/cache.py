@@ -1,45 +1,28 @@
-"""Folders that are built once and shared by all studies, safe against rivals and kills."""
+"""The cache: folders of models and bases, each built once and shared by all studies.
+
+A folder is whole or not there at all, whichever processes build it at once and whichever of them are killed.
+"""
 
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from frontier import paths, records
-from frontier.errors import UserError
+from frontier import paths
 
+# A record names a folder in the cache by its path relative to this one, and a folder elsewhere by its absolute path:
+# `cache.CACHE / folder` is right for both. Modules read it as `cache.CACHE`, since tests put another in its place.
 CACHE = paths.CACHE
-# A folder that is being built and has not changed for as long is nobody's.
+# Seconds without a change after which a half-built folder counts as left behind, if no build holds its lock.
 _LEFT_SECONDS = 24 * 3600
 
 
-def stamp_of(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def refuse_changed(record: dict) -> None:
-    """Raise UserError where a file of a folder outside the cache is not what was fetched; one of the same date is."""
-    folder = CACHE / record["folder"]
-    changed = [
-        name
-        for name, stamp in record.get("stamps", {}).items()
-        if not (folder / name).is_file()
-        or (stamp_of(folder / name) != stamp and records.file_digest(folder / name) != record["files"][name])
-    ]
-    if changed:
-        more = f" and {len(changed) - 1} more" if changed[1:] else ""
-        raise UserError(
-            f"model: {changed[0]}{more} in {folder} changed since the model was fetched; "
-            "snakemake --cores 1 -R fetch_model makes again what depends on it"
-        )
-
-
-def cached(name: str, build) -> str:
-    """`name` of a folder in the cache, filled by `build(partial)` unless it is there; safe against rivals and kills."""
+def cached(name: str, build: Callable[[Path], None]) -> str:
+    """Return `name`, the path in the cache of a folder that `build(partial)` has filled unless it was there already."""
     folder = CACHE / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
@@ -59,11 +42,14 @@ def cached(name: str, build) -> str:
 
 
 def _sweep(folder: Path) -> None:
-    """Take away what builds that were killed have left; one that is locked, or written to now, may be going on."""
+    """Delete what killed builds have left in a folder.
+
+    A build that holds its lock, or that has written within `_LEFT_SECONDS`, may be going on; its folder stays.
+    """
     for partial in folder.glob(".*-*/"):
         with suppress(OSError, Timeout):
             changes = [path.stat().st_mtime for path in (partial, *partial.rglob("*"))]
             if max(changes) < time.time() - _LEFT_SECONDS:
-                # A download fills it at its end, however long it takes.
+                # A download writes into its folder only at its end, so that it can look old while it goes on.
                 with FileLock(partial.with_name(partial.name.rpartition("-")[0] + ".lock"), timeout=0):
                     shutil.rmtree(partial)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from frontier.model import loss, packing
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS
 
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")

@@ -1,4 +1,4 @@
-"""Which files of a folder are a model's: those that its digest is over, and those that its weights are read from."""
+"""Which files of a folder are a model's: those that its digest covers, and those that hold its weights."""
 
 import json
 from fnmatch import fnmatch
@@ -8,17 +8,21 @@ from frontier.errors import UserError
 
 # Mistral's own layout of the same weights, which transformers never reads.
 OTHER_LAYOUT = ("consolidated*",)
+# Files that no model is loaded from.
 _UNREAD = (".*", "*.md", *OTHER_LAYOUT)
 
 
 def used_files(folder: Path) -> list[Path]:
-    """The files of a model's folder that it may be loaded from, by name; folders within it are none of it."""
+    """Return the files that a model may be loaded from, sorted by name; folders within its folder are left out."""
     files = [path for path in folder.iterdir() if path.is_file()]
     return sorted(path for path in files if not any(fnmatch(path.name, pattern) for pattern in _UNREAD))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers loads: the one, or those that the index names, or what there is."""
+    """Return the safetensors files that transformers loads.
+
+    They are `model.safetensors`, or without it those that the index names, or without an index all that there are.
+    """
     one, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if one.exists():
         return [one]
@@ -29,7 +33,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def require_weights(folder: Path, name: str) -> None:
-    """Raise UserError where a folder lacks weights of the model that its user calls `name`, or their configuration."""
+    """Raise UserError where a model's folder lacks config.json or weights; `name` is what its user calls the model."""
     if not (folder / "config.json").is_file():
         raise UserError(f"model: {name} has no config.json")
     paths = weight_files(folder)

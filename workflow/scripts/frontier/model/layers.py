@@ -15,16 +15,16 @@ from torch import nn
 
 
 def dense_weight(layer: nn.Linear, dtype: torch.dtype) -> torch.Tensor:
-    """The layer's weight as a dense (out, in) tensor of `dtype`, dequantised from NF4 or FP4 where it is stored so."""
+    """Return a layer's weight as a dense (out, in) tensor of `dtype`, dequantised where it is stored as NF4 or FP4."""
     if isinstance(layer, bnb.nn.Linear4bit):
-        # Sharded, the weight is plain storage, and its layer has the scales.
+        # A weight that is sharded over GPUs is plain storage; its scales are then on the layer.
         state = getattr(layer.weight, "quant_state", layer.quant_state)
         return bnb.functional.dequantize_4bit(layer.weight.data, state).to(dtype)
     return layer.weight.to(dtype)
 
 
 class _FrozenLinear(torch.autograd.Function):
-    """x (tokens, in) -> (tokens, out) through a frozen layer; saves nothing for the backward pass."""
+    """A frozen layer's product, x (tokens, in) -> (tokens, out); it saves nothing for the backward pass."""
 
     @staticmethod
     def forward(ctx, x, layer):
@@ -38,10 +38,11 @@ class _FrozenLinear(torch.autograd.Function):
 
 
 class _LoraLinear(torch.autograd.Function):
-    """x W' + bias + scaling (d A') B' in place, where d is x after LoRA's dropout (None: x itself).
+    """A frozen layer with its adapter: x W' + bias + scaling (d A') B', where d is x after LoRA's dropout.
 
-    x, d: (tokens, in); A: (rank, in); B: (out, rank), both float32 masters, cast to x's dtype for the products.
-    Saves d (or x) and the (tokens, rank) projection, nothing of the layer's output size.
+    x and d are (tokens, in), A is (rank, in), B is (out, rank), the result is (tokens, out). A and B are float32 and
+    are cast to x's dtype for the products. `dropped` is d, or None where there is no dropout and d is x. Saves d and
+    the (tokens, rank) projection, nothing of the layer's output size.
     """
 
     @staticmethod
@@ -87,11 +88,11 @@ def _lora_forward(self, x):
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Make `model` (plain or PEFT) compute in `dtype` over weights left as they are stored, and return it.
+    """Make `model` (plain or PEFT) compute in `dtype` over weights that stay as they are stored, and return it.
 
-    Linear layers cast as they go, or once where that takes no more memory; embeddings cast their output; the few
-    remaining parameters (norms) are cast once.
-    bitsandbytes' int8 layers keep their own product, which has no dense weight to cast.
+    Linear layers cast their weight for each product, or once where that takes no more memory. Embeddings cast their
+    output. The few remaining parameters (norms) are cast once. bitsandbytes' int8 layers keep their own product, which
+    has no dense weight to cast.
     """
     embeddings = model.get_input_embeddings()
     embeddings.register_forward_hook(lambda module, inputs, output: output.to(dtype))
@@ -112,4 +113,5 @@ def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _is_castable(module: nn.Module) -> bool:
+    """Return whether a module is a linear layer that has a dense weight, stored or dequantised."""
     return isinstance(module, nn.Linear) and not isinstance(module, bnb.nn.Linear8bitLt)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from frontier.model import packing
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.model.layers import dense_weight
 
 _SLICE_ELEMENTS = 2**23

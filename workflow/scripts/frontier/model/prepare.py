@@ -1,25 +1,24 @@
-"""The jobs that make a study's material: the model's folder, its bases, the examples and their tokens."""
+"""The jobs that make what runs are trained and judged on: the model, its bases, examples, tokens and test problems.
+
+Each job has the name of its rule.
+"""
 
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
 from frontier.model import bases, sources
-from frontier.model.examples import read_examples, read_lines, read_test, tokenize, write_lines, write_tokens
+from frontier.model.data.examples import read_examples
+from frontier.model.data.json_lines import read_lines, write_lines
+from frontier.model.data.readers import read_test
+from frontier.model.data.split import questions
+from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.tokenizer import load_tokenizer, vocabulary_size
 from frontier.progress import say
 
 
-def fetch_test(job: dict) -> None:
-    """Write the test split's problems, without those that stand in the training split."""
-    known = {row["question"] for row in read_lines(job["input"]["train"])}
-    rows = read_test(job["request"]["data"])
-    kept = [row for row in rows if row["question"] not in known]
-    print(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training", flush=True)
-    write_lines(kept, job["output"]["test"])
-
-
 def fetch_model(job: dict) -> None:
+    """Fetch the model of the request and write its record."""
     request = job["request"]
     record = sources.fetch(request["model"], request["tokenizer_model"])
     for warning in record["warnings"]:
@@ -28,6 +27,7 @@ def fetch_model(job: dict) -> None:
 
 
 def prepare_base(job: dict) -> None:
+    """Convert the model to the precision of the request and write the base's record, with what its phases took."""
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"])
     phases = Phases(device)
@@ -38,6 +38,7 @@ def prepare_base(job: dict) -> None:
 
 
 def fetch_data(job: dict) -> None:
+    """Write the examples of the training and the validation split, and the record that counts them."""
     request, outputs = job["request"], job["output"]
     splits, counts = read_examples(request["data"])
     for name, rows in splits.items():
@@ -47,6 +48,10 @@ def fetch_data(job: dict) -> None:
 
 
 def tokenize_data(job: dict) -> None:
+    """Write both splits as tokens, and the record that counts them.
+
+    Raises UserError where `max_length` leaves no example of a split.
+    """
     request, inputs, outputs = job["request"], job["input"], job["output"]
     model = records.read_json(inputs["model"])
     tokenizer, vocabulary = load_tokenizer(model), vocabulary_size(model)
@@ -66,3 +71,12 @@ def tokenize_data(job: dict) -> None:
             f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
         )
     records.write_json(outputs["tokens"], record)
+
+
+def fetch_test(job: dict) -> None:
+    """Write the test split's problems, without those that stand in the training split."""
+    known = questions(read_lines(job["input"]["train"]))
+    rows = read_test(job["request"]["data"])
+    kept = [row for row in rows if row["question"] not in known]
+    say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training")
+    write_lines(kept, job["output"]["test"])

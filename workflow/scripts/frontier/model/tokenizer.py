@@ -1,4 +1,4 @@
-"""The tokenizer of a fetched model."""
+"""The tokenizer of a fetched model, and the size of its vocabulary."""
 
 from pathlib import Path
 
@@ -6,11 +6,14 @@ from transformers import AutoConfig, AutoTokenizer
 
 from frontier.errors import UserError, first_line
 from frontier.model import cache
-from frontier.model.cache import refuse_changed
+from frontier.model.stamps import refuse_changed
 
 
 def load_tokenizer(record: dict):
-    """The tokenizer of a fetched model; one that changed or names no end of sequence raises UserError."""
+    """Return the tokenizer of a fetched model, by its record.
+
+    Raises UserError where the model's files changed since, or the tokenizer names no end of sequence.
+    """
     refuse_changed(record)
     tokenizer = open_tokenizer(cache.CACHE / record["tokenizer"])
     if tokenizer.eos_token_id is None:
@@ -19,10 +22,12 @@ def load_tokenizer(record: dict):
 
 
 def vocabulary_size(record: dict) -> int:
+    """Return how many tokens the embeddings of a fetched model have, which a borrowed tokenizer may exceed."""
     return AutoConfig.from_pretrained(cache.CACHE / record["folder"]).get_text_config().vocab_size
 
 
 def open_tokenizer(folder: Path):
+    """Return the tokenizer in a folder; where transformers cannot load it, raise UserError."""
     try:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:

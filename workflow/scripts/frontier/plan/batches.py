@@ -9,7 +9,8 @@ import torch
 
 from frontier import records
 from frontier.errors import UserError
-from frontier.model.examples import IGNORED, load_tokens, read_examples
+from frontier.model.data.examples import read_examples
+from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.run import fit
 from frontier.run.clock import Clock
 from frontier.run.trainer import AnswerTrainer

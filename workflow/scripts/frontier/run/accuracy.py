@@ -7,7 +7,7 @@ from transformers import GenerationConfig
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.phases import Phases
-from frontier.model import examples
+from frontier.model.data.json_lines import read_lines
 from frontier.model.tokenizer import load_tokenizer
 from frontier.outcomes import ACCURACY, Status
 from frontier.progress import Pacer
@@ -88,7 +88,7 @@ def solve(job: dict, device: torch.device, phases: Phases) -> dict:
     """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     tokenizer = load_tokenizer(records.read_json(inputs["model"]))
-    rows = examples.read_lines(inputs["problems"])
+    rows = read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
     phases.enter("load")
     model = evaluation.load_judged(inputs, request, device)

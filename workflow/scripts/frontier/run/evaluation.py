@@ -11,7 +11,7 @@ from frontier.machine.environment import describe_environment, utc_now
 from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
-from frontier.model import bases, layers
+from frontier.model import bases, dtypes, layers
 from frontier.outcomes import Status
 from frontier.progress import event
 from frontier.run.recovery import caught
@@ -58,6 +58,6 @@ def load_judged(inputs: dict, request: dict, device: torch.device):
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, bases.DTYPES[request["compute_dtype"]]).eval()
+    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]]).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base

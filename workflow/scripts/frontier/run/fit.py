@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from frontier.machine.capture_budget import CaptureBudget
-from frontier.model import bases, captured_step
+from frontier.model import captured_step, dtypes
 from frontier.model.levers import make_state
 from frontier.progress import say
 from frontier.run import checkpoints, sharding
@@ -40,7 +40,7 @@ class Run:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the matrix products."""
-        return bases.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
+        return dtypes.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
 
     @property
     def is_first(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from frontier.machine.phases import Phases
 from frontier.model import packing
-from frontier.model.examples import IGNORED, load_tokens
+from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.model.loss import token_losses
 from frontier.outcomes import Status
 from frontier.progress import Pacer

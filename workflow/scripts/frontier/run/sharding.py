@@ -22,7 +22,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from frontier.model import loss, packing
-from frontier.model.examples import IGNORED
+from frontier.model.data.tokens import IGNORED
 from frontier.outcomes import Status
 from frontier.units import GIB
 

@@ -19,7 +19,7 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
-from frontier.model.examples import load_tokens
+from frontier.model.data.tokens import load_tokens
 from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.run import sharding

@@ -7,7 +7,7 @@ from unittest import mock
 
 import torch
 
-from frontier.model import bases, captured_step, levers, packing
+from frontier.model import captured_step, dtypes, levers, packing
 from frontier.plan.step import stand_ins
 from frontier.plan.step.tracer import Tracer
 
@@ -27,7 +27,7 @@ class TargetDevice:
 def compute_dtype(request: dict, device: TargetDevice) -> torch.dtype:
     """The dtype of a run's products on a card that need not be there."""
     with mock.patch("torch.cuda.is_bf16_supported", return_value=device.capability >= (8, 0)):
-        return bases.compute_dtype(request["compute_dtype"], request["precision"], device.torch_device)
+        return dtypes.compute_dtype(request["compute_dtype"], request["precision"], device.torch_device)
 
 
 @contextlib.contextmanager

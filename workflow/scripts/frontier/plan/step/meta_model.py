@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Trainer
 from transformers.quantizers import AutoHfQuantizer
 
-from frontier.model import bases, packing
+from frontier.model import bases, dtypes, packing
 from frontier.plan.step.emulated_card import TargetDevice
 from frontier.run import fit
 
@@ -20,12 +20,12 @@ _ABSMAX_BLOCK, _NESTED_BLOCK = 64, 256
 
 def base(config, precision: str):
     """A frozen base as `models.load` gives it, made on the meta device: no memory, whatever its size."""
-    dtype = bases.STORED.get(precision, torch.float16)
+    dtype = dtypes.stored_dtype(precision)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
             copy.deepcopy(config), dtype=dtype, attn_implementation=packing.ATTENTION
         )
-        if precision in bases.QUANTIZED:
+        if precision in dtypes.QUANTIZED:
             quantizer = AutoHfQuantizer.from_config(bases.quantization(precision))
             quantizer.preprocess_model(model=model, device_map={"": "cpu"})
             for module in model.modules():

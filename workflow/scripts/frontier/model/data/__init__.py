@@ -1,0 +1,13 @@
+"""Examples, from their source to tokens. Imports the hall alone.
+
+Read its files in this order:
+
+    checks        what a row must have to be an example: a question and an answer
+    json_lines    the file format in which the jobs hand examples to each other, and users may bring them
+    split         which examples train, which validate, which are left out
+    readers       the sources that a config can name: files, the hub, a generator
+    examples      a study's examples: read, split and counted (the job fetch_data)
+    tokens        examples as tokens: made, written (the job tokenize_data), and loaded by training and evaluation
+
+A new source is a function in readers, a new file format a module beside json_lines.
+"""

@@ -1,0 +1,33 @@
+"""JSON lines: the format in which the jobs hand examples to each other, and in which a user may bring them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from frontier.errors import UserError
+from frontier.model.data.checks import checked_example
+
+
+def read_lines(path: str, question_column: str = "question", answer_column: str = "answer") -> list[dict[str, str]]:
+    """Return a file's examples in their order; a malformed line raises UserError naming file and line."""
+    return [checked_example(row, question_column, answer_column, where) for where, row in _rows(path)]
+
+
+def write_lines(examples: list[dict[str, str]], path: str) -> None:
+    """Write one JSON object a line, in UTF-8."""
+    Path(path).write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in examples), encoding="utf-8")
+
+
+def _rows(path: str) -> Iterator[tuple[str, object]]:
+    """Yield the place (`file:line`) and the value of each line that is not blank."""
+    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise UserError(f"{where}: not UTF-8") from None
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
+        yield where, row
