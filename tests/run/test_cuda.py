@@ -11,8 +11,8 @@ import torch
 from frontier import records
 from frontier.machine import launch
 from frontier.machine.meter import PROCESS, RISE, Meter, open_meter
+from frontier.model import cache as cache_module
 from frontier.model import captured_step, layers, packing
-from frontier.model.cache import CACHE
 from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
@@ -216,7 +216,7 @@ def supervised(job: dict, folder) -> dict:
     """The outcome of a training in a process of its own, as the workflow starts it."""
     base = records.read_json(job["input"]["base"])
     # That process has the project's own cache, not this one's.
-    records.write_json(folder / "base.json", base | {"folder": str(CACHE / base["folder"])})
+    records.write_json(folder / "base.json", base | {"folder": str(cache_module.CACHE / base["folder"])})
     inputs = job["input"] | {"base": str(folder / "base.json")}
     supervisor = start(Job(job | {"tracked": None}, folder, inputs, OUTPUTS))
     _, errors = supervisor.communicate(timeout=300)

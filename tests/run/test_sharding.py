@@ -19,9 +19,9 @@ from conftest import PYTHONPATH, ROOT
 from frontier import records
 from frontier.errors import UserError
 from frontier.jobs import device_locks
+from frontier.model import cache as cache_module
 from frontier.model import packing
 from frontier.model.bases import weights_gib
-from frontier.model.cache import CACHE
 from frontier.model.data.tokens import IGNORED
 from frontier.plan import table
 from frontier.plan.step import emulated_card
@@ -50,7 +50,7 @@ def distance(ours: dict, reference: dict) -> float:
 
 def in_processes(jobs: list[dict], processes: int, folder) -> list[list[dict]]:
     """Each job's gradients by so many processes, as the first of them has them."""
-    told = {"jobs": jobs, "cache": str(CACHE), "output": str(folder / "gradients.pt")}
+    told = {"jobs": jobs, "cache": str(cache_module.CACHE), "output": str(folder / "gradients.pt")}
     started = []
     for rank in range(processes):
         command = [sys.executable, str(ROOT / "tests/helpers/shards.py")]
