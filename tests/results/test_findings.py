@@ -127,6 +127,13 @@ CASES = [
     ("rank_monotone", "inconclusive", "rises within noise", curve("nf4", {8: 4.0, 16: 3.3, 32: 3.305}), {}),
     ("rank_monotone", "inconclusive", "flat", curve("nf4", {8: 3.004, 16: 3.002, 32: 3.0}), {}),
     ("rank_monotone", "not_measured", "one rank", curve("nf4", {8: 4.0}), {}),
+    (
+        "rank_monotone",
+        "not_measured",
+        "first and last share no seed",
+        [row("nf4", 8, 0, 4.0), row("nf4", 16, 0, 3.3), row("nf4", 16, 1, 3.3), row("nf4", 32, 1, 3.1)],
+        {},
+    ),
     ("diminishing_returns", "supported", "much, then little", curve("nf4", FALLING), {}),
     ("diminishing_returns", "supported", "other ranks", curve("nf4", {2: 4.0, 4: 3.3, 8: 3.2}), {}),
     ("diminishing_returns", "contradicted", "little, then much", curve("nf4", {8: 4.0, 16: 3.9, 32: 3.0}), {}),

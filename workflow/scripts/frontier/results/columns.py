@@ -1,4 +1,4 @@
-"""The columns of the tables that this room writes, shows and prints: which there are, in which order, what each is.
+"""List the columns of the tables that this room writes, shows and prints: which, in which order, what each is.
 
 The summary's stand in parts by where their values are from, in the order in which results/summary.csv has them.
 """

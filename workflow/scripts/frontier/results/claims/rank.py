@@ -39,6 +39,8 @@ def rank_monotone(results: Evidence) -> dict:
     joint = [_fall(losses, low, high, ALPHA / len(steps)) for low, high in pairs]
     first, last = ranked[0], ranked[-1]
     whole = _fall(losses, first, last)
+    if whole is None:
+        return not_measured(name, f"NF4's ranks {first.rank} and {last.rank} have no seed in common")
     rises = [step for step, fall in zip(steps, joint, strict=True) if fall.high < 0]
     if rises:
         verdict, start = CONTRADICTED, f"Under NF4 perplexity rises beyond noise from rank {listing(rises)}"
