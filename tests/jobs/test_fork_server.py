@@ -40,14 +40,13 @@ class Snakemake:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        path = PYTHONPATH
         self.process = subprocess.Popen(
             [sys.executable, "-c", SNAKEMAKE],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": path},
+            env=os.environ | {"PYTHONPATH": PYTHONPATH},
         )
 
     def start(self, job: Job, function: str, **variables: str) -> psutil.Process:

@@ -53,12 +53,11 @@ def prepare(folder: Path, model: Path, together: bool) -> dict:
 def test_base_wanted_by_several_at_once(tiny_model, tmp_path):
     """With locks that work, and with locks that no other node sees."""
     folders = [tmp_path / name for name in ("locked", "blind")]
-    paths = PYTHONPATH
     command = [sys.executable, __file__, str(tiny_model), *map(str, folders)]
     for folder in folders:
         folder.mkdir()
     rivals = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": PYTHONPATH})
         for _ in range(RIVALS)
     ]
     told = [[json.loads(line) for line in rival.communicate(timeout=120)[0].splitlines()] for rival in rivals]
