@@ -127,10 +127,10 @@ def test_code_that_is_edited_meanwhile_is_not_forked(trained, tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", *targets]
     with open(tmp_path / "output", "w") as output:
         snakemake = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
-    soon(lambda: workers(folder))
+    soon(lambda: workers(folder), 300)
     edited = min(folder.glob("workflow/scripts/frontier/*/*/*.py"))
     edited.write_text(edited.read_text("utf-8") + "# A comment.\n", encoding="utf-8")
-    assert snakemake.wait(120) == 0, (tmp_path / "output").read_text()
+    assert snakemake.wait(300) == 0, (tmp_path / "output").read_text()
     found = [records.read_json(folder / target) for target in targets]
     assert sorted(record["environment"]["start"] for record in found) == ["forked", "spawned"]
     assert [record["outcome"]["status"] for record in found] == ["ok", "ok"]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -155,6 +156,40 @@ def test_an_accuracy_that_memory_ended_is_a_row_without_a_score(tmp_path, monkey
     assert (row["run"], row["status"]) == (RUN, "oom")
     assert row["reason"].startswith(reason)
     assert all(pd.isna(row[name]) for name in outcomes.ACCURACY)
+
+
+FAILED, CUT_OFF, TOLD = "run.f failed: boom", "run.f was ended by SIG", "a line of its own"
+
+
+@pytest.mark.parametrize(
+    ("status", "hung", "kills", "budget", "output", "end"),
+    [
+        (0, False, 0, None, "training", None),
+        (0, False, 1, 4, "training", None),
+        (-9, False, 1, None, "training", "oom"),
+        (-9, True, 0, 4, "training", "oom"),
+        (-9, False, 1, None, "base", (CUT_OFF + "KILL", False, False)),
+        (-9, False, 0, 4, "training", (CUT_OFF + "KILL", False, False)),
+        (-15, False, 0, 4, "training", (CUT_OFF + "TERM", False, False)),
+        (-11, False, 0, 4, "training", (CUT_OFF + "SEGV", False, True)),
+        (-9, True, 1, None, "training", ("run.f hung and was ended", False, True)),
+        (-9, True, 1, 4, "base", ("run.f hung and was ended", False, True)),
+        (1, False, 1, 4, "training", (FAILED, False, True)),
+        (2, False, 1, 4, "training", (TOLD, True, True)),
+    ],
+)
+def test_what_an_end_means(tmp_path, status, hung, kills, budget, output, end):
+    (tmp_path / "job.log").write_text("Traceback\n  boom\n\n", encoding="utf-8")
+    child = child_process.Child.__new__(child_process.Child)
+    child.process, child.log, child.function = SimpleNamespace(returncode=status), tmp_path / "job.log", "run.f"
+    child.phase, child.most_gib, child.last_line = "train", 0.5, TOLD
+    job = {"limits": {"memory_gib": budget}, "output": {output: "a file"}}
+    found = supervise.ending(job, child, hung, kills)
+    if isinstance(end, tuple):
+        line, is_told, is_lasting = end
+        assert found == (line if is_told else f"error: {line}; see {child.log}", is_told, is_lasting)
+    else:
+        assert (found and found["status"]) == end
 
 
 def test_a_process_that_ends_before_it_has_read_its_job_has_a_status(tmp_path, stand_in):
