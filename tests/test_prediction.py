@@ -19,7 +19,7 @@ from frontier.model.levers import fuse
 from frontier.plan import batches, calibration, device_clock, roofline
 from frontier.plan import rates as rates_module
 from frontier.plan.peak import predict_peak, regions, worst
-from frontier.plan.step import emulated_card, meta_model, tracer
+from frontier.plan.step import meta_model, passes, tracer
 from frontier.plan.step.trace import build_on_meta, trace_step
 from frontier.results import plan_errors
 from frontier.study import cards
@@ -123,7 +123,7 @@ def test_what_is_traced_is_what_real_tensors_do():
             there.detach()
     recorder.trace.events.clear()
     recorder.phase = "forward"
-    with recorder, emulated_card.passes(recorder):
+    with recorder, passes.Passes(recorder):
         (token_losses(model, row).sum() / 9).backward()
     static = sum(predicted.parts[part] for part in ("weights", "adapter", "optimizer"))
     live = most = 0

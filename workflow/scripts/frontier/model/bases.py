@@ -3,8 +3,8 @@
 import importlib.metadata
 import math
 import os
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from unittest import mock
 
 import torch
 from safetensors import safe_open
@@ -51,12 +51,25 @@ def load(base: dict, device: torch.device):
     # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card. On a
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
-    order = {"HF_DEACTIVATE_ASYNC_LOAD": "1"} if in_order else {}
-    with mock.patch.dict(os.environ, order):
+    with _loading_in_order() if in_order else nullcontext():
         model = AutoModelForCausalLM.from_pretrained(
             cache.CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
         )
     return model.requires_grad_(False)
+
+
+@contextmanager
+def _loading_in_order():
+    """Have transformers load one tensor after the other while the block runs: its threads ask a variable."""
+    name = "HF_DEACTIVATE_ASYNC_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def weights_gib(base: dict) -> float:
@@ -73,11 +86,14 @@ def weights_gib(base: dict) -> float:
     return total / 2**30
 
 
-def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:
+def compute_dtype(
+    requested: str, precision: str, device: torch.device, has_bfloat16: bool | None = None
+) -> torch.dtype:
     """The dtype of the matrix products: as asked for, or for `auto` what the device multiplies fast.
 
     A CPU computes in float32 over whatever is stored: 16-bit products are emulated on most, at an eighth of the speed.
-    A GPU computes in the 16 bits that are stored; over a quantised base in bfloat16 where it has that.
+    A GPU computes in the 16 bits that are stored; over a quantised base in bfloat16 where it has that, which is asked
+    of the present GPU unless `has_bfloat16` says it.
     """
     if requested != "auto":
         return DTYPES[requested]
@@ -85,7 +101,9 @@ def compute_dtype(requested: str, precision: str, device: torch.device) -> torch
         return torch.float32
     if precision in STORED:
         return STORED[precision]
-    return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cuda" and has_bfloat16 is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if device.type != "cuda" or has_bfloat16 else torch.float16
 
 
 def quantization(precision: str) -> BitsAndBytesConfig:

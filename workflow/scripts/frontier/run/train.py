@@ -20,10 +20,11 @@ from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
 from frontier.model import bases
+from frontier.model.card import Card
 from frontier.model.examples import load_tokens
 from frontier.progress import event, say
 from frontier.run import sharding
-from frontier.run.build import build_model
+from frontier.run.build import build_model, load_base
 from frontier.run.clock import Clock
 from frontier.run.cost import cost, unfinished
 from frontier.run.fit import fit
@@ -125,7 +126,8 @@ def train(
         on = f"{share.processes} x {device.type}" if share.processes > 1 else device.type
         say(f"{request['run']}  training on {len(examples)} examples, {on}, {dtype} products")
     phases.enter("load")
-    model, levers = build_model(request, records.read_json(inputs["base"]), dtype, device, share)
+    base = load_base(records.read_json(inputs["base"]), device, share)
+    model, levers = build_model(base, request, dtype, Card(device), share)
     folder = Path(outputs["training"]).parent / "checkpoints"
     guard = Guard(clock, limits, job["digest"]) if is_first else None
     levers |= sharding.lever(share, device) | limit
