@@ -43,7 +43,7 @@ def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
     from transformers import AutoConfig
 
     start = time.perf_counter()
-    device = emulated_card.TargetDevice(True, capability)
+    device = emulated_card.EmulatedCard(True, capability)
     rows, request = examples(one), training_request(one)
     planner = Planner(AutoConfig.for_model(**SHAPES[one.model]), rows, device, rates, None, 0.0)
     row, peak = planner.row(request), planner.peak(request, batches.largest(batches.draw(rows, request)))
@@ -52,12 +52,11 @@ def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
 
 
 def measure(model, one: Combination, meter) -> dict:
-    """Peaks in GiB and median seconds of a step, by `build.build_model` and `fit.fit` with a fresh adapter."""
-    from unittest import mock
-
+    """Peaks in GiB and median seconds of a step, by `build_model` and `fit` with a fresh adapter."""
     import torch
     from frontier.machine import capture_budget
     from frontier.model import dtypes
+    from frontier.model.card import Card
     from frontier.run import build, fit
     from frontier.run.clock import Clock
     from frontier.units import GIB
@@ -65,8 +64,7 @@ def measure(model, one: Combination, meter) -> dict:
     device, request = torch.device("cuda", 0), training_request(one)
     dtype = dtypes.compute_dtype("auto", one.precision, device)
     _clear(torch)
-    with mock.patch("frontier.model.bases.load", return_value=model):
-        ready, levers = build.build_model(request, {}, dtype, device)
+    ready, levers = build.build_model(model, request, dtype, Card(device))
     _clear(torch)
     static = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()

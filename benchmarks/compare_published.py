@@ -74,7 +74,7 @@ def main() -> None:
         examples = [{"input_ids": [1] * length, "labels": [1] * length}] * batch
         wanted = request(name, precision, rank, batch)
         peak = predict_peak(
-            shape, wanted, [collate(examples)], [length] * batch, emulated_card.TargetDevice(True, (8, 6))
+            shape, wanted, [collate(examples)], [length] * batch, emulated_card.EmulatedCard(True, (8, 6))
         )
         gib = published * 1e9 / GIB
         cells = [name, precision, rank, batch, length, f"{gib:.2f}", f"{peak.allocated / GIB:.2f}"]

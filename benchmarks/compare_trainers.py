@@ -254,6 +254,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     from frontier.machine import phases
     from frontier.machine.device import open_device, synchronize
     from frontier.model import bases, dtypes
+    from frontier.model.card import Card
     from frontier.run import build, fit
     from frontier.run.clock import Clock
     from frontier.study import requests, schema
@@ -286,7 +287,7 @@ def train_ours(args, rows: list[dict], steps: list) -> dict:
     gc.collect()
     phases.reset_peaks(device)
     begin = time.perf_counter()
-    model, levers = build.build_model(request, base, dtype, device)
+    model, levers = build.build_model(build.load_base(base, device), request, dtype, Card(device))
     synchronize(device)
     load_seconds = time.perf_counter() - begin
     clock = Clock("ours", device)

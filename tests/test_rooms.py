@@ -112,3 +112,16 @@ def test_results_and_study_load_no_torch(room):
         [sys.executable, "-c", code], env={"PYTHONPATH": str(paths.SCRIPTS)}, capture_output=True, text=True
     )
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_no_module_of_the_package_patches_another():
+    """Production code is given what it shall use: an object, not a name replaced behind its back."""
+    patching = [
+        path.relative_to(paths.PACKAGE)
+        for path in paths.PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+        if "mock" in name.split(".")
+    ]
+    assert patching == []

@@ -8,13 +8,13 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from unittest import mock
 
 import torch
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
 from frontier.model import packing
-from frontier.plan.step import emulated_card
+from frontier.model.card import Card
+from frontier.plan.step import meta_model
 from frontier.run import build, clock, fit
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -28,10 +28,9 @@ def main() -> None:
     ids = [token % config.vocab_size for token in range(job["tokens"])]
     example = {"input_ids": ids, "labels": [-100] * (len(ids) // 2) + ids[len(ids) // 2 :]}
     phases.enter("load")
-    with emulated_card.quiet():
+    with meta_model.quiet():
         base = AutoModelForCausalLM.from_config(config, dtype=torch.float16, attn_implementation=packing.ATTENTION)
-    with mock.patch("frontier.model.bases.load", return_value=base.requires_grad_(False)):
-        model, _ = build.build_model(job["request"], {}, torch.float32, device)
+    model, _ = build.build_model(base.requires_grad_(False), job["request"], torch.float32, Card(device))
     seen = clock.Clock("growth", device, phases)
     with tempfile.TemporaryDirectory() as folder:
         fit.fit(fit.Run(job["request"], seen, Path(folder)), model, [example] * count)

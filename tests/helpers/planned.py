@@ -9,9 +9,9 @@ from frontier.plan.step import emulated_card
 from frontier.study import cards, requests, schema
 from transformers import AutoConfig
 
-CARD = emulated_card.TargetDevice(True, (8, 9))
+CARD = emulated_card.EmulatedCard(True, (8, 9))
 
-CPU = emulated_card.TargetDevice(False)
+CPU = emulated_card.EmulatedCard(False)
 
 SMALL = {
     "model_type": "mistral",

@@ -8,6 +8,7 @@ import torch
 from frontier import records
 from frontier.machine.device import open_device
 from frontier.model import cache, dtypes
+from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
 from frontier.run import build, fit, sharding
 from frontier.run.clock import Clock
@@ -33,7 +34,8 @@ def gradients(job: dict, share: sharding.Share) -> list[dict[str, torch.Tensor]]
     request, inputs = job["request"], job["input"]
     device = open_device(request["device"], request["cpu_threads"], share)
     dtype = dtypes.compute_dtype(request["compute_dtype"], request["precision"], device)
-    model, _ = build.build_model(request, records.read_json(inputs["base"]), dtype, device, share)
+    base = build.load_base(records.read_json(inputs["base"]), device, share)
+    model, _ = build.build_model(base, request, dtype, Card(device), share)
     clock = Clock(request["run"], device)
     guard = Gradients(clock)
     with sharding.joined(share, Path(job["rendezvous"]), device):

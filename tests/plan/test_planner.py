@@ -9,6 +9,7 @@ from frontier.errors import UserError
 from frontier.jobs import hopeless
 from frontier.plan import model_config, search
 from frontier.plan import table as table_module
+from frontier.plan.advice import advise
 from frontier.plan.planner import CONTEXT_GIB, Planner
 from frontier.plan.step import emulated_card
 from frontier.results import plan_errors
@@ -38,23 +39,23 @@ def test_advice_names_what_would_fit():
     row = planner.row(wanted)
     assert not row["fits"]
     assert row["largest_batch_that_fits"] == 6
-    assert planner.advice(wanted, row) == "nf4-r8 does not fit at batch 8; 6 does"
+    assert advise(planner, wanted, row) == "nf4-r8 does not fit at batch 8; 6 does"
     planner.limit_gib = 1.0001 * planner.need_gib(wanted, examples[:8])
     row = planner.row(wanted)
     assert row["fits"]
-    assert planner.advice(wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
-    assert table_module.table(planner, [wanted])[1] == [planner.advice(wanted, row)]
+    assert advise(planner, wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
+    assert table_module.table(planner, [wanted])[1] == [advise(planner, wanted, row)]
     planner.limit_gib *= 1.07
-    assert planner.advice(wanted, planner.row(wanted)) is None
+    assert advise(planner, wanted, planner.row(wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
     planner.limit_gib = (planner.need_gib(bare, examples[:1]) + planner.need_gib(single, examples[:1])) / 2
     row = planner.row(single)
     assert row["largest_batch_that_fits"] == 0
-    assert planner.advice(single, row).endswith("while its steps are recorded; with cuda_graphs: false batch 1 does")
+    assert advise(planner, single, row).endswith("while its steps are recorded; with cuda_graphs: false batch 1 does")
     planner.limit_gib = 0.9 * planner.static_gib(wanted)
     row = planner.row(wanted)
     assert row["largest_batch_that_fits"] == 0
-    assert "its base alone takes" in planner.advice(wanted, row)
+    assert "its base alone takes" in advise(planner, wanted, row)
 
 
 def test_of_seeds_the_one_that_needs_most_has_a_line():
@@ -97,7 +98,7 @@ def test_a_shape_that_needs_a_download_is_one_line():
 
 def test_int8_and_bfloat16_on_old_cards_are_one_line_each():
     examples = rows(4, 32)
-    old = Planner(shape(2), examples, emulated_card.TargetDevice(True, (7, 5)), None, None, 0.0)
+    old = Planner(shape(2), examples, emulated_card.EmulatedCard(True, (7, 5)), None, None, 0.0)
     frame, lines = table_module.table(old, [request("fp16"), request("bf16"), request("int8")])
     assert frame["predicted_peak_gib"].notna().tolist() == [True, False, False]
     assert "does not multiply bfloat16" in lines[0]

@@ -13,18 +13,28 @@ from conftest import ROOT
 from frontier import records, units
 from frontier.machine import environment, launch
 from frontier.machine import meter as meter_module
+from frontier.model import card, cuda_graphs, packing
 from frontier.model import levers as levers_module
-from frontier.model import packing
 from frontier.model.levers import fuse
 from frontier.plan import batches, calibration, device_clock, roofline
 from frontier.plan import rates as rates_module
 from frontier.plan.peak import predict_peak, regions, worst
-from frontier.plan.step import emulated_card, meta_model, tracer
+from frontier.plan.step import emulated_card, meta_model, passes, traced_graphs, tracer
 from frontier.plan.step.trace import build_on_meta, trace_step
 from frontier.results import plan_errors
 from frontier.study import cards
 from planned import CARD, CPU, SMALL, peak, rates, request, rows, shape
 from transformers import AutoModelForCausalLM
+
+
+@pytest.mark.parametrize(
+    ("real", "own"), [(card.Card, emulated_card.EmulatedCard), (cuda_graphs.CudaGraphs, traced_graphs.TracedGraphs)]
+)
+def test_whatever_production_code_asks_of_a_card_a_plan_answers_itself(real, own):
+    """What a card is follows from its device, which a plan names."""
+    asked = {name for name in vars(real) if not name.startswith("_")} - {"is_cuda"}
+    assert asked
+    assert asked <= set(vars(own))
 
 
 @pytest.mark.parametrize("precision", ["fp16", "nf4"])
@@ -123,7 +133,7 @@ def test_what_is_traced_is_what_real_tensors_do():
             there.detach()
     recorder.trace.events.clear()
     recorder.phase = "forward"
-    with recorder, emulated_card.passes(recorder):
+    with recorder, passes.Passes(recorder):
         (token_losses(model, row).sum() / 9).backward()
     static = sum(predicted.parts[part] for part in ("weights", "adapter", "optimizer"))
     live = most = 0

@@ -114,21 +114,21 @@ def test_recorded_steps_are_the_plain_ones(kind, checkpointing, offloading, monk
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
     assert offload_embeddings(model) if offloading else True
     lengths = [20] * 500 + list(range(10, 40)) + [64]
-    recorded = captured_step.CapturedStep(model, lengths, examples=4)
+    captured = captured_step.CapturedStep(model, lengths, examples=4)
     steps = [[20, 20, 20, 20], [39, 30], [20, 21, 20, 20], [64, 30], [9, 8, 20, 37], [64, 64, 64, 60], [33, 21, 20, 11]]
-    assert sum(steps[-2]) > recorded.lengths[-1]
+    assert sum(steps[-2]) > captured.lengths[-1]
     for seed, row in enumerate(steps):
         batch = on_device(packing.collate(draw(row, seed)))
         factor = torch.tensor(0.5 + seed, device=DEVICE)
         expected = token_losses(plain, batch).sum()
         (expected * factor).backward()
-        found = recorded(batch, factor)
+        found = captured(batch, factor)
         assert distance([found], [expected]) < 1e-2
         assert distance(gradients(model), gradients(plain)) < 3e-2
         if seed != 1:  # the second step's gradients stay, and the third's are added to them
             model.zero_grad()
             plain.zero_grad()
-    assert 2 <= len(recorded.recorded) < len(steps)
+    assert 2 <= len(captured.captured) < len(steps)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -214,7 +214,7 @@ def test_a_scheduler_is_asked_for_a_device_for_each_process(tmp_path, monkeypatc
 
 def test_nothing_is_planned_for_several_devices():
     request = requests.training_request(schema.resolve(SHIPPED | {"processes": 2}), RUN)
-    refusal = table._refusal(request, emulated_card.TargetDevice(True, (8, 9)))
+    refusal = table._refusal(request, emulated_card.EmulatedCard(True, (8, 9)))
     assert refusal == f"plan: {RUN}: a plan is of one device, and this run is spread over 2 processes"
 
 

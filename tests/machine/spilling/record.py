@@ -79,13 +79,13 @@ def train(steps: int = 14) -> None:
     sys.path[:0] = [str(ROOT / "workflow/scripts"), str(ROOT / "benchmarks")]
     import random
     import threading
-    from unittest import mock
 
     import random_base
     import torch
     from frontier import outcomes
     from frontier.machine.meter import open_meter
     from frontier.machine.spill import Sampler
+    from frontier.model.card import Card
     from frontier.model.data.tokens import IGNORED
     from frontier.run import build, fit
     from frontier.run.clock import Clock
@@ -127,8 +127,7 @@ def train(steps: int = 14) -> None:
     with sampler, tempfile.TemporaryDirectory() as folder:
         try:
             base = random_base.build(AutoConfig.for_model(**_SHAPE), "fp16", device)
-            with mock.patch("frontier.model.bases.load", return_value=base):
-                model, levers = build.build_model(request, {}, torch.float16, device)
+            model, levers = build.build_model(base, request, torch.float16, Card(device))
             fit.fit(fit.Run(request, clock, Path(folder)), model, examples, levers["cuda_graphs"])
         except RuntimeError as error:
             outcome = outcomes.from_error(error)

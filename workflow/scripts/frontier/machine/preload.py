@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from contextlib import contextmanager
 
+from frontier.machine.substitution import replaced
+
 # What they import that leaves CUDA alone. bitsandbytes asks it for the device, and much imports bitsandbytes.
 WITHOUT_CUDA = (
     "torch._inductor.compile_fx",
@@ -38,13 +40,12 @@ def capabilities_by_driver():
     NVMLError where the driver does not tell.
     """
     # Here, since each job's supervisor imports this module, and waits for what it imports.
-    from unittest import mock
-
     import pynvml
+    import torch
 
     pynvml.nvmlInit()
     handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
     known = [tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)) for handle in handles]
     pynvml.nvmlShutdown()
-    with mock.patch("torch.cuda.get_device_capability", lambda device=None: known[getattr(device, "idx", 0)]):
+    with replaced(torch.cuda, "get_device_capability", lambda device=None: known[getattr(device, "idx", 0)]):
         yield

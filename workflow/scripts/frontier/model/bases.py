@@ -3,8 +3,8 @@
 import importlib.metadata
 import math
 import os
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from unittest import mock
 
 import torch
 from safetensors import safe_open
@@ -52,12 +52,25 @@ def load(base: dict, device: torch.device):
     # A quantised weight is many small tensors: threads would wait for each other, and scatter them over a card. On a
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
-    order = {"HF_DEACTIVATE_ASYNC_LOAD": "1"} if in_order else {}
-    with mock.patch.dict(os.environ, order):
+    with _loading_in_order() if in_order else nullcontext():
         model = AutoModelForCausalLM.from_pretrained(
             cache.CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
         )
     return model.requires_grad_(False)
+
+
+@contextmanager
+def _loading_in_order():
+    """Have transformers load one tensor after the other while the block runs: its threads ask a variable."""
+    name = "HF_DEACTIVATE_ASYNC_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def weights_gib(base: dict) -> float:

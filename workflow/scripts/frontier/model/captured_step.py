@@ -7,22 +7,26 @@ from itertools import accumulate
 import torch
 import torch.nn.functional as F
 
+from frontier.machine.device import synchronize
 from frontier.model import loss, packing
+from frontier.model.card import Card
+from frontier.model.cuda_graphs import CudaGraphs
 from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS
 
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")
+# Tokens; rows are padded to whole multiples of it.
 _MULTIPLE = 32
-# Tokens; what a row's embeddings take before they lie in it comes on top of all recordings.
+# Tokens; what a row's embeddings take before they are copied into it comes on top of the memory of all graphs.
 _EMBEDDED_AT_ONCE = 256
 
 
-def is_capturable(model, dtype: torch.dtype, dropout: float, device: torch.device) -> bool:
-    """Whether `RecordedStep` can hold the model's step: a dense decoder in 16 bits, no dropout, a recent GPU."""
+def is_capturable(model, dtype: torch.dtype, dropout: float, card: Card) -> bool:
+    """Return whether `CapturedStep` can hold the model's step: a dense decoder in 16 bits, no dropout, a recent GPU."""
     causal = loss.causal_model(model)
     rope = getattr(causal.config, "rope_parameters", None) or {}
     return (
-        packing.has_varlen(device)
+        card.has_varlen
         and causal.config.model_type in DECODERS
         and rope.get("rope_type") not in _VALUE_DEPENDENT_ROPE
         and loss.head_is_matrix(causal)
@@ -33,7 +37,7 @@ def is_capturable(model, dtype: torch.dtype, dropout: float, device: torch.devic
 
 
 def row_lengths(lengths: list[int], examples: int, count: int = 6) -> list[int]:
-    """At most `count` lengths, ascending, to pad rows of so many `examples` to, so that most rows are padded little.
+    """Return at most `count` lengths to pad rows of so many `examples` to, ascending, such that most are padded little.
 
     `lengths` are the data set's examples' in tokens. Rows are drawn at random; about one in 500 is longer than all.
     """
@@ -44,82 +48,83 @@ def row_lengths(lengths: list[int], examples: int, count: int = 6) -> list[int]:
 
 
 class CapturedStep:
-    """The forward and backward pass of a micro-batch, recorded once for each of a few padded lengths and replayed.
+    """The forward and backward pass of a micro-batch, captured once for each of a few padded lengths and replayed.
 
     Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are the examples' in tokens,
-    `examples` the most there are in a micro-batch; one too long for every recording is taken in two parts. All
-    recordings share one pool of memory and the row that they read, and nothing is ever computed outside of the pool.
-    Each is made inside a context of its own, `recording()`.
+    `examples` the most there are in a micro-batch; one too long for every graph is taken in two parts. All graphs read
+    one row and share one pool of memory, outside of which nothing is computed. Each is captured inside a context of its
+    own, `capturing()`. `graphs` captures and replays; None takes CUDA's.
     """
 
-    def __init__(self, model, lengths: list[int], examples: int, recording=nullcontext):
-        self.model, self.examples, self.recording = model, examples, recording
+    def __init__(self, model, lengths: list[int], examples: int, capturing=nullcontext, graphs=None):
+        self.model, self.examples, self.capturing = model, examples, capturing
         self.lengths = row_lengths(lengths, examples)
         self.lengths[-1] = max(self.lengths[-1], -(-max(lengths) // _MULTIPLE) * _MULTIPLE)
         packing.check_window(getattr(loss.causal_model(model).config, "sliding_window", None), lengths)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.device = self.gradients[0].device
-        self.stream = torch.cuda.Stream(self.device)
-        self.pool = torch.cuda.graph_pool_handle()
+        self.graphs = graphs or CudaGraphs(self.device)
         self.row = self._empty_row(self.lengths[-1])
-        self.recorded: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
+        # Of each length captured so far, the graph and the summed loss that a replay leaves.
+        self.captured: dict[int, tuple] = {}
 
     def __call__(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
         """Add the gradients of `factor` x summed loss of what `packing.collate` made; return the summed loss."""
         self.keep_gradients()
-        self.stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.stream):
-            if not self.recorded:
-                with self.recording():
-                    self._warm_up()
-            summed = self._replay(batch, factor)
-        torch.cuda.current_stream(self.device).wait_stream(self.stream)
-        return summed
+        with self.graphs.on_stream():
+            if not self.captured:
+                with self.capturing():
+                    self._capture_longest()
+            return self._replay(batch, factor)
+
+    def capture(self, length: int) -> None:
+        """Capture the passes of rows padded to `length`, one of `self.lengths`."""
+        row = self._cut(length)
+        self.captured[length] = self.graphs.capture(lambda: self._pass(row, length))
 
     def give_up(self) -> None:
-        """Free all recordings; the gradients so far stay in the parameters' `grad`."""
-        torch.cuda.synchronize(self.device)
-        self.recorded.clear()
+        """Free all graphs; the gradients so far stay in the parameters' `grad`."""
+        synchronize(self.device)
+        self.captured.clear()
+
+    def keep_gradients(self) -> None:
+        """Put the same gradients, zeroed, back where the Trainer has dropped them: graphs write to fixed addresses."""
+        if self.parameters[0].grad is None:
+            torch._foreach_zero_(self.gradients)
+            for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+                parameter.grad = gradient
 
     def _replay(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
         tokens = batch["input_ids"].shape[1]
         if tokens > self.lengths[-1]:
             return sum(self._replay(part, factor) for part in packing.halves(batch))
         length = next(length for length in self.lengths if length >= tokens)
-        if length not in self.recorded:
-            with self.recording():
-                self._record(length)
-        graph, result = self.recorded[length]
+        if length not in self.captured:
+            with self.capturing():
+                self.capture(length)
+        graph, result = self.captured[length]
         self._fill(self._cut(length), batch, length - tokens, factor)
         graph.replay()
         return result.clone()
 
-    def _warm_up(self) -> None:
-        """Load every kernel that a recording may meet, on a row without targets, and size the pool by the longest."""
+    def _capture_longest(self) -> None:
+        """Load every kernel that a graph may meet, on a row without targets, and size the pool by the longest row."""
         length = self.lengths[-1]
-        self._pass(self._cut(length), length)
-        self._record(length)
-
-    def _record(self, length: int) -> None:
-        graph, row = torch.cuda.CUDAGraph(), self._cut(length)
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
-            result = self._pass(row, length)
-        self.recorded[length] = graph, result
+        row = self._cut(length)
+        self.graphs.warm_up(lambda: self._pass(row, length))
+        self.capture(length)
 
     def _cut(self, length: int) -> dict:
-        """The first `length` tokens of the row, where they lie."""
+        """Return the first `length` tokens of the row, where they lie."""
         return {name: value[:, :length] if value.dim() > 1 else value for name, value in self.row.items()}
 
-    def keep_gradients(self) -> None:
-        """Recordings write to fixed addresses: put the same gradients back where the Trainer has dropped them."""
-        if self.parameters[0].grad is None:
-            torch._foreach_zero_(self.gradients)
-            for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
-                parameter.grad = gradient
-
     def _empty_row(self, length: int) -> dict:
-        """A row of one example without targets: `embedded` (1, length, width), the rest as `packing.collate` has it."""
+        """Return a row of one example without targets, on the device.
+
+        `embedded` is (1, length, width), `positions` and `targets` (1, length), `borders` (examples + 2,), which has
+        one more example for the padding, and `factor` a number.
+        """
         whole = {"dtype": torch.long, "device": self.device}
         one = self._embed(torch.zeros(1, 1, **whole))
         row = {
@@ -134,6 +139,7 @@ class CapturedStep:
 
     @torch.no_grad()
     def _fill(self, row: dict, batch: dict, padding: int, factor: torch.Tensor) -> None:
+        """Copy a batch into the row, padded by so many tokens."""
         length = row["positions"].shape[1]
         ids = F.pad(batch["input_ids"], (0, padding))
         parts = ids.split(_EMBEDDED_AT_ONCE, 1), row["embedded"].split(_EMBEDDED_AT_ONCE, 1)
@@ -150,6 +156,7 @@ class CapturedStep:
         return loss.causal_model(self.model).get_input_embeddings()(ids)
 
     def _pass(self, row: dict, length: int) -> torch.Tensor:
+        """Add a row's gradients; return its summed loss."""
         # The padding is an example too, the last one, and may be longer than all others.
         shape = {"borders": row["borders"], "longest": length}
         summed = loss.summed_loss(self.model, row["embedded"], row["positions"], row["targets"], **shape)

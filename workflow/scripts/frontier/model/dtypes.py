@@ -15,11 +15,14 @@ def stored_dtype(precision: str) -> torch.dtype:
     return STORED.get(precision, torch.float16)
 
 
-def compute_dtype(requested: str, precision: str, device: torch.device) -> torch.dtype:
+def compute_dtype(
+    requested: str, precision: str, device: torch.device, has_bfloat16: bool | None = None
+) -> torch.dtype:
     """Return the dtype of the matrix products: the one requested, or for `auto` what the device multiplies fast.
 
     A CPU computes in float32 over whatever is stored: most emulate 16-bit products, at an eighth of the speed. A GPU
-    computes in the 16 bits that are stored, and over a quantised base in bfloat16 where the card has that.
+    computes in the 16 bits that are stored, and over a quantised base in bfloat16 where the card has that:
+    `has_bfloat16`, or where that is None, what torch says of the present GPU.
     """
     if requested != "auto":
         return DTYPES[requested]
@@ -27,4 +30,6 @@ def compute_dtype(requested: str, precision: str, device: torch.device) -> torch
         return torch.float32
     if precision in STORED:
         return STORED[precision]
-    return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cuda" and has_bfloat16 is None:
+        has_bfloat16 = torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if device.type != "cuda" or has_bfloat16 else torch.float16

@@ -1,7 +1,7 @@
-"""The levers that make a GPU fast without changing what is learned: fused kernels and recorded steps.
+"""Pull the levers that make a GPU fast without changing what is learned: fused kernels, offloaded embeddings.
 
 At a batch of a few examples a GPU waits for Python: a step of a 7B model is some ten thousand kernels, most over
-before the next is launched. Fused kernels make them fewer; a CUDA graph launches all of them at once.
+before the next is launched. Fused kernels make them fewer; a CUDA graph (`captured_step`) launches all of them at once.
 """
 
 import importlib.util
@@ -9,14 +9,14 @@ import importlib.util
 import torch
 
 # Dense decoders whose forward pass neither waits for the device nor depends on its values, as a CUDA graph needs, and
-# that the tests hold against references, fused and recorded.
+# that the tests hold against references, fused and captured.
 DECODERS = ("llama", "mistral", "qwen2", "qwen3")
 
 
 def fuse(model) -> bool:
     """Give the model liger-kernel's norms, gated activation and rotary embedding; False where they are not there.
 
-    Decoders that no test holds against a reference keep transformers' own, and are planned as what they are.
+    Decoders that no test holds against a reference keep transformers' own kernels, and are planned so.
     """
     if model.config.model_type not in DECODERS:
         return False
@@ -52,8 +52,8 @@ def offload_embeddings(model) -> bool:
 def make_state(optimizer: torch.optim.Optimizer) -> None:
     """Have an optimiser make its state, as its first step would, from parameters whose gradients are zeros.
 
-    Where steps are recorded, all that training holds must be there by then: a recording's memory stays taken, and
-    what is allocated later comes on top of it without ever being seen together with it.
+    All that training holds must be there by the time that its steps are captured in CUDA graphs: a graph's memory stays
+    taken, and what is allocated later comes on top of it.
     """
     rates = [group["lr"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:

@@ -1,4 +1,4 @@
-"""Cross entropy over a vocabulary, a slice of tokens at a time.
+"""Compute cross entropy over a vocabulary, a slice of tokens at a time.
 
 The logits of a batch are its largest tensor (tokens x vocabulary), and most trainers hold several copies. Here a
 slice's logits are made, turned into the loss and the hidden states' gradient at once, and thrown away.
@@ -13,6 +13,7 @@ from frontier.model import packing
 from frontier.model.data.tokens import IGNORED
 from frontier.model.layers import dense_weight
 
+# Logits of a slice: 32 MiB of float32.
 _SLICE_ELEMENTS = 2**23
 
 
@@ -46,16 +47,19 @@ class _TokenLoss(torch.autograd.Function):
         return (gradient * incoming[:, None]).to(gradient.dtype), None, None
 
 
-def token_losses(model, batch: dict) -> torch.Tensor:
-    """Negative log-likelihood in nats of each labelled token of one packed row, in order: (labelled tokens,) float32.
+def token_losses(model, batch: dict, varlen: bool | None = None) -> torch.Tensor:
+    """Return the negative log-likelihood in nats of each labelled token of one packed row: (labelled tokens,) float32.
 
-    `batch` is what `packing.collate` makes. Positions without a label never reach the vocabulary projection. A head
+    `batch` is what `packing.collate` makes. `varlen` says whether the device has torch's variable-length attention;
+    None asks the device. Positions without a label never reach the vocabulary projection. A head
     that is more than a matrix (soft-capped or scaled logits) goes through the model's own code instead.
     """
     labels = batch["labels"][0, 1:]
     kept = (labels != IGNORED).nonzero().squeeze(1)
     inputs = {key: value for key, value in batch.items() if key != "labels"}
-    inputs["borders"] = packing.borders(batch["lengths"], labels.device)
+    if varlen is None:
+        varlen = packing.has_varlen(labels.device)
+    inputs["borders"] = packing.borders(batch["lengths"], labels.device) if varlen else None
     causal = causal_model(model)
     if head_is_matrix(causal):
         hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
@@ -81,7 +85,7 @@ def give_losses(model) -> None:
 
 
 def summed_loss(model, embedded, positions, targets, borders, longest: int) -> torch.Tensor:
-    """Summed loss in nats of one packed row whose shapes are all fixed, so that a CUDA graph can hold it.
+    """Return the summed loss in nats of one packed row whose shapes are all fixed, so that a CUDA graph can hold it.
 
     embedded: (1, tokens, width); positions, targets: (1, tokens), the targets shifted and IGNORED where there is none;
     `borders` as `packing.borders` makes them. Every position reaches the vocabulary projection, with a target or not.
@@ -94,10 +98,12 @@ def summed_loss(model, embedded, positions, targets, borders, longest: int) -> t
 
 
 def causal_model(model):
+    """Return the causal language model within a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def head_is_matrix(model) -> bool:
+    """Return whether a causal model's logits are its hidden states times a matrix, and no more."""
     reshaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
     head = model.get_output_embeddings()
     return getattr(head, "bias", None) is None and not any(getattr(model.config, name, None) for name in reshaping)

@@ -1,4 +1,4 @@
-"""Whole examples laid end to end in one row, without padding, none of them seeing another.
+"""Lay whole examples end to end in one row, without padding, none of them seeing another.
 
 Padding is work that nobody asked for: a batch of four GSM8K problems is a quarter padding. A packed row has none, but
 needs two things that fail in silence when they are missing: position ids that restart with each example, and
@@ -24,7 +24,7 @@ _GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn
 
 
 def collate(examples: list[dict]) -> dict:
-    """One packed row of the examples' `input_ids` and `labels`, each (1, tokens), and where each example begins.
+    """Return one packed row of the examples' `input_ids` and `labels`, each (1, tokens), and where each example begins.
 
     `lengths` counts each example's tokens. The labels are not shifted; an example's first token never has one.
     """
@@ -40,7 +40,7 @@ def collate(examples: list[dict]) -> dict:
 
 
 def halves(batch: dict) -> list[dict]:
-    """A packed row as two, each of half the examples."""
+    """Return a packed row as two, each of half the examples."""
     lengths = batch["lengths"]
     middle = len(lengths) // 2
     tokens = sum(lengths[:middle])
@@ -51,17 +51,13 @@ def halves(batch: dict) -> list[dict]:
     ]
 
 
-def borders(lengths: list[int], device: torch.device) -> torch.Tensor | None:
-    """Where each example of a packed row begins and the last one ends: (examples + 1,) int32 on `device`.
-
-    None where torch's variable-length attention does not run: on anything but an NVIDIA GPU from Ampere on.
-    """
-    if not has_varlen(device):
-        return None
+def borders(lengths: list[int], device: torch.device) -> torch.Tensor:
+    """Return where each example of a packed row begins and the last one ends: (examples + 1,) int32 on `device`."""
     return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
 
 
 def has_varlen(device: torch.device) -> bool:
+    """Return whether torch's variable-length attention runs on the device: on an NVIDIA GPU from Ampere on alone."""
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
@@ -77,14 +73,15 @@ def packed_attention(
     borders=None,
     longest=None,
     sliding_window=None,
+    attend=F.scaled_dot_product_attention,
     **kwargs,
 ):
-    """Causal attention within each example of a packed row.
+    """Compute causal attention within each example of a packed row.
 
-    query, key, value: (1, heads, tokens, head_dim); the result: (1, tokens, heads, head_dim). Follows the
-    contract of transformers' AttentionInterface; `lengths`, or `borders` with the `longest` example's length, come
-    through the model's keyword arguments. With borders, 16-bit products are one kernel over all examples; in 32 bits
-    each example is a product of its own, so that no example's result depends on its neighbours.
+    query, key, value: (1, heads, tokens, head_dim); the result: (1, tokens, heads, head_dim), by the contract of
+    transformers' AttentionInterface. `lengths`, or `borders` with the `longest` example's length, come through the
+    model's keyword arguments. With borders, 16-bit products are one kernel over all examples; in 32 bits each example
+    is a product of its own by `attend`, so that no example's result depends on its neighbours.
     """
     tokens = query.shape[2]
     known = borders is not None and longest is not None if lengths is None else sum(lengths) == tokens
@@ -101,13 +98,14 @@ def packed_attention(
         return output[None], None
     grouped = query.shape[1] != key.shape[1]
     outputs = [
-        F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
+        attend(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
         for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     ]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
 def check_window(window: int | None, lengths: list[int]) -> None:
+    """Raise UserError where an example is longer than the model's attention window."""
     if window is not None and max(lengths) > window:
         raise UserError(f"data.max_length: takes at most the model's attention window, {window} tokens")
 

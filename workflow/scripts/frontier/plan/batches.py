@@ -1,4 +1,4 @@
-"""The micro-batches that a run will draw, known before it starts: from the tokens, or from what is known of them."""
+"""Predict the micro-batches that a run will draw: from its tokens, or from what is known of them so far."""
 
 import itertools
 import math
@@ -16,16 +16,16 @@ from frontier.run.clock import Clock
 from frontier.run.trainer import AnswerTrainer
 from frontier.study import requests
 
-# Of English with numbers, by the tokenizers of current models: between 3 and 4.
+# Characters; a token of English with numbers has between 3 and 4 by the tokenizers of current models.
 CHARACTERS_PER_TOKEN = 3.3
-# A larger batch is not tried: by then a step is long enough, and running it without a card takes long too.
+# Tokens; a larger batch is not tried: by then a step is long enough, and tracing it takes long too.
 MOST_TOKENS = 2**15
-# 37 epochs of GSM8K; what a longer run draws after them is not looked at.
+# Examples, 37 epochs of GSM8K; what a longer run draws after them is not looked at.
 _MOST_DRAWN = 2**18
 
 
 def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
-    """The training examples of a study as tokens, and how they are known.
+    """Return the training examples of a study as tokens, and how they are known.
 
     `tokens`: the real ones, where they are there and of this data. `texts`: the texts, at CHARACTERS_PER_TOKEN.
     `max_length`: as many as there are, each of `max_length` tokens, all of them learned: an upper bound. `uncounted`:
@@ -44,11 +44,12 @@ def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
 
 
 def lengths(rows: list[dict]) -> list[int]:
+    """Return the examples' lengths in tokens."""
     return [len(row["input_ids"]) for row in rows]
 
 
 def draw(rows: list[dict], request: dict) -> list[list[dict]]:
-    """The micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
+    """Return the micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
     left = steps(len(rows), request["training"])
     with tempfile.TemporaryDirectory() as folder:
         arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path(folder))
@@ -70,31 +71,31 @@ def draw(rows: list[dict], request: dict) -> list[list[dict]]:
 
 
 def steps(count: int, settings: dict) -> int:
-    """A run's optimiser steps over so many examples."""
+    """Return a run's number of optimiser steps over so many examples."""
     return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
 
 
 def largest(drawn: list[list[dict]]) -> list[dict]:
-    """The micro-batch that takes the most memory: of the most tokens, and of those the most learned."""
+    """Return the micro-batch that takes the most memory: of the most tokens, and of those the most learned."""
     most = max(map(_tokens_of, drawn))
-    known: dict[int, int] = {}
+    counted: dict[int, int] = {}
 
     def learned(row: dict) -> int:
-        if id(row) not in known:
-            known[id(row)] = sum(label != IGNORED for label in row["labels"])
-        return known[id(row)]
+        if id(row) not in counted:
+            counted[id(row)] = sum(label != IGNORED for label in row["labels"])
+        return counted[id(row)]
 
     return max((batch for batch in drawn if _tokens_of(batch) == most), key=lambda batch: sum(map(learned, batch)))
 
 
 def typical(drawn: list[list[dict]]) -> list[dict]:
-    """The micro-batch whose number of tokens is nearest to the mean."""
+    """Return the micro-batch whose number of tokens is nearest to the mean."""
     mean = sum(map(_tokens_of, drawn)) / len(drawn)
     return min(drawn, key=lambda batch: abs(_tokens_of(batch) - mean))
 
 
 def cut(rows: list[dict], length: int) -> list[dict]:
-    """The examples as they would be at a smaller `max_length`."""
+    """Return the examples as they would be at a smaller `max_length`."""
     return [{key: row[key][:length] for key in ("input_ids", "labels")} for row in rows]
 
 
@@ -103,12 +104,12 @@ def _tokens_of(batch: list[dict]) -> int:
 
 
 def _tokens(study: dict, resources: Path) -> list[dict] | None:
-    """The tokens that are there, if they were made of this data in this way for this model."""
+    """Return the tokens that are there if they were made of this data, in this way, for this model; else None."""
     note, model, tokens = (resources / name for name in ("tokens/tokens.json", "model.json", "tokens/train.parquet"))
     if not (note.exists() and model.exists() and tokens.exists()):
         return None
     record, source = records.read_json(note), records.read_json(model)
-    # Of a file edited since, Snakemake would make them again.
+    # Snakemake would make the tokens of a file again that was edited since.
     edited = max((Path(file).stat().st_mtime for file in requests.data_files(study)), default=0.0)
     same_data = record["examples"]["source"] == requests.data_request(study)["data"] and edited <= note.stat().st_mtime
     same_way = record["request"] == requests.tokens_request(study)
@@ -118,6 +119,7 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
 
 
 def _guessed(row: dict, template: str, length: int) -> dict:
+    """Return an example of a question and an answer, its tokens counted by their characters."""
     prompt = math.ceil(len(template.replace("{question}", row["question"])) / CHARACTERS_PER_TOKEN)
     answer = math.ceil(len(row["answer"]) / CHARACTERS_PER_TOKEN) + 1
     if prompt >= length:

@@ -1,4 +1,4 @@
-"""A short measurement of the device that is there: products, attention, traffic, dequantising and launches."""
+"""Measure the device that is there, shortly: products, attention, traffic, dequantising and launches."""
 
 import time
 from contextlib import nullcontext
@@ -25,7 +25,7 @@ def calibrate_device(job: dict) -> None:
     card = present(device)
     figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
     if meter and meter.source == PROCESS:
-        # Where the driver tells of the whole device alone, others' coming and going would be in it.
+        # A driver that tells of the whole device alone would tell of other processes' coming and going too.
         figures["context_gib"] = meter.outside / GIB
     seconds = time.perf_counter() - start
     records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
@@ -38,7 +38,7 @@ def calibrate_device(job: dict) -> None:
 
 
 def present(device: torch.device) -> dict:
-    """The figures of a device that is there, named as a run's record names it, its speed where it is a known card's."""
+    """Return the figures of a device that is there, named as in a run's record, with the speed of a known card."""
     seen = environment.describe_environment(device, environment.utc_now())
     memory = seen.get("device_gib") or psutil.virtual_memory().total / GIB
     capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None

@@ -6,12 +6,14 @@ import torch
 
 from frontier.machine.device import synchronize
 
+# A measurement takes at least so long.
 _SECONDS = 0.12
+# Times that a CUDA graph does the work.
 _REPEATS = 20
 
 
 def clock(work, device: torch.device) -> float:
-    """The device's seconds for `work`: on a card as a CUDA graph, whose kernels do not wait for the host's launches."""
+    """Return the device's seconds for `work`: on a card as a CUDA graph, whose kernels wait for no launches."""
     if device.type != "cuda":
         return host_clock(work, device)
     graph = torch.cuda.CUDAGraph()
@@ -24,7 +26,7 @@ def clock(work, device: torch.device) -> float:
 
 
 def host_clock(work, device: torch.device) -> float:
-    """Seconds that `work` takes when it is done again and again, launches included."""
+    """Return the seconds that `work` takes when it is done again and again, launches included."""
     work()
     synchronize(device)
     count, seconds = 1, 0.0

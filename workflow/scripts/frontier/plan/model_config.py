@@ -1,4 +1,4 @@
-"""A model's shape without its weights: what a plan needs of it."""
+"""Find a model's shape without its weights, which is all that a plan needs of it."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from frontier.study.embedded import EMBEDDED_CONFIG
 
 
 def find(model: dict):
-    """The transformers config of a study's `model` section, from what is on this machine.
+    """Return the transformers config of a study's `model` section, from what is on this machine.
 
     Raises UserError where the shape is known after a download alone.
     """

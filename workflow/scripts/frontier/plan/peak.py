@@ -1,20 +1,21 @@
-"""What a step needs at its worst moment: of which parts, and how much more the allocator holds.
+"""Predict what a step needs at its worst moment, by its parts, and how much more the allocator holds.
 
 Decoder layers are alike, so the peak is traced for a few of them and drawn out to all. It is drawn out for each part
-of the step on its own, because which part is the worst may change with the number of layers: within a part, layer
+of the step on its own, because which part is the worst may change with the number of layers. Within a part, layer
 after layer adds (or frees) the same, so its peak is a straight line over the number of layers.
 """
 
 from dataclasses import dataclass, replace
 
-from frontier.plan.step import emulated_card, tracer
+from frontier.plan.step import tracer
+from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
 
-# With one layer, both halves of the backward pass are in the same one.
+# Layers that are traced. With one, both halves of the backward pass would be in the same layer.
 FEW = (2, 3)
-# The allocator's unit; with expandable segments, which `launch` asks for but on WSL, no more than that is lost.
+# Bytes, the allocator's unit; with expandable segments, which `launch` asks for but on WSL, no more than that is lost.
 _BLOCK = 512
-# What the driver keeps for a kernel of a CUDA graph: 25 MiB for 8,242 and 4 for 1,225, on an H200 with CUDA 13.0.
+# Bytes that the driver keeps for a kernel of a CUDA graph: 25 MiB for 8,242 and 4 for 1,225, on an H200 with CUDA 13.0.
 _GRAPH_KERNEL_BYTES = 3200
 
 
@@ -31,45 +32,43 @@ class Peak:
     graphs: float = 0.0
 
 
-def predict_peak(
-    config, request: dict, rows: list[dict], lengths: list[int], device: emulated_card.TargetDevice
-) -> Peak:
-    """The peak of a run's optimiser step over `rows` (`tracing.trace`), whatever the number of layers."""
+def predict_peak(config, request: dict, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Peak:
+    """Return the peak of a run's optimiser step over `rows`, as `trace_step` takes them, of any number of layers."""
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
-        return worst(regions(trace_step(config, request, rows, lengths, device), device.cuda))
-    few = [regions(trace_step(shortened(config, count), request, rows, lengths, device), device.cuda) for count in FEW]
+        return worst(regions(trace_step(config, request, rows, lengths, card), card.is_cuda))
+    few = [regions(trace_step(shortened(config, count), request, rows, lengths, card), card.is_cuda) for count in FEW]
     return worst(drawn_out(*few, layers))
 
 
 def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:
-    """The peak of each part of the step: before the loss, the backward pass's two halves, the update."""
+    """Return the peak of each part of the step: before the loss, the backward pass's two halves, the update."""
     backward = sum(event.phase == "backward" for event in trace.events)
     parts = dict.fromkeys(tracer.CATEGORIES, 0)
     found: dict[str, Peak] = {}
     graphs = trace.graph_kernels * _GRAPH_KERNEL_BYTES
-    seen = plain = recorded = most_recorded = 0
+    seen = plain = captured = most_captured = 0
     for event in trace.events:
         size = _rounded(event.size) if cuda else event.size
         parts[event.category] += size
-        if event.recorded:
-            recorded += size
-            most_recorded = max(most_recorded, recorded)
+        if event.captured:
+            captured += size
+            most_captured = max(most_captured, captured)
         else:
             plain += size
         seen += event.phase == "backward"
         region = event.phase if event.phase != "backward" else f"backward {int(2 * seen > backward)}"
         before = found.get(region, Peak(-1, -1, {}))
-        held = max(before.held, plain + most_recorded)
-        if plain + recorded > before.allocated:
-            found[region] = Peak(plain + recorded, held, dict(parts), graphs)
+        held = max(before.held, plain + most_captured)
+        if plain + captured > before.allocated:
+            found[region] = Peak(plain + captured, held, dict(parts), graphs)
         elif held > before.held:
             found[region] = Peak(before.allocated, held, before.parts, graphs)
     return found
 
 
 def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[str, Peak]:
-    """The regions of so many layers, from those of FEW[0] and FEW[1] layers."""
+    """Return the regions of so many layers, from those of FEW[0] and of FEW[1] layers."""
 
     def line(one: float, other: float) -> float:
         return one + (other - one) * (layers - FEW[0]) / (FEW[1] - FEW[0])
@@ -86,13 +85,13 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
 
 
 def worst(found: dict[str, Peak]) -> Peak:
-    """The region with the most allocated, and the most that any holds."""
+    """Return the region with the most allocated, with the most that any region holds."""
     top = max(found.values(), key=lambda one: one.allocated)
     return replace(top, held=max(top.allocated, *(one.held for one in found.values())))
 
 
 def are_alike(config) -> bool:
-    """Whether a config's decoder layers are all of one kind, as far as it says."""
+    """Return whether a config's decoder layers are all of one kind, as far as it says."""
     text = config.get_text_config()
     per_layer = [value for value in vars(text).values() if isinstance(value, list | tuple)]
     mixed = any(len(value) == text.num_hidden_layers and len(set(map(str, value))) > 1 for value in per_layer)
@@ -100,7 +99,7 @@ def are_alike(config) -> bool:
 
 
 def shortened(config, layers: int):
-    """The same model with fewer layers."""
+    """Return the config of the same model with fewer layers."""
     copy = type(config).from_dict(config.to_dict())
     text = copy.get_text_config()
     before = text.num_hidden_layers
@@ -112,4 +111,5 @@ def shortened(config, layers: int):
 
 
 def _rounded(size: int) -> int:
+    """Return what the allocator gives for so many bytes, or with bytes below 0 gets back."""
     return -(-abs(size) // _BLOCK) * (_BLOCK if size > 0 else -_BLOCK)

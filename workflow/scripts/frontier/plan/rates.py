@@ -1,4 +1,4 @@
-"""Rates of the device that is there, by short measurements."""
+"""Measure the rates of the device that is there, shortly."""
 
 import bitsandbytes as bnb
 import torch
@@ -9,7 +9,7 @@ from frontier.plan.small_step import small_step
 
 
 def measure_device(device: torch.device) -> dict:
-    """`roofline.Rates` of a device as a dict; under a minute, most of it the compilation of kernels."""
+    """Return a device's `roofline.Rates` as a dict; takes under a minute, most of it the compilation of kernels."""
     cuda = device.type == "cuda"
     tokens, width = (2048, 4096) if cuda else (512, 1024)
     half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
@@ -25,7 +25,7 @@ def measure_device(device: torch.device) -> dict:
 
 
 def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
-    """The rates of products of rising size, from a few tokens times a weight to square ones."""
+    """Return the rates of products of rising size, from a few tokens times a weight to square ones."""
     points = []
     weight = torch.randn(width, width, device=device).to(dtype)
     for tokens in (width // 32, width // 8, width // 2, 2 * width):
@@ -36,6 +36,7 @@ def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
 
 
 def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
+    """Return the rates of causal attention, forward and backward, over rising lengths."""
     heads, size, points = 16, 128, []
     for length in (tokens // 8, tokens // 2, tokens):
         query = torch.randn(1, heads, length, size, device=device).to(dtype).requires_grad_()
@@ -50,6 +51,7 @@ def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
 
 
 def _traffic(sizes: list[int], device: torch.device) -> list:
+    """Return the rates of reading and writing tensors of so many bytes."""
     points = []
     for size in sizes:
         source = torch.ones(size // 4, device=device)
@@ -59,6 +61,7 @@ def _traffic(sizes: list[int], device: torch.device) -> list:
 
 
 def _dequantize(width: int, device: torch.device) -> list:
+    """Return the rate of dequantising a square NF4 weight."""
     weight = torch.randn(width, width, device=device, dtype=torch.float16)
     packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
     state.dtype = torch.float32 if device.type == "cpu" else torch.float16

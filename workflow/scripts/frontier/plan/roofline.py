@@ -1,4 +1,4 @@
-"""How long a step takes on a device: each kernel's arithmetic and traffic against what the device can do of each.
+"""Predict how long a step takes: each kernel's arithmetic and traffic against what the device can do of each.
 
 A kernel takes as long as the slower of the two, and never less than a kernel can; the host takes its time to launch
 each, and a card works while it does. So a step is bound by arithmetic, by memory bandwidth or by launches.
@@ -10,11 +10,18 @@ from dataclasses import dataclass
 
 from frontier.plan.step.tracer import Operation
 
-# Of a datasheet's rates, what large kernels reach; a calibration replaces them by measurements.
-_MATMUL_SHARE, _ATTENTION_SHARE, _BANDWIDTH_SHARE, _DEQUANTIZE_SHARE = 0.7, 0.35, 0.8, 0.5
-# The hosts of three H200s took 30, 35 and 56 us for a launch, a sixth more with checkpointing, and 39 to 100 us for
-# each trainable tensor.
-_LAUNCH_SECONDS, _CHECKPOINTED_LAUNCH_SECONDS, _KERNEL_SECONDS = 30e-6, 35e-6, 2e-6
+# The shares of a datasheet's rates that large kernels reach; a calibration replaces them by measurements.
+_MATMUL_SHARE = 0.7
+_ATTENTION_SHARE = 0.35
+_BANDWIDTH_SHARE = 0.8
+_DEQUANTIZE_SHARE = 0.5
+# The hosts of three H200s took 30, 35 and 56 us for a launch.
+_LAUNCH_SECONDS = 30e-6
+# A sixth more than without checkpointing, on the same hosts.
+_CHECKPOINTED_LAUNCH_SECONDS = 35e-6
+# The least that a kernel takes on a device.
+_KERNEL_SECONDS = 2e-6
+# The same hosts took 39 to 100 us for each trainable tensor.
 _PARAMETER_SECONDS = 65e-6
 _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 
@@ -40,11 +47,12 @@ class Rates:
     checkpointed_launch_seconds: float | None = None
 
     def launch(self, checkpointing: bool) -> float:
+        """Return the host's seconds for the launch of a kernel."""
         return (self.checkpointed_launch_seconds if checkpointing else None) or self.launch_seconds
 
 
 def from_datasheet(card: dict) -> Rates:
-    """Rates of a card by its figures and the share of them that large kernels usually reach."""
+    """Return the rates of a card by its figures and the share of them that large kernels usually reach."""
     half, bandwidth = card["half_tflops"] * 1e12, card["bandwidth_gbs"] * 1e9
     rates = {"float16": half, "bfloat16": half, "float32": half / 8}
     return Rates(
@@ -60,6 +68,7 @@ def from_datasheet(card: dict) -> Rates:
 
 
 def from_calibration(measured: dict) -> Rates:
+    """Return the rates that `measure_device` found, whatever else is with them."""
     return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
 
 
@@ -86,10 +95,12 @@ class Time:
         return "compute" if self.compute >= self.bandwidth else "bandwidth"
 
     def times(self, factor: float) -> "Time":
+        """Return the time of so many of these."""
         scaled = (self.compute * factor, self.bandwidth * factor, self.launch * factor)
         return Time(*scaled, self.asynchronous, self.host * factor)
 
     def plus(self, other: "Time") -> "Time":
+        """Return the time of both, one after the other."""
         return Time(
             self.compute + other.compute,
             self.bandwidth + other.bandwidth,
@@ -100,7 +111,7 @@ class Time:
 
 
 def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpointing: bool = False) -> Time:
-    """The time of a step's operations over examples of these lengths; a CUDA graph's are not launched one by one."""
+    """Return the time of a step's operations over examples of so many tokens; a CUDA graph's cost no launch each."""
     compute = bandwidth = 0.0
     for operation in operations:
         arithmetic, traffic = _seconds(operation, lengths, rates)
@@ -108,17 +119,17 @@ def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpoi
             compute += max(arithmetic, rates.kernel_seconds)
         else:
             bandwidth += max(traffic, rates.kernel_seconds)
-    launch = sum(not operation.recorded for operation in operations) * rates.launch(checkpointing)
+    launch = sum(not operation.captured for operation in operations) * rates.launch(checkpointing)
     return Time(compute, bandwidth, launch, rates.asynchronous)
 
 
 def beside(parameters: int, rates: Rates) -> Time:
-    """The host's time beside a step's passes; on a CPU that is among what the update's own operations take."""
+    """Return the host's time beside a step's passes; on a CPU that is within the time of the update's operations."""
     return Time(0.0, 0.0, 0.0, rates.asynchronous, parameters * rates.parameter_seconds * rates.asynchronous)
 
 
 def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[float, float]:
-    """The seconds that an operation's arithmetic would take, and its traffic."""
+    """Return the seconds that an operation's arithmetic would take, and its traffic."""
     moved = operation.read + operation.written
     if "dequantize" in operation.name:
         return 0.0, moved / at(rates.dequantize, moved)
@@ -133,7 +144,7 @@ def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[fl
 
 
 def flops(operation: Operation, lengths: list[int]) -> float:
-    """Floating-point operations of a matrix product or of causal attention over packed examples; 0 for the rest.
+    """Return the floating-point operations of a matrix product or of causal attention over packed examples; else 0.
 
     Attention counts whole squares, as measurements of it do: two products forward, five backward.
     """
@@ -151,11 +162,12 @@ def flops(operation: Operation, lengths: list[int]) -> float:
 
 
 def is_attention(name: str) -> bool:
+    """Return whether an operation of that name is attention, forward or backward."""
     return "attn" in name or "attention" in name
 
 
 def at(points: list, size: float) -> float:
-    """The rate at a size, on a straight line between the logarithms of the two sizes measured beside it."""
+    """Return the rate at a size, on a straight line between the logarithms of the two sizes measured beside it."""
     sizes = [point[0] for point in points]
     place = bisect.bisect_left(sizes, size)
     if place == 0:

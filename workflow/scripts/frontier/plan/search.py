@@ -1,12 +1,13 @@
-"""The largest size that fits, found with as few predictions as memory's straight lines allow."""
+"""Find the largest size that fits, with as few predictions as memory's straight lines allow."""
 
 from collections.abc import Callable
 
+# Predictions after the first.
 _TRIES = 7
 
 
 def largest(need: Callable[[int], float], limit: float, start: int, most: int) -> int:
-    """The largest whole number up to `most` whose need stays within the limit; 0 where 1 does not.
+    """Return the largest whole number up to `most` whose need stays within the limit; 0 where 1 does not.
 
     The need rises with the number, nearly on a straight line: each guess is where the line through the last two
     known points meets the limit. The result is a number whose need was predicted, never an extrapolation.
@@ -30,7 +31,7 @@ def largest(need: Callable[[int], float], limit: float, start: int, most: int) -
 
 
 def halved(need: Callable[[int], float], limit: float, start: int, least: int) -> int | None:
-    """The first of start / 2, start / 4 and so on whose need stays within the limit, or None down to `least`."""
+    """Return the first of start / 2, start / 4 ... down to `least` whose need stays within the limit, or None."""
     size = start // 2
     if size < least or need(least) > limit:
         return None
@@ -42,7 +43,7 @@ def halved(need: Callable[[int], float], limit: float, start: int, least: int) -
 
 
 def _crossing(known: dict[int, float], limit: float) -> int:
-    """Where the line through the two known points nearest to the limit meets it, rounded down."""
+    """Return where the line through the two known points nearest to the limit meets it, rounded down."""
     near = sorted(known, key=lambda number: abs(known[number] - limit))[:2]
     if len(near) < 2 or known[near[0]] == known[near[1]]:
         return 2 * max(known)

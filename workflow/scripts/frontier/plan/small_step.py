@@ -1,19 +1,20 @@
-"""What a training step takes on the device that is there when it is too small to compute."""
+"""Measure what a training step takes on the device that is there when it is too small to compute."""
 
 import itertools
 import statistics
 import tempfile
 from contextlib import redirect_stdout
 from pathlib import Path
-from unittest import mock
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from frontier.model import captured_step, packing
+from frontier.model.card import Card
 from frontier.model.loss import token_losses
 from frontier.plan.device_clock import clock, dtype_name, host_clock
-from frontier.plan.step import emulated_card, trace
+from frontier.plan.step import trace
+from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.run import build, fit
 from frontier.run.clock import WARM_UP_STEPS, Clock
 from frontier.study import requests, schema
@@ -27,37 +28,27 @@ _SMALL = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
 }
+_EXAMPLE = {"input_ids": [1] * 16, "labels": [1] * 16}
 
 
 def small_step(device: torch.device) -> dict:
-    """What a training step takes that is too small to compute: the host's time for launches and beside the passes.
+    """Return what a training step takes that is too small to compute: the host's time for launches and beside them.
 
-    `launch_seconds` a kernel, Python and modules included, `checkpointed_launch_seconds` where activations are computed
-    twice, with all that Python does to keep track of them; `kernel_seconds` the device's for one, from the same passes
-    recorded, or where they cannot be from an element-wise kernel; `parameter_seconds` a trainable tensor, on a card:
-    a CPU's time beside the passes is that of operations, which are counted as such.
+    `launch_seconds` is of a kernel, Python and modules included, `checkpointed_launch_seconds` where activations are
+    computed twice, with all that Python does to keep track of them; `kernel_seconds` the device's for one kernel, from
+    the same passes captured, or where they cannot be from an element-wise kernel; `parameter_seconds` the host's beside
+    the passes, for a trainable tensor, on a card alone: on a CPU that is the time of operations, which are counted.
     """
-    shape = AutoConfig.for_model(**_SMALL)
     dtype = torch.float16 if device.type == "cuda" else torch.float32
-    example = {"input_ids": [1] * 16, "labels": [1] * 16}
-    row = packing.collate([example])
-    placed = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
-    found = {}
-    for name, checkpointing in (("checkpointed_launch_seconds", True), ("launch_seconds", False)):
-        request = _request(dtype, checkpointing)
-        base = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
-        with mock.patch("frontier.model.bases.load", return_value=base.to(device).requires_grad_(False)):
-            model, _ = build.build_model(request, {}, dtype, device)
-        model.train()
-        operations = trace.trace_step(shape, request, [row], [16], _kind(device)).operations
-        count = sum(operation.phase != "update" for operation in operations)
-        passes = host_clock(lambda model=model: token_losses(model, placed).sum().backward(), device)
-        found[name] = passes / count
-    graphs = captured_step.is_capturable(model, dtype, 0.0, device)
+    model, passes, count = _launched_passes(dtype, True, device)
+    found = {"checkpointed_launch_seconds": passes / count}
+    model, passes, count = _launched_passes(dtype, False, device)
+    found["launch_seconds"] = passes / count
+    graphs = captured_step.is_capturable(model, dtype, 0.0, Card(device))
     if graphs:
-        recorded = captured_step.CapturedStep(model, [16], examples=1)
-        recorded(placed, torch.ones((), device=device))
-        ((graph, _),) = recorded.recorded.values()
+        captured = captured_step.CapturedStep(model, [len(_EXAMPLE["input_ids"])], examples=1)
+        captured(_placed_row(device), torch.ones((), device=device))
+        ((graph, _),) = captured.captured.values()
         passes = host_clock(graph.replay, device)
         found["kernel_seconds"] = passes / count
     else:
@@ -66,17 +57,37 @@ def small_step(device: torch.device) -> dict:
     if device.type == "cuda":
         model.zero_grad()
         trainable = sum(parameter.requires_grad for parameter in model.parameters())
-        step = _step_seconds(request, model, [example] * request["training"]["steps"], graphs, device)
-        found["parameter_seconds"] = max(0.0, step - passes) / trainable
+        found["parameter_seconds"] = max(0.0, _step_seconds(model, dtype, graphs, device) - passes) / trainable
     return found
 
 
-def _step_seconds(request: dict, model, examples: list[dict], graphs: bool, device: torch.device) -> float:
-    """The median seconds of an optimiser step after the warm-up, by the training itself."""
-    clock = Clock("calibration", device)
+def _launched_passes(dtype: torch.dtype, checkpointing: bool, device: torch.device) -> tuple:
+    """Return a small model, the seconds of its forward and backward pass, launched by the host, and their kernels."""
+    shape = AutoConfig.for_model(**_SMALL)
+    request = _request(dtype, checkpointing)
+    base = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
+    model, _ = build.build_model(base.to(device).requires_grad_(False), request, dtype, Card(device))
+    model.train()
+    row = packing.collate([_EXAMPLE])
+    operations = trace.trace_step(shape, request, [row], row["lengths"], _emulated(device)).operations
+    count = sum(operation.phase != "update" for operation in operations)
+    placed = _placed_row(device)
+    return model, host_clock(lambda: token_losses(model, placed).sum().backward(), device), count
+
+
+def _placed_row(device: torch.device) -> dict:
+    row = packing.collate([_EXAMPLE])
+    return {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
+
+
+def _step_seconds(model, dtype: torch.dtype, graphs: bool, device: torch.device) -> float:
+    """Return the median seconds of an optimiser step after the warm-up, by the training itself."""
+    request = _request(dtype, checkpointing=False)
+    examples = [_EXAMPLE] * request["training"]["steps"]
+    steps_clock = Clock("calibration", device)
     with tempfile.TemporaryDirectory() as folder, redirect_stdout(None):
-        fit.fit(fit.Run(request, clock, Path(folder)), model, examples, graphs)
-    ends = [step["seconds"] for step in clock.history[WARM_UP_STEPS:]]
+        fit.fit(fit.Run(request, steps_clock, Path(folder)), model, examples, graphs)
+    ends = [step["seconds"] for step in steps_clock.history[WARM_UP_STEPS:]]
     return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
@@ -95,7 +106,7 @@ def _request(dtype: torch.dtype, checkpointing: bool) -> dict:
     return requests.training_request(study, "fp16-r8-s0")
 
 
-def _kind(device: torch.device) -> emulated_card.TargetDevice:
+def _emulated(device: torch.device) -> EmulatedCard:
     if device.type == "cuda":
-        return emulated_card.TargetDevice(True, torch.cuda.get_device_capability(device))
-    return emulated_card.TargetDevice(False)
+        return EmulatedCard(True, torch.cuda.get_device_capability(device))
+    return EmulatedCard(False)

@@ -1,4 +1,4 @@
-"""The plan's rows, and the jobs that write them."""
+"""Make the plan's rows, by the jobs that write them."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.plan import calibration
+from frontier.plan.advice import advise
 from frontier.plan.planner import PARTS, Planner, open_planner
-from frontier.plan.step import emulated_card
+from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.progress import say
 
 COLUMNS = (
@@ -27,7 +28,7 @@ COLUMNS = (
 
 
 def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[str]]:
-    """The plan's rows, and the lines that go with it; raises UserError where no run can be planned.
+    """Return the plan's rows, and the lines that go with it; raise UserError where no run can be planned.
 
     Of runs that differ by their seed alone, the one that needs most has a line.
     """
@@ -43,7 +44,7 @@ def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[st
         need = row["predicted_peak_gib"] + row["overhead_gib"]
         name = request["precision"], request["rank"]
         most[name] = max(most.get(name, (0, None, None)), (need, request, row), key=lambda one: one[0])
-    lines += filter(None, (planner.advice(request, row) for _, request, row in most.values()))
+    lines += filter(None, (advise(planner, request, row) for _, request, row in most.values()))
     if all("predicted_peak_gib" not in row for row in rows):
         raise UserError(lines[0])
     numbers = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
@@ -51,7 +52,7 @@ def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[st
 
 
 def plan_runs(job: dict) -> None:
-    """Write results/plan.csv, and say of what does not fit what would, and what hardly fits."""
+    """Write results/plan.csv; say what would fit in the place of runs that do not, and which runs hardly fit."""
     request = job["request"]
     card = request["card"] or _calibrated(job["input"]["calibration"])
     planner, line = open_planner(request["study"], card, Path("resources"))
@@ -63,7 +64,7 @@ def plan_runs(job: dict) -> None:
 
 
 def plan_one(job: dict) -> None:
-    """Write one run's row, for the run itself to read before it starts; UserError where it cannot be planned."""
+    """Write one run's row, for the run itself to read before it starts; raise UserError where it cannot be planned."""
     request, run = job["request"], job["run"]
     planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
     planned = next(one for one in request["runs"] if one["run"] == run)
@@ -75,7 +76,7 @@ def plan_one(job: dict) -> None:
 
 
 def _calibrated(path: str) -> dict:
-    """The device that a calibration has measured, its figures and rates: it need not be this machine's."""
+    """Return the figures and rates of the device that a calibration has measured, which need not be this machine's."""
     card = records.read_json(path)
     if "capability" not in card:
         raise UserError(
@@ -86,7 +87,7 @@ def _calibrated(path: str) -> dict:
 
 
 def _present(study: dict) -> dict:
-    """The device that this process trains on, with what results/calibration.json has measured where it is of it."""
+    """Return the figures of the device that this process trains on, and its rates where a calibration is of it."""
     card = calibration.present(open_device(study["device"], study["cpu_threads"]))
     path = Path("results/calibration.json")
     known = records.read_json(path) if path.exists() else {}
@@ -95,8 +96,8 @@ def _present(study: dict) -> dict:
     return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
 
 
-def _refusal(request: dict, device: emulated_card.TargetDevice) -> str | None:
-    """Why a run cannot be planned, in one line, or None."""
+def _refusal(request: dict, device: EmulatedCard) -> str | None:
+    """Return why a run cannot be planned, in one line, or None."""
     run = request["run"]
     if request.get("processes", 1) > 1:
         return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
@@ -104,8 +105,8 @@ def _refusal(request: dict, device: emulated_card.TargetDevice) -> str | None:
         return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
     name = request["compute_dtype"]
     needs_bfloat16 = name == "bfloat16" or (name == "auto" and request["precision"] == "bf16")
-    if device.cuda and device.capability < (8, 0) and needs_bfloat16:
+    if device.is_cuda and device.capability < (8, 0) and needs_bfloat16:
         return f"plan: {run}: this card does not multiply bfloat16; use fp16, or compute_dtype float16"
-    if "8bit" in request["training"]["optimizer"] and not device.cuda:
+    if "8bit" in request["training"]["optimizer"] and not device.is_cuda:
         return f"plan: {run}: {request['training']['optimizer']} runs on CUDA alone; use adamw_torch"
     return None

@@ -5,7 +5,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
 from frontier.model import bases, captured_step, layers
-from frontier.model.levers import fuse, offload_embeddings
+from frontier.model.card import Card
 from frontier.run import sharding
 from frontier.run.sharding import ALONE, Share
 
@@ -24,27 +24,33 @@ def build_adapter(model, lora: dict, rank: int, seed: int):
     return get_peft_model(model, config)
 
 
-def build_model(request: dict, base: dict, dtype: torch.dtype, device: torch.device, share: Share = ALONE):
-    """The model of a run, ready to train, and which of the levers that were asked for it can use.
+def load_base(record: dict, device: torch.device, share: Share = ALONE):
+    """Return the frozen base of a `prepare_base` record on `device`.
 
-    One that several processes share stays in the host's memory until it is sharded, and uses none.
+    One that several processes share stays in the host's memory until it is sharded.
+    """
+    return bases.load(record, device if share.processes == 1 else torch.device("cpu"))
+
+
+def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Share = ALONE):
+    """Return the model of a run, ready to train, made of its base in place, and which levers it uses.
+
+    Those are used that were asked for and that the card and the model can use; none where several processes share it.
     """
     settings, dropout = request["training"], request["lora"]["dropout"]
     is_alone = share.processes == 1
-    model = bases.load(base, device if is_alone else torch.device("cpu"))
-    fused = is_alone and settings["fused_kernels"] and device.type == "cuda" and fuse(model)
-    model = build_adapter(model, request["lora"], request["rank"], request["seed"])
+    fused = is_alone and settings["fused_kernels"] and card.fuse(base)
+    model = build_adapter(base, request["lora"], request["rank"], request["seed"])
     layers.compute_in(model, dtype)
     if settings["gradient_checkpointing"]:
         # Without dropout nothing is drawn that a second forward pass would have to draw again.
         options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
     if not is_alone:
-        sharding.prepare(model, device)
+        sharding.prepare(model, card.device)
         return model, dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
-    offloaded = settings["offload_embeddings"] and device.type == "cuda" and offload_embeddings(model)
-    if device.type == "cuda":
-        # Else what loading has freed is cut up for tensors that stay, and lost to the recorded steps' own pool.
-        torch.cuda.empty_cache()
-    graphs = settings["cuda_graphs"] and captured_step.is_capturable(model, dtype, dropout, device)
+    offloaded = settings["offload_embeddings"] and card.offload_embeddings(model)
+    # Memory that loading has left would be cut up for tensors that stay, and be lost to the captured steps' own pool.
+    card.empty_cache()
+    graphs = settings["cuda_graphs"] and captured_step.is_capturable(model, dtype, dropout, card)
     return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}

@@ -19,11 +19,12 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
+from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
 from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.run import sharding
-from frontier.run.build import build_model
+from frontier.run.build import build_model, load_base
 from frontier.run.clock import Clock
 from frontier.run.cost import cost, unfinished
 from frontier.run.fit import Run, fit
@@ -99,7 +100,8 @@ def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
         on = f"{share.processes} x {run.device.type}" if share.processes > 1 else run.device.type
         say(f"{run.request['run']}  training on {len(examples)} examples, {on}, {run.dtype} products")
     phases.enter("load")
-    model, levers = build_model(run.request, records.read_json(inputs["base"]), run.dtype, run.device, share)
+    base = load_base(records.read_json(inputs["base"]), run.device, share)
+    model, levers = build_model(base, run.request, run.dtype, Card(run.device), share)
     levers |= sharding.lever(share, run.device) | limit
     guard = Guard(clock, run.limits, job["digest"]) if run.is_first else None
     budget = meter and CaptureBudget(run.limits.get("memory_gib"), meter, levers)

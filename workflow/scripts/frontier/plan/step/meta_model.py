@@ -1,7 +1,9 @@
-"""A model and its optimiser without content: tensors that have a shape and a type, on the meta device."""
+"""Make a model and its optimiser without content: tensors that have a shape and a type, on the meta device."""
 
 import copy
 import types
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -11,20 +13,32 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Trainer
 from transformers.quantizers import AutoHfQuantizer
 
-from frontier.model import bases, dtypes, packing
-from frontier.plan.step.emulated_card import TargetDevice
+from frontier.model import bases, dtypes
+from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.run import fit
 
-_ABSMAX_BLOCK, _NESTED_BLOCK = 64, 256
+# Elements that share a scale in a 4-bit weight of bitsandbytes.
+_ABSMAX_BLOCK = 64
+# Scales that share one of their own, by double quantisation.
+_NESTED_BLOCK = 256
 
 
-def base(config, precision: str):
-    """A frozen base as `models.load` gives it, made on the meta device: no memory, whatever its size."""
+@contextmanager
+def quiet():
+    """Hold back the warnings about models that are made and not loaded."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def base(config, precision: str, attention: str):
+    """Return a frozen base as `bases.load` does, but on the meta device: it takes no memory, whatever its size.
+
+    `attention` is the name that transformers knows its attention by.
+    """
     dtype = dtypes.stored_dtype(precision)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            copy.deepcopy(config), dtype=dtype, attn_implementation=packing.ATTENTION
-        )
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, attn_implementation=attention)
         if precision in dtypes.QUANTIZED:
             quantizer = AutoHfQuantizer.from_config(bases.quantization(precision))
             quantizer.preprocess_model(model=model, device_map={"": "cpu"})
@@ -35,7 +49,7 @@ def base(config, precision: str):
 
 
 def fill(model) -> None:
-    """Give a model made on the meta device its tensors anew, tied ones once, for a recorder to see them born.
+    """Give a model made on the meta device its tensors anew, tied ones once, for a tracer to see them born.
 
     4-bit layers get what bitsandbytes gives them.
     """
@@ -60,7 +74,7 @@ def fill(model) -> None:
 
 
 def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
-    """The storage of a Linear4bit with double quantisation, which cannot be built without content."""
+    """Return the weight of a Linear4bit with double quantisation, whose storage cannot be built without content."""
     elements = layer.out_features * layer.in_features
     blocks = -(-elements // _ABSMAX_BLOCK)
 
@@ -83,14 +97,15 @@ def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
     return weight
 
 
-def optimizer(model, request: dict, device: TargetDevice):
-    """The optimiser that the Trainer would make for the run."""
+def optimizer(model, request: dict, card: EmulatedCard):
+    """Return the optimiser that the Trainer would make for the run."""
     if "8bit" in request["training"]["optimizer"]:
         return _EightBitState(model, request["training"]["optimizer"].startswith("paged"))
     arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
     kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
-    if device.cuda and not options.get("fused"):
-        options["foreach"] = True  # torch's own choice there, which it makes for plain tensors alone
+    if card.is_cuda and not options.get("fused"):
+        # It is torch's own choice there, which it makes for plain tensors alone.
+        options["foreach"] = True
     return kind([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
 
 

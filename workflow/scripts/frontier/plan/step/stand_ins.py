@@ -1,4 +1,4 @@
-"""What a card runs and tensors without content cannot: fused kernels, its attention, and kernels' own scratch memory.
+"""Stand in for what a card runs and tensors without content cannot: fused kernels, attention, scratch memory.
 
 Each stand-in allocates, keeps for the backward pass and frees what the kernel it stands for does.
 """
@@ -6,11 +6,17 @@ Each stand-in allocates, keeps for the backward pass and frees what the kernel i
 import os
 import re
 import sys
+from functools import partial
 
 import torch
 from torch import nn
+from transformers import AttentionInterface
 
-from frontier.model import levers
+from frontier.machine.substitution import replaced
+from frontier.model import levers, packing
+
+ATTENTION_ON_CARD = "packed_on_traced_card"
+ATTENTION_ON_CPU = "packed_on_traced_cpu"
 
 
 class _Norm(torch.autograd.Function):
@@ -56,7 +62,7 @@ class _Rotary(torch.autograd.Function):
 
 
 def fuse(model) -> bool:
-    """Stand in for `kernels.fuse`: True where liger-kernel replaces the model's layers."""
+    """Stand in for `levers.fuse`: True where liger-kernel replaces the model's layers."""
     if model.config.model_type not in levers.DECODERS:
         return False
     norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
@@ -75,7 +81,7 @@ def fuse(model) -> bool:
 
 
 def offload_embeddings(model) -> bool:
-    """Stand in for `kernels.offload_embeddings`: rows that come from the host."""
+    """Stand in for `levers.offload_embeddings`: rows that come from the host."""
     embeddings = model.get_input_embeddings()
     if embeddings.weight is getattr(model.get_output_embeddings(), "weight", None):
         return False
@@ -86,15 +92,11 @@ def offload_embeddings(model) -> bool:
 
 
 def _with_rotary(forward, modeling):
-    """An attention layer's forward pass with the fused rotary embedding in the place of its module's own."""
+    """Return an attention layer's forward pass with the fused rotary embedding in the place of its module's own."""
 
     def wrapped(*args, **kwargs):
-        plain = modeling.apply_rotary_pos_emb
-        modeling.apply_rotary_pos_emb = lambda query, key, *_, **__: _Rotary.apply(query, key)
-        try:
+        with replaced(modeling, "apply_rotary_pos_emb", lambda query, key, *_, **__: _Rotary.apply(query, key)):
             return forward(*args, **kwargs)
-        finally:
-            modeling.apply_rotary_pos_emb = plain
 
     return wrapped
 
@@ -105,19 +107,8 @@ def _is_gated(module: nn.Module) -> bool:
     )
 
 
-def flash_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
-    """The kernel that `scaled_dot_product_attention` takes on a card for causal attention in 16 bits."""
-    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
-
-
-def cpu_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **_):
-    """The kernel that it takes on a CPU."""
-    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return attend(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
-
-
 def work_space(name: str, inputs: list[torch.Tensor]) -> int:
-    """Bytes that a kernel allocates beside its results and frees before it returns.
+    """Return the bytes that a kernel allocates beside its results and frees before it returns.
 
     logsumexp subtracts the maximum in a copy (aten/native/ReduceOps.cpp). Flash attention's backward pass adds up the
     queries' gradient in float32, and grouped keys' and values' for every head (aten/native/transformers/cuda).
@@ -135,14 +126,30 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
     return 0
 
 
-def library_space(device) -> list[int]:
-    """Bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
+def library_space(card) -> list[int]:
+    """Return the bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
 
-    What CUBLAS_WORKSPACE_CONFIG says in pairs of KiB and count; without it 32 MiB from compute capability 9 on, 8 MiB
-    and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
+    CUBLAS_WORKSPACE_CONFIG says it in pairs of KiB and count; without it it is 32 MiB from compute capability 9 on, and
+    8 MiB and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
     """
-    if not device.cuda:
+    if not card.is_cuda:
         return []
     pairs = re.findall(r":(\d+):(\d+)", os.environ.get("CUBLAS_WORKSPACE_CONFIG", ""))
     told = sum(int(size) * int(count) * 2**10 for size, count in pairs)
-    return 2 * [told or (32 * 2**20 if device.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10)]
+    return 2 * [told or (32 * 2**20 if card.capability >= (9, 0) else 8 * 2**20 + 128 * 2**10)]
+
+
+def _flash_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0, **_):
+    """Call the kernel that `scaled_dot_product_attention` takes on a card for causal attention in 16 bits."""
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
+
+
+def _cpu_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0, **_):
+    """Call the kernel that `scaled_dot_product_attention` takes on a CPU."""
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return attend(query, key, value, dropout_p, is_causal, scale=scale)[0]
+
+
+# Tensors without content are given plain products by `scaled_dot_product_attention`, not the device's own kernel.
+AttentionInterface.register(ATTENTION_ON_CARD, partial(packing.packed_attention, attend=_flash_attention))
+AttentionInterface.register(ATTENTION_ON_CPU, partial(packing.packed_attention, attend=_cpu_attention))

@@ -1,103 +1,113 @@
 """The real training step, run without its data: every tensor has a shape, a type and a device, and no content.
 
-What a step allocates and computes follows from shapes alone, so the project's own model, adapter, layers and loss run
+What a step allocates and computes follows from shapes alone. So the project's own model, adapter, layers and loss run
 here on torch's meta device, for a card that need not be there, and nothing of their arithmetic is written twice.
 """
-
-from unittest import mock
 
 import torch
 from torch import nn
 
-from frontier.model import captured_step
+from frontier.model.captured_step import CapturedStep
 from frontier.model.loss import token_losses
-from frontier.plan.step import emulated_card, meta_model, stand_ins
-from frontier.plan.step.emulated_card import TargetDevice
+from frontier.plan.step import meta_model, stand_ins
+from frontier.plan.step.emulated_card import EmulatedCard
+from frontier.plan.step.passes import Passes, grouped_kernels_on_meta
+from frontier.plan.step.traced_graphs import TracedGraphs
 from frontier.plan.step.tracer import Trace, Tracer, tensors_of
 from frontier.run.build import build_model
 
 
-def build_on_meta(config, request: dict, device: TargetDevice):
-    """A run's model as `training.build` makes it, without content, and its levers."""
-    base = meta_model.base(config, request["precision"])
-    with torch.device("meta"), emulated_card.card(device), mock.patch("frontier.model.bases.load", return_value=base):
-        return build_model(request, {}, emulated_card.compute_dtype(request, device), device.torch_device)
+def build_on_meta(config, request: dict, card: EmulatedCard):
+    """Return a run's model as `build_model` makes it, without content, and the levers that it uses."""
+    base = meta_model.base(config, request["precision"], card.attention)
+    with torch.device("meta"):
+        return build_model(base, request, card.compute_dtype(request), card)
 
 
-def trace_step(config, request: dict, rows: list[dict], lengths: list[int], device: TargetDevice) -> Trace:
-    """One optimiser step over `rows`, the micro-batches as `packing.collate` makes them, its optimiser's state there.
+def trace_step(config, request: dict, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Trace:
+    """Trace one optimiser step over `rows`, the micro-batches as `packing.collate` makes them, its state there already.
 
     `config` is a transformers config, `request` a run's training request, `lengths` the data set's examples' in
-    tokens, which decide what a recorded step is padded to.
+    tokens, which decide what a captured step is padded to.
     """
-    with emulated_card.quiet():
-        model, levers = build_on_meta(config, request, device)
-    recorder = Tracer(vocabulary=model.config.get_text_config().vocab_size)
-    recorder.trace.levers = levers
-    recorder.trace.lengths = [length for row in rows for length in row["lengths"]]
-    with (
-        emulated_card.quiet(),
-        emulated_card.card(device),
-        torch.device("meta"),
-        recorder,
-        emulated_card.passes(recorder),
-    ):
-        meta_model.fill(model)
-        recorder.keep(stand_ins.library_space(device))
-        model.train()
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        recorder.name(trainable, "adapter")
-        recorder.trace.parameters = len(trainable)
-        optimizer = meta_model.optimizer(model, request, device)
+    with meta_model.quiet():
+        model, levers = build_on_meta(config, request, card)
+    tracer = Tracer(vocabulary=model.config.get_text_config().vocab_size)
+    tracer.trace.levers = levers
+    tracer.trace.lengths = [length for row in rows for length in row["lengths"]]
+    with meta_model.quiet(), grouped_kernels_on_meta(), torch.device("meta"), tracer, Passes(tracer):
+        step = _Step(model, request, card, tracer)
         if levers["cuda_graphs"]:
-            recorded, factor = _recorded(model, request, lengths), torch.ones(())
-            recorded.keep_gradients()
+            step.prepare_capture(lengths)
+            step.update()
+            step.capture(max(rows, key=lambda row: row["input_ids"].shape[1]))
         else:
-            recorded = None
-            for parameter in trainable:
-                parameter.grad = torch.zeros_like(parameter)
-        _update(recorder, optimizer, trainable, request, device)
-        if recorded:
-            recorder.phase = "forward"
-            recorded(recorder.on_device(max(rows, key=lambda row: row["input_ids"].shape[1])), factor)
-            _record_second(recorded)
-            longest, _ = recorded.recorded[recorded.lengths[-1]]
-            recorder.trace.graph_kernels = len(recorded.lengths) * len(longest.operations)
-            optimizer.zero_grad()
-        recorder.trace.operations.clear()
+            step.make_gradients()
+            step.update()
+        tracer.trace.operations.clear()
         for row in rows:
-            recorder.phase = "forward"
-            if recorded:
-                recorded(recorder.on_device(row), factor)
-            else:
-                _pass(model, recorder.on_device(row))
-            recorder.name([parameter.grad for parameter in trainable], "gradients")
-        _update(recorder, optimizer, trainable, request, device)
-    return recorder.trace
+            step.add_gradients(row)
+        step.update()
+    return tracer.trace
 
 
-def _pass(model, row: dict) -> None:
-    """The forward and backward pass of a row, as the Trainer would have it."""
-    (token_losses(model, row).sum() / row["labels"].numel()).backward()
+class _Step:
+    """A run's optimiser step on the meta device, which says to the tracer what it does and what its tensors are."""
 
+    def __init__(self, model, request: dict, card: EmulatedCard, tracer: Tracer):
+        self.model, self.settings, self.card, self.tracer = model, request["training"], card, tracer
+        self.captured: CapturedStep | None = None
+        meta_model.fill(model)
+        tracer.keep(stand_ins.library_space(card))
+        model.train()
+        self.trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        tracer.name(self.trainable, "adapter")
+        tracer.trace.parameters = len(self.trainable)
+        self.optimizer = meta_model.optimizer(model, request, card)
 
-def _recorded(model, request: dict, lengths: list[int]) -> captured_step.CapturedStep:
-    settings = request["training"]
-    return captured_step.CapturedStep(model, lengths, settings["micro_batch_size"] or settings["batch_size"])
+    def make_gradients(self) -> None:
+        for parameter in self.trainable:
+            parameter.grad = torch.zeros_like(parameter)
 
+    def prepare_capture(self, lengths: list[int]) -> None:
+        """Make the captured step, without a graph yet, and its gradients."""
+        examples = self.settings["micro_batch_size"] or self.settings["batch_size"]
+        self.captured = CapturedStep(self.model, lengths, examples, graphs=TracedGraphs(self.tracer))
+        self.factor = torch.ones(())
+        self.captured.keep_gradients()
 
-def _record_second(recorded: captured_step.CapturedStep) -> None:
-    """Record the second longest row: with the longest, what takes the most memory of all recordings."""
-    for length in recorded.lengths[-2:-1]:
-        if length not in recorded.recorded:
-            recorded._record(length)
+    def capture(self, longest: dict) -> None:
+        """Capture the two longest lengths, which take the most memory of all; count the kernels of all graphs.
 
+        `longest` is the row of the most tokens, whose own length is captured by taking it.
+        """
+        captured = self.captured
+        self.tracer.phase = "forward"
+        captured(self.tracer.on_device(longest), self.factor)
+        for length in captured.lengths[-2:-1]:
+            if length not in captured.captured:
+                captured.capture(length)
+        graph, _ = captured.captured[captured.lengths[-1]]
+        self.tracer.trace.graph_kernels = len(captured.lengths) * len(graph.operations)
+        self.optimizer.zero_grad()
 
-def _update(recorder: Tracer, optimizer, trainable: list, request: dict, device: TargetDevice) -> None:
-    recorder.phase = "update"
-    limit = request["training"]["max_grad_norm"]
-    if limit:
-        nn.utils.clip_grad_norm_(trainable, limit, foreach=True if device.cuda else None)
-    optimizer.step()
-    recorder.name(tensors_of([list(state.values()) for state in optimizer.state.values()]), "optimizer")
-    optimizer.zero_grad()
+    def add_gradients(self, row: dict) -> None:
+        """Run the forward and backward pass of a row, as the Trainer would have it."""
+        self.tracer.phase = "forward"
+        row = self.tracer.on_device(row)
+        if self.captured:
+            self.captured(row, self.factor)
+        else:
+            (token_losses(self.model, row, self.card.has_varlen).sum() / row["labels"].numel()).backward()
+        self.tracer.name([parameter.grad for parameter in self.trainable], "gradients")
+
+    def update(self) -> None:
+        """Clip the gradients, step the optimiser and drop the gradients."""
+        self.tracer.phase = "update"
+        limit = self.settings["max_grad_norm"]
+        if limit:
+            nn.utils.clip_grad_norm_(self.trainable, limit, foreach=True if self.card.is_cuda else None)
+        self.optimizer.step()
+        states = [list(state.values()) for state in self.optimizer.state.values()]
+        self.tracer.name(tensors_of(states), "optimizer")
+        self.optimizer.zero_grad()

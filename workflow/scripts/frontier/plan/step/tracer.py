@@ -1,6 +1,7 @@
-"""What a step does as torch dispatches it: each operation's traffic, and the birth and death of each storage."""
+"""Trace what a step does as torch dispatches it: each operation's traffic, each storage's birth and death."""
 
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from frontier.plan.step import stand_ins
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
+# Elements; larger tensors of integers are not computed.
 _SMALL_INTEGERS = 2**22
 aten = torch.ops.aten
 
@@ -24,18 +26,18 @@ class Operation:
     read: int
     written: int
     shapes: list[tuple[int, ...]]
-    recorded: bool = False
+    captured: bool = False
 
 
 @dataclass
 class Event:
-    """A storage's birth, or with bytes below 0 its death; `recorded` ones are a CUDA graph's, which shares nothing."""
+    """A storage's birth, or with bytes below 0 its death; `captured` ones are a CUDA graph's, which shares nothing."""
 
     key: int
     size: int
     category: str
     phase: str
-    recorded: bool
+    captured: bool
 
 
 @dataclass
@@ -54,13 +56,13 @@ class Trace:
 
 
 class Tracer(TorchDispatchMode):
-    """Follows what each operation reads and writes, and when each storage is born and dies."""
+    """Traces, while it is entered, what each operation reads and writes, and when each storage is born and dies."""
 
     def __init__(self, vocabulary: int):
         super().__init__()
         self.trace = Trace()
         self.operations = self.trace.operations
-        self.phase, self.recorded = "load", False
+        self.phase, self.captured = "load", False
         self.vocabulary = vocabulary
         self._ids = WeakIdKeyDictionary()
         self._known = WeakIdKeyDictionary()
@@ -85,26 +87,34 @@ class Tracer(TorchDispatchMode):
             ):
                 self._known[output] = value
         self._work_space(stand_ins.work_space(str(function), tensors))
-        self._record(str(function), tensors, outputs)
+        self._note(str(function), tensors, outputs)
         return result
 
     def known(self, value: torch.Tensor) -> torch.Tensor:
-        """A tensor without content, whose real `value` is remembered: integers decide later shapes."""
+        """Return a tensor without content, whose real `value` is remembered, since integers decide later shapes."""
         result = torch.empty(value.shape, dtype=value.dtype, device="meta")
         self._known[result] = value
         return result
 
     def name(self, tensors: list[torch.Tensor], category: str) -> None:
-        """Say what storages are that a category by phase would get wrong, from their birth on."""
+        """Give the tensors' storages their category, from their birth on, where the phase would give a wrong one."""
         wanted = {self._ids.get(tensor.untyped_storage()) for tensor in tensors if tensor is not None}
         for event in self.trace.events:
             if event.key in wanted:
                 event.category = category
 
     def on_device(self, row: dict) -> dict:
+        """Return a packed row as it would be on the device: its tensors without content, their values remembered."""
         return {key: self.known(value) if isinstance(value, torch.Tensor) else value for key, value in row.items()}
 
-    def _record(self, name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+    @contextmanager
+    def capturing(self, operations: list[Operation]):
+        """Append the block's operations to `operations`, a CUDA graph's, in whose memory the block allocates."""
+        self.captured, self.operations = True, operations
+        yield
+        self.captured, self.operations = False, self.trace.operations
+
+    def _note(self, name: str, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
         before = {id(tensor.untyped_storage()) for tensor in inputs}
         fresh = False
         for output in outputs:
@@ -123,7 +133,7 @@ class Tracer(TorchDispatchMode):
                     read=sum(tensor.numel() * tensor.itemsize for tensor in inputs),
                     written=sum(tensor.numel() * tensor.itemsize for tensor in outputs),
                     shapes=[tuple(tensor.shape) for tensor in inputs],
-                    recorded=self.recorded,
+                    captured=self.captured,
                 )
             )
 
@@ -134,26 +144,26 @@ class Tracer(TorchDispatchMode):
         category = "weights" if self.phase == "load" else "activations"
         if category == "activations" and shape and shape[-1] == self.vocabulary:
             category = "logits"
-        birth = Event(key, size, category, self.phase, self.recorded)
+        birth = Event(key, size, category, self.phase, self.captured)
         events.append(birth)
-        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.recorded)))
+        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured)))
 
     def keep(self, sizes: list[int]) -> None:
-        """What libraries allocate once and keep, with the activations."""
+        """Count what libraries allocate once and keep, with the activations."""
         for size in sizes:
             self._count += 1
             self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
 
     def _work_space(self, size: int) -> None:
-        """What a kernel allocates for itself, and has given back when it returns."""
+        """Count what a kernel allocates for itself, and has given back when it returns."""
         if size:
             self._count += 1
             for signed in (size, -size):
-                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.recorded))
+                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.captured))
 
 
 def tensors_of(values) -> list[torch.Tensor]:
-    """The tensors in nested lists and tuples."""
+    """Return the tensors in nested lists and tuples."""
     found = []
     for value in values:
         if isinstance(value, torch.Tensor):
@@ -164,7 +174,7 @@ def tensors_of(values) -> list[torch.Tensor]:
 
 
 def _compute(function, args, kwargs, known):
-    """The operation on real values, all of which are known; devices are left out."""
+    """Return the operation's result on the real values, all of which are known, on the CPU."""
 
     def real(value):
         if isinstance(value, torch.Tensor):

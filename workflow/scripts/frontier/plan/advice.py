@@ -1,0 +1,65 @@
+"""What would fit where a run does not, and a word of caution where it hardly does, each in one line."""
+
+from frontier.plan import search
+from frontier.plan.planner import Planner, micro_batches
+
+# How much more than is allocated CUDA's allocator was seen to keep (docs/planner.md), as a share of it.
+_KEPT = 0.06
+# Tokens; an example is not cut shorter than that.
+_SHORTEST = 32
+
+
+def advise(planner: Planner, request: dict, row: dict) -> str | None:
+    """Return what would fit in the place of a run that does not by its row, a caution where it hardly does, or None."""
+    run = request["run"].rsplit("-s", 1)[0]
+    if row["fits"] is not False:
+        return _caution(planner, run, row) if row["fits"] and planner.device.is_cuda else None
+    if row["largest_batch_that_fits"]:
+        examples, _ = micro_batches(request)
+        return f"{run} does not fit at batch {examples}; {row['largest_batch_that_fits']} does"
+    nothing = f"{run} does not fit at any batch, length or rank"
+    if planner.static_gib(request) > planner.limit_gib:
+        return f"{nothing}: its base alone takes {row['weights_gib']:.1f} GiB of {planner.limit_gib:.1f}"
+    return (
+        _uncaptured(planner, request, run)
+        or _shorter(planner, request, run)
+        or _of_smaller_rank(planner, request, run)
+        or f"{nothing}: it holds {planner.limit_gib:.1f} GiB and more at the least"
+    )
+
+
+def _caution(planner: Planner, run: str, row: dict) -> str | None:
+    """Say that a run on a card fits by less than what the allocator may keep, if it does."""
+    kept = _KEPT * row["predicted_peak_gib"]
+    spare = planner.limit_gib - row["predicted_peak_gib"] - row["overhead_gib"]
+    more = f"the allocator may keep up to {kept:.2f} more than it is asked for"
+    return f"{run} fits with {spare:.2f} GiB to spare, and {more}" if spare < kept else None
+
+
+def _uncaptured(planner: Planner, request: dict, run: str) -> str | None:
+    """Say at which batch a run fits whose steps are not captured in CUDA graphs, if it does at any."""
+    plain = request | {"training": request["training"] | {"cuda_graphs": False}}
+    if not planner.peak(*planner.with_batch(request, 1)).graphs or not (batch := planner.largest_batch(plain)):
+        return None
+    return f"{run} does not fit at any batch while its steps are recorded; with cuda_graphs: false batch {batch} does"
+
+
+def _shorter(planner: Planner, request: dict, run: str) -> str | None:
+    """Say to which length a run's examples must be cut for it to fit at batch 1, if that helps."""
+
+    def need(length: int) -> float:
+        return planner.need_gib(*planner.with_batch(request, 1, length))
+
+    longest = max(planner.lengths)
+    length = search.halved(need, planner.limit_gib, longest, least=_SHORTEST)
+    return length and f"{run} does not fit at batch 1 and length {longest}; length {length} does"
+
+
+def _of_smaller_rank(planner: Planner, request: dict, run: str) -> str | None:
+    """Say at which rank a run fits at batch 1, if it does at any."""
+
+    def need(rank: int) -> float:
+        return planner.need_gib(*planner.with_batch(request | {"rank": rank}, 1))
+
+    rank = search.halved(need, planner.limit_gib, request["rank"], least=1)
+    return rank and f"{run} does not fit at any batch; rank {rank} does at batch 1"
