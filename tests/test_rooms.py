@@ -125,3 +125,32 @@ def test_no_module_of_the_package_patches_another():
         if "mock" in name.split(".")
     ]
     assert patching == []
+
+
+# Functions whose parameters a library sets: torch's autograd, and transformers' interface for attention.
+CALLED_BY_LIBRARIES = {("model/layers.py", "forward"), ("model/packing.py", "packed_attention")}
+
+
+def functions() -> list[tuple[str, ast.FunctionDef]]:
+    """Return each function of the package with its file's path in the package."""
+    found = []
+    for path in sorted(paths.PACKAGE.rglob("*.py")):
+        name = path.relative_to(paths.PACKAGE).as_posix()
+        tree = ast.parse(path.read_text("utf-8"))
+        found += [(name, node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return found
+
+
+def test_modules_and_functions_are_small():
+    modules = {path: len(path.read_text("utf-8").splitlines()) for path in paths.PACKAGE.rglob("*.py")}
+    assert [path for path, lines in modules.items() if lines > 200] == []
+    assert [(file, one.name) for file, one in functions() if one.end_lineno - one.lineno >= 40] == []
+
+
+def test_functions_take_six_parameters_at_most():
+    many = set()
+    for file, one in functions():
+        names = [argument.arg for argument in (*one.args.posonlyargs, *one.args.args, *one.args.kwonlyargs)]
+        if len([name for name in names if name not in ("self", "cls")]) > 6:
+            many.add((file, one.name))
+    assert many == CALLED_BY_LIBRARIES

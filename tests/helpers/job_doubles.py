@@ -77,7 +77,9 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "frontier.jobs.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
+            # A fork bears a name, a process of its own the module's in its command line.
+            is_worker = process.name() == "frontier.worker" or "frontier.jobs.worker" in process.cmdline()
+            if is_worker and process.cwd() == str(folder):
                 files = [Path(file.path) for file in process.open_files()]
                 ours = [file for file in files if file.parent.name == device_locks.private_folder().name]
                 locks = [file.stem for file in ours if file.stem.startswith("device-")]

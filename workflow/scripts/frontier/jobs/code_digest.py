@@ -120,6 +120,7 @@ def _texts(nodes: list, ours: dict[ast.AST, set[str]]) -> list[str]:
 
 
 def _our_text(digests: set[str]) -> str:
+    """Return the text that stands for an import or a use of the package: the digests that it leads to."""
     return f"Ours({','.join(sorted(digests))})"
 
 

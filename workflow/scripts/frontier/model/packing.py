@@ -96,11 +96,9 @@ def packed_attention(
         rows = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         output = varlen_attn(*rows, borders, borders, longest, longest, scale=scaling, window_size=(-1, 0), **_GROUPED)
         return output[None], None
-    grouped = query.shape[1] != key.shape[1]
-    outputs = [
-        attend(q, k, v, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped)
-        for q, k, v in zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    ]
+    how = {"is_causal": True, "scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
+    alone = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    outputs = [attend(q, k, v, **how) for q, k, v in alone]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
