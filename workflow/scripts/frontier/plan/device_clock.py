@@ -42,4 +42,5 @@ def host_clock(work, device: torch.device) -> float:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
+    """Return a dtype's name as a configuration has it, say float32."""
     return str(dtype).removeprefix("torch.")

@@ -123,6 +123,7 @@ def title(record: Any) -> str:
 
 
 def link(record: Any) -> str:
+    """Return a Markdown link to a TypedDict's section of the page."""
     return f"[{title(record)}](#{title(record).lower().replace(' ', '-')})"
 
 

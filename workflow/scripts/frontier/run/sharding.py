@@ -33,7 +33,7 @@ _OF_EACH = (
 
 
 class Share(NamedTuple):
-    """This process's place in a training: its index, from 0, and how many processes there are."""
+    """A process's place in a training: its index, from 0, and how many processes there are."""
 
     index: int = 0
     processes: int = 1
