@@ -60,7 +60,6 @@ class CapturedStep:
         self.model, self.examples, self.capturing = model, examples, capturing
         self.lengths = row_lengths(lengths, examples)
         self.lengths[-1] = max(self.lengths[-1], -(-max(lengths) // _MULTIPLE) * _MULTIPLE)
-        packing.check_window(getattr(loss.causal_model(model).config, "sliding_window", None), lengths)
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
         self.device = self.gradients[0].device

@@ -5,6 +5,8 @@ memory asks for weights at another. Each layer here casts or dequantises its wei
 and keeps no copy, forward or backward, so the cost of a precision is its storage and nothing else.
 """
 
+from collections.abc import Collection
+from functools import cache
 from types import MethodType
 
 import bitsandbytes as bnb
@@ -12,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 
-def dense_weight(layer: nn.Linear, dtype: torch.dtype) -> torch.Tensor:
+def dense_weight(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> torch.Tensor:
     """Return a layer's weight as a dense (out, in) tensor of `dtype`, dequantised where it is stored as NF4 or FP4."""
+    if isinstance(layer, Conv1D):
+        return layer.weight.T.to(dtype)
     if isinstance(layer, bnb.nn.Linear4bit):
         # A weight that is sharded over GPUs is plain storage; its scales are then on the layer.
         state = getattr(layer.weight, "quant_state", layer.quant_state)
@@ -87,31 +92,70 @@ def _lora_forward(self, x):
     return output.view(*x.shape[:-1], -1)
 
 
-def compute_in(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def compute_in(model: nn.Module, dtype: torch.dtype, read_directly: Collection[str] = ()) -> nn.Module:
     """Make `model` (plain or PEFT) compute in `dtype` over weights that stay as they are stored, and return it.
 
     Linear layers cast their weight for each product, or once where that takes no more memory. Embeddings cast their
-    output. The few remaining parameters (norms) are cast once. bitsandbytes' int8 layers keep their own product, which
-    has no dense weight to cast.
+    output. The few remaining parameters and buffers (norms, routers) are cast once, as are the weights of the linear
+    layers with the names `read_directly`, which the model reads other than by calling the layer. bitsandbytes' int8
+    layers keep their own product, which has no dense weight to cast.
     """
-    embeddings = model.get_input_embeddings()
-    embeddings.register_forward_hook(lambda module, inputs, output: output.to(dtype))
-    for module in model.modules():
-        if isinstance(module, LoraLayer) and _is_castable(module.get_base_layer()):
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding):
+            module.register_forward_hook(lambda module, inputs, output: output.to(dtype))
+        elif isinstance(module, LoraLayer) and is_castable(module.get_base_layer()):
             module.forward = MethodType(_lora_forward, module)
-        elif _is_castable(module):
+        elif is_castable(module) and not is_named(name, read_directly):
             if isinstance(module, bnb.nn.Linear4bit):
                 module.weight.quant_state.dtype = dtype
             elif module.weight.element_size() == dtype.itemsize and not module.weight.requires_grad:
                 module.weight.data = module.weight.data.to(dtype)
             module.forward = MethodType(_frozen_forward, module)
-        elif module is not embeddings:
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad and parameter.is_floating_point():
-                    parameter.data = parameter.data.to(dtype)
+        else:
+            _cast_own(module, dtype)
     return model
 
 
-def _is_castable(module: nn.Module) -> bool:
-    """Return whether a module is a linear layer that has a dense weight, stored or dequantised."""
-    return isinstance(module, nn.Linear) and not isinstance(module, bnb.nn.Linear8bitLt)
+def _cast_own(module: nn.Module, dtype: torch.dtype) -> None:
+    """Cast a module's own frozen parameters, and those of its buffers that are stored in 16 bits, to `dtype`.
+
+    Numbers of one byte are left alone: without the scales that belong to them they mean nothing.
+    """
+    for parameter in module.parameters(recurse=False):
+        if not parameter.requires_grad and parameter.is_floating_point() and parameter.element_size() > 1:
+            parameter.data = parameter.data.to(dtype)
+    for buffer in module.buffers(recurse=False):
+        if buffer.dtype in (torch.float16, torch.bfloat16):
+            buffer.data = buffer.data.to(dtype)
+
+
+def is_named(name: str, endings: Collection[str]) -> bool:
+    """Return whether a module's dotted name is one of some, or ends in one as PEFT's target names do."""
+    return any(name == ending or name.endswith(f".{ending}") for ending in endings)
+
+
+def is_castable(module: nn.Module) -> bool:
+    """Return whether a module is a frozen linear layer, with a dense weight, stored or dequantised, and nothing more.
+
+    LoRA's own matrices are linear layers too; they are trained, so they are none of these.
+    """
+    if not isinstance(module, nn.Linear | Conv1D) or isinstance(module, bnb.nn.Linear8bitLt):
+        return False
+    return not module.weight.requires_grad and is_plain(type(module))
+
+
+@cache
+def is_plain(kind: type) -> bool:
+    """Return whether a class of linear layers computes x W' + b and nothing else, as a small one of it shows.
+
+    A router that also picks experts, or a layer with scales of its own, keeps its own forward pass.
+    """
+    if kind in (nn.Linear, bnb.nn.Linear4bit, Conv1D):
+        return True
+    try:
+        with torch.device("cpu"), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            layer, x = kind(8, 4), torch.randn(3, 8)
+            return bool(torch.allclose(layer(x), F.linear(x, layer.weight, layer.bias), atol=1e-5))
+    # Any error of such a class means that it is not made or called as a linear layer is.
+    except Exception:
+        return False

@@ -4,6 +4,8 @@ The logits of a batch are its largest tensor (tokens x vocabulary), and most tra
 slice's logits are made, turned into the loss and the hidden states' gradient at once, and thrown away.
 """
 
+import inspect
+from functools import partial
 from types import MethodType
 
 import torch
@@ -11,6 +13,7 @@ import torch.nn.functional as F
 
 from frontier.model import packing
 from frontier.model.data.tokens import IGNORED
+from frontier.model.execution import PACKED, Execution
 from frontier.model.layers import dense_weight
 
 # Logits of a slice: 32 MiB of float32.
@@ -47,41 +50,66 @@ class _TokenLoss(torch.autograd.Function):
         return (gradient * incoming[:, None]).to(gradient.dtype), None, None
 
 
-def token_losses(model, batch: dict, varlen: bool | None = None) -> torch.Tensor:
+def token_losses(model, batch: dict, varlen: bool | None = None, way: Execution | None = None) -> torch.Tensor:
     """Return the negative log-likelihood in nats of each labelled token of one packed row: (labelled tokens,) float32.
 
     `batch` is what `packing.collate` makes. `varlen` says whether the device has torch's variable-length attention;
-    None asks the device. Positions without a label never reach the vocabulary projection. A head
-    that is more than a matrix (soft-capped or scaled logits) goes through the model's own code instead.
+    None asks the device. `way` is how a proof says that this model's losses are computed; without one they are of a
+    packed row. Positions without a label never reach the vocabulary projection.
     """
+    way = way or packed_way(causal_model(model))
+    if way.rows == "packed":
+        return _row_losses(model, batch, varlen, way)
+    return torch.cat([_row_losses(model, one, varlen, way) for one in packing.apart(batch)])
+
+
+def _row_losses(model, batch: dict, varlen: bool | None, way: Execution) -> torch.Tensor:
     labels = batch["labels"][0, 1:]
     kept = (labels != IGNORED).nonzero().squeeze(1)
-    inputs = {key: value for key, value in batch.items() if key != "labels"}
-    if varlen is None:
-        varlen = packing.has_varlen(labels.device)
-    inputs["borders"] = packing.borders(batch["lengths"], labels.device) if varlen else None
     causal = causal_model(model)
-    if head_is_matrix(causal):
-        hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
-        head = causal.get_output_embeddings()
-        if getattr(head, "gives_losses", False):
-            return head(hidden[0, kept], labels[kept])
-        return _TokenLoss.apply(hidden[0, kept], head, labels[kept])
-    logits = causal(**inputs, attention_mask=None, use_cache=False, logits_to_keep=kept).logits[0]
-    return F.cross_entropy(logits.float(), labels[kept], reduction="none")
+    inputs = {"input_ids": batch["input_ids"], "use_cache": False}
+    if way.attention == "packed":
+        varlen = packing.has_varlen(labels.device) if varlen is None else varlen
+        borders = packing.borders(batch["lengths"], labels.device) if varlen else None
+        inputs |= {"position_ids": batch["position_ids"], "lengths": batch["lengths"], "borders": borders}
+        inputs["attention_mask"] = None
+    if way.head == "own":
+        return _own_head_losses(causal, inputs, kept, labels[kept])
+    hidden = causal.get_decoder()(**inputs).last_hidden_state
+    head = causal.get_output_embeddings()
+    if getattr(head, "gives_losses", False):
+        return head(hidden[0, kept], labels[kept])
+    return _TokenLoss.apply(hidden[0, kept], head, labels[kept])
 
 
-def give_losses(model) -> None:
-    """Have `model(batch)` give what `token_losses(model, batch)` does, and its head, where that is a matrix, losses.
+def _own_head_losses(causal, inputs: dict, kept: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the losses by the model's own way from hidden states to logits, which may scale or cap them."""
+    if "logits_to_keep" in inspect.signature(causal.forward).parameters:
+        logits = causal(**inputs, logits_to_keep=kept).logits[0]
+    else:
+        logits = causal(**inputs).logits[0, kept]
+    return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def packed_way(causal) -> Execution:
+    """Return the way of a packed row for a model that nothing is proved of, its head by what its config says."""
+    return PACKED if head_is_matrix(causal) else PACKED._replace(head="own")
+
+
+def give_losses(model, way: Execution) -> None:
+    """Have `model(batch)` give what `token_losses` does, and its head, where that is a matrix, losses.
 
     FSDP gathers a module's weights when the module is called: a way around its forward method finds none.
     """
-    model.forward = MethodType(token_losses, model)
-    causal = causal_model(model)
-    if head_is_matrix(causal):
-        head = causal.get_output_embeddings()
+    model.forward = MethodType(partial(_losses_of, way), model)
+    if way.head == "matrix":
+        head = causal_model(model).get_output_embeddings()
         head.forward = MethodType(lambda self, hidden, labels: _TokenLoss.apply(hidden, self, labels), head)
         head.gives_losses = True
+
+
+def _losses_of(way: Execution, model, batch: dict) -> torch.Tensor:
+    return token_losses(model, batch, way=way)
 
 
 def summed_loss(model, embedded, positions, targets, borders, longest: int) -> torch.Tensor:
@@ -103,7 +131,10 @@ def causal_model(model):
 
 
 def head_is_matrix(model) -> bool:
-    """Return whether a causal model's logits are its hidden states times a matrix, and no more."""
+    """Return whether a causal model's logits are its hidden states times a matrix and no more, by what it says itself.
+
+    A proof finds out; a plan is made without one.
+    """
     reshaping = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
-    head = model.get_output_embeddings()
-    return getattr(head, "bias", None) is None and not any(getattr(model.config, name, None) for name in reshaping)
+    head, text = model.get_output_embeddings(), model.config.get_text_config()
+    return getattr(head, "bias", None) is None and not any(getattr(text, name, None) for name in reshaping)

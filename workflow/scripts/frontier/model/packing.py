@@ -7,7 +7,7 @@ cannot be misled by a mask of ones or by a cache. transformers makes no mask for
 """
 
 import inspect
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
-from frontier.errors import UserError
+from frontier.model.attention import Extras, attend
 
 ATTENTION = "packed"
 _HALF = (torch.float16, torch.bfloat16)
+# Numbers of a head, by flash attention's kernels.
+_WIDEST_HEAD = 256
 # Before 2.12 torch takes grouped heads without being told.
 _GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
@@ -51,6 +53,15 @@ def halves(batch: dict) -> list[dict]:
     ]
 
 
+def apart(batch: dict) -> list[dict]:
+    """Return a packed row as a row for each example."""
+    names, ends = ("input_ids", "labels", "position_ids"), [0, *accumulate(batch["lengths"])]
+    return [
+        {name: batch[name][:, start:end] for name in names} | {"lengths": [end - start]}
+        for start, end in pairwise(ends)
+    ]
+
+
 def borders(lengths: list[int], device: torch.device) -> torch.Tensor:
     """Return where each example of a packed row begins and the last one ends: (examples + 1,) int32 on `device`."""
     return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
@@ -73,39 +84,38 @@ def packed_attention(
     borders=None,
     longest=None,
     sliding_window=None,
-    attend=F.scaled_dot_product_attention,
+    product=F.scaled_dot_product_attention,
     **kwargs,
 ):
     """Compute causal attention within each example of a packed row.
 
     query, key, value: (1, heads, tokens, head_dim); the result: (1, tokens, heads, head_dim), by the contract of
     transformers' AttentionInterface. `lengths`, or `borders` with the `longest` example's length, come through the
-    model's keyword arguments. With borders, 16-bit products are one kernel over all examples; in 32 bits each example
-    is a product of its own by `attend`, so that no example's result depends on its neighbours.
+    model's keyword arguments. With borders, 16-bit products are one kernel over all examples where that knows all that
+    the family asks for; elsewhere each example is a `product` of its own, so that no result depends on its neighbours.
     """
     tokens = query.shape[2]
     known = borders is not None and longest is not None if lengths is None else sum(lengths) == tokens
     if not known or attention_mask is not None or key.shape[2] != tokens:
         raise ValueError("packed attention takes the examples' lengths, no mask and no cache")
-    if lengths is not None:
-        check_window(sliding_window, lengths)
-        longest = max(lengths)
-    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
-        raise UserError("model: its attention has soft-capping or sinks, which packed attention does not compute")
-    if borders is not None and query.dtype in _HALF and not dropout and query.shape[-1] % 8 == 0:
+    longest = max(lengths) if longest is None else longest
+    window = sliding_window if sliding_window is not None and sliding_window < longest else None
+    extras = Extras(window, kwargs.get("softcap"), kwargs.get("s_aux"))
+    if borders is not None and not dropout and _fits_varlen(query, value, extras):
         rows = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        output = varlen_attn(*rows, borders, borders, longest, longest, scale=scaling, window_size=(-1, 0), **_GROUPED)
+        seen = (-1 if window is None else window - 1, 0)
+        output = varlen_attn(*rows, borders, borders, longest, longest, scale=scaling, window_size=seen, **_GROUPED)
         return output[None], None
-    how = {"is_causal": True, "scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     alone = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    outputs = [attend(q, k, v, **how) for q, k, v in alone]
+    outputs = [attend(*one, scaling, dropout, extras, product) for one in alone]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
-def check_window(window: int | None, lengths: list[int]) -> None:
-    """Raise UserError where an example is longer than the model's attention window."""
-    if window is not None and max(lengths) > window:
-        raise UserError(f"data.max_length: takes at most the model's attention window, {window} tokens")
+def _fits_varlen(query: torch.Tensor, value: torch.Tensor, extras: Extras) -> bool:
+    """Return whether torch's variable-length attention computes these: 16 bits, heads of the kernel's sizes."""
+    width = query.shape[-1]
+    plain = extras.cap is None and extras.sinks is None
+    return plain and query.dtype in _HALF and width % 8 == 0 and width <= _WIDEST_HEAD and value.shape[-1] == width
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

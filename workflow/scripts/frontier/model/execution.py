@@ -1,0 +1,37 @@
+"""How a model's losses are computed: examples packed into one row or each alone, by which attention and which head.
+
+What is fastest does not hold for every family: a layer that carries a state along the row lets examples leak into their
+neighbours, an attention of the model's own may know nothing of packed rows, logits may be scaled or capped after the
+head's matrix. `run/proof.py` finds out which ways give a model's own losses; these are the ways there are.
+"""
+
+from typing import NamedTuple
+
+
+class Execution(NamedTuple):
+    """One way to compute losses.
+
+    `rows`: "packed", examples end to end in one row, or "single", each example a row of its own.
+    `attention`: "packed", this project's (`model/packing.py`), or "own", the model's.
+    `head`: "matrix", a product with the head's weight, or "own", the model's code after the last layer.
+    `up_to`: the longest example in tokens for which it holds; None for any length.
+    """
+
+    rows: str
+    attention: str
+    head: str
+    up_to: int | None = None
+
+    def holds_for(self, longest: int) -> bool:
+        """Return whether it gives the right losses of examples of up to `longest` tokens."""
+        return self.up_to is None or longest <= self.up_to
+
+
+PACKED = Execution("packed", "packed", "matrix")
+# The ways in the order in which they are tried, the fastest first. The last is the model's own forward pass.
+CANDIDATES = (
+    PACKED,
+    Execution("packed", "packed", "own"),
+    Execution("single", "own", "matrix"),
+    Execution("single", "own", "own"),
+)

@@ -1,0 +1,106 @@
+"""A model's shape without its weights, made small enough to compute with: a few layers, windows that short rows meet."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+# Layers up to which a model is taken whole.
+_FEW_LAYERS = 8
+# Tokens: what a window, a chunk or the length that rotary embeddings were trained at is shortened to.
+SHORT = 16
+
+
+def shortened(config, layers: int):
+    """Return the transformers config with its first `layers` decoder layers alone."""
+    short = copy.deepcopy(config)
+    text = short.get_text_config()
+    before = text.num_hidden_layers
+    text.num_hidden_layers = layers
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == before and name != "architectures":
+            setattr(text, name, value[:layers])
+    return short
+
+
+def fewest_layers(config) -> int:
+    """Return how many of a model's first layers hold one of each kind that it has, two at the least.
+
+    Layers are of one kind where their modules' classes, their weights' shapes and their plain attributes (a window,
+    say) are the same.
+    """
+    layers = decoder_layers(_on_meta(config))
+    if len(layers) <= _FEW_LAYERS:
+        return len(layers)
+    kinds = [_kind(layer) for layer in layers]
+    return max(2, max(kinds.index(kind) for kind in set(kinds)) + 1)
+
+
+def decoder_layers(model) -> nn.ModuleList:
+    """Return the list of a model's decoder layers: the longest list of modules that it has."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    depth = model.config.get_text_config().num_hidden_layers
+    return next((one for one in lists if len(one) == depth), max(lists, key=len, default=nn.ModuleList()))
+
+
+def with_short_reach(config) -> tuple[object, int | None]:
+    """Return the config with each reach in tokens cut to SHORT, and the least that it had; None where it has none.
+
+    A reach is what short examples do not meet: an attention's window or chunk, the length from which on rotary
+    embeddings are scaled otherwise.
+    """
+    short, found = copy.deepcopy(config), []
+    text = short.get_text_config()
+    for name, value in list(vars(text).items()):
+        if name in ("sliding_window", "attention_chunk_size") and isinstance(value, int) and value > SHORT:
+            found.append(value)
+            setattr(text, name, SHORT)
+    for rope in _rope_parameters(text):
+        original = rope.get("original_max_position_embeddings")
+        if isinstance(original, int) and original > SHORT and rope.get("rope_type") in ("dynamic", "longrope"):
+            found.append(original)
+            rope["original_max_position_embeddings"] = SHORT
+    return short, min(found, default=None)
+
+
+def lively(config, device: torch.device, seed: int = 0):
+    """Return a model of random float32 weights of such a spread that each layer and token moves the losses."""
+    torch.manual_seed(seed)
+    with device:
+        model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32)
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "conv" not in name and not name.endswith(("A_log", "dt_proj.weight")):
+                fan_in = parameter.shape[-1]
+                parameter.normal_(0, 1 / math.sqrt(fan_in))
+        # Of a matrix that is the head's too, the spread is the one that logits need.
+        is_tied = head is not None and head.weight is embeddings.weight
+        embeddings.weight.normal_(0, 2 / math.sqrt(embeddings.weight.shape[-1]) if is_tied else 1)
+        if head is not None and not is_tied:
+            head.weight.normal_(0, 2 / math.sqrt(head.weight.shape[-1]))
+    return model
+
+
+def _on_meta(config):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(copy.deepcopy(config))
+
+
+def _kind(layer: nn.Module) -> tuple:
+    modules = tuple((name, type(module).__name__) for name, module in layer.named_modules())
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in layer.named_parameters())
+    plain = []
+    for name, module in layer.named_modules():
+        for key, value in vars(module).items():
+            if isinstance(value, int | float | str | bool | None) and "idx" not in key and "index" not in key:
+                plain.append((name, key, value))
+    return modules, shapes, tuple(plain)
+
+
+def _rope_parameters(text) -> list[dict]:
+    rope = getattr(text, "rope_parameters", None) or {}
+    nested = [value for value in rope.values() if isinstance(value, dict)]
+    return nested or [rope]

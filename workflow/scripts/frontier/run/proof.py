@@ -1,0 +1,244 @@
+"""Prove that losses and gradients, as this project computes them, are a model's own.
+
+Which families a list names says little of the next one. So each model is tried itself, on its shape: its layers, a few
+of each kind, with random weights of such a spread that a fault shows. What is proved is in PROPERTIES.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+
+from frontier.errors import first_line
+from frontier.model import packing
+from frontier.model.data.tokens import IGNORED
+from frontier.model.execution import CANDIDATES, Execution
+from frontier.model.layers import compute_in, is_castable
+from frontier.model.loss import causal_model, token_losses
+from frontier.model.targets import ALL, adapted_layers
+
+# Nats a token. Sums in another order differ by some 1e-6 in float32; a leak or a wrong mask by 1e-2 to 5.
+TOLERANCE = 1e-3
+# Of a tensor's norm.
+GRADIENT_TOLERANCE = 1e-3
+# What a changed token must move at the least for the weights to tell anything, in nats.
+LEAST_EFFECT = 1e-2
+# Of the adapter that is tried.
+_RANK = 4
+PROPERTIES = {
+    "own": "an example alone has the losses of the model's own forward pass",
+    "packed": "an example in a row with others has the losses that it has alone",
+    "causal": "a later token moves no earlier loss",
+    "gradients": "each adapter tensor's gradient is that of the model's own forward pass",
+    "checkpointing": "gradients are the same with activations computed twice",
+}
+
+
+@dataclass
+class Proof:
+    """What was found: the ways that hold, in order of preference, and of each way that does not, why."""
+
+    ways: list[Execution] = field(default_factory=list)
+    failures: dict[Execution, str] = field(default_factory=dict)
+    sizes: dict[str, float] = field(default_factory=dict)
+    read_directly: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+class Unequal(Exception):
+    """A property does not hold: its name, and by how much in nats or as a share of a gradient's norm."""
+
+    def __init__(self, name: str, size: float, what: str = ""):
+        super().__init__(name)
+        self.name, self.size, self.what = name, size, what
+
+
+def made_up(vocabulary: int, avoided: set[int], lengths=(30, 23, 41)) -> list[dict]:
+    """Return examples of random tokens, all labelled but a prompt of five in the first and of one in the others."""
+    draw = torch.Generator().manual_seed(0)
+    usable = torch.tensor([token for token in range(min(vocabulary, 50_000)) if token not in avoided])
+    examples = []
+    for number, length in enumerate(lengths):
+        prompt = 1 if number else 5
+        ids = usable[torch.randint(len(usable), (length,), generator=draw)].tolist()
+        examples.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
+    return examples
+
+
+def own_losses(model, example: dict) -> torch.Tensor:
+    """Return the labelled tokens' losses in nats by the model's own forward pass, nothing of this project in it."""
+    ids = torch.tensor([example["input_ids"]], device=model.device)
+    labels = torch.tensor(example["labels"][1:], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    kept = labels != IGNORED
+    return F.cross_entropy(logits[kept], labels[kept], reduction="none")
+
+
+def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
+    """Return which ways of computing losses give those of a causal language model, with an adapter on all that can be.
+
+    The model computes in float32, its weights are frozen, and it is changed: its weights are stored in 16 bits, and its
+    layers become this project's. Raises Unequal where its weights tell nothing.
+    """
+    causal.requires_grad_(False).eval()
+    _round(causal)
+    proof = Proof(read_directly=read_directly(causal, examples[0]))
+    names, proof.left_out = adapted_layers(causal, ALL, proof.read_directly)
+    # With neither of LoRA's matrices at zero both have gradients.
+    adapter = LoraConfig(r=_RANK, target_modules=names, task_type="CAUSAL_LM", init_lora_weights=False)
+    model, own_attention = get_peft_model(causal, adapter), causal.config._attn_implementation
+    expected = [own_losses(model, example).detach() for example in examples]
+    gradients = _gradients(model, lambda: sum(own_losses(model, example).sum() for example in examples))
+    _require_effect(model, examples, expected)
+    _store_in_16_bits(model)
+    compute_in(model, torch.float32, proof.read_directly)
+    for way in ways:
+        causal.set_attn_implementation(packing.ATTENTION if way.attention == "packed" else own_attention)
+        try:
+            proof.sizes = _check(model, examples, way, expected, gradients)
+            proof.ways.append(way)
+            break
+        except Unequal as error:
+            proof.failures[way] = f"{error.what}{error.name}, by {error.size:.2g}"
+        # What a family does not take is an error of its own code, of whatever kind.
+        except Exception as error:
+            proof.failures[way] = f"{type(error).__name__}: {first_line(error)}"
+    return proof
+
+
+def read_directly(model, example: dict) -> list[str]:
+    """Return the linear layers whose weight the model reads without calling the layer, by their names in a block.
+
+    Such a weight can neither be cast as the layer is called, nor stored in 4 bits, nor can an adapter on it act.
+    """
+    called, hooks = set(), []
+    layers = {name: module for name, module in model.named_modules() if is_castable(module)}
+    for name, module in layers.items():
+        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: called.add(name)))
+    loss = own_losses(model, example)
+    idle = [name for name in layers if name not in called]
+    for hook in hooks:
+        hook.remove()
+    if not idle:
+        return []
+    weights = [layers[name].weight for name in idle]
+    for weight in weights:
+        weight.requires_grad_(True)
+    loss = own_losses(model, example).sum()
+    read = torch.autograd.grad(loss, weights, allow_unused=True)
+    for weight in weights:
+        weight.requires_grad_(False)
+    return sorted({_in_block(name) for name, one in zip(idle, read, strict=True) if one is not None})
+
+
+def _in_block(name: str) -> str:
+    """Return a layer's name within its block: mixer.dt_proj of model.layers.3.mixer.dt_proj."""
+    parts = name.split(".")
+    last = max((place for place, part in enumerate(parts) if part.isdigit()), default=-1)
+    return ".".join(parts[last + 1 :])
+
+
+def _frozen(model) -> list[torch.Tensor]:
+    return [one for one in model.parameters() if not one.requires_grad and one.is_floating_point()]
+
+
+def _round(model) -> None:
+    """Round the frozen weights to what 16 bits can hold, so that storing them there loses nothing."""
+    for weight in _frozen(model):
+        weight.data = weight.data.half().float()
+
+
+def _store_in_16_bits(model) -> None:
+    """Store the frozen weights as a base's are stored, but for those that the model wants in 32 bits."""
+    kept = tuple(getattr(causal_model(model), "_keep_in_fp32_modules", None) or ())
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad and weight.is_floating_point() and not any(part in name for part in kept):
+            weight.data = weight.data.half()
+
+
+def _check(model, examples: list[dict], way: Execution, expected: list[torch.Tensor], gradients: dict) -> dict:
+    """Return the size of each property's failure, all within tolerance; raises Unequal for the first that is not."""
+    device = model.device
+
+    def losses(rows: list[dict]) -> torch.Tensor:
+        return token_losses(model, on_device(packing.collate(rows), device), way=way)
+
+    sizes = {}
+    with torch.no_grad():
+        alone = [losses([example]) for example in examples]
+        sizes["own"] = _largest(torch.cat(alone) - torch.cat(expected))
+        _require(sizes["own"], TOLERANCE, "own")
+        sizes["packed"] = _largest(losses(examples) - torch.cat(expected))
+        _require(sizes["packed"], TOLERANCE, "packed")
+        changed = [_changed(example, -1) for example in examples]
+        earlier = torch.cat([losses([one])[:-1] - before[:-1] for one, before in zip(changed, expected, strict=True)])
+        sizes["causal"] = _largest(earlier)
+        _require(sizes["causal"], TOLERANCE, "causal")
+    found = _gradients(model, lambda: losses(examples).sum())
+    sizes["gradients"] = _compare(found, gradients, "gradients")
+    model.train()
+    try:
+        plain = _gradients(model, lambda: losses(examples).sum(), seed=0)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        twice = _gradients(model, lambda: losses(examples).sum(), seed=0)
+        sizes["checkpointing"] = _compare(twice, plain, "checkpointing")
+    finally:
+        model.gradient_checkpointing_disable()
+        model.eval()
+    return sizes
+
+
+def _require(size: float, tolerance: float, name: str, what: str = "") -> None:
+    # Not `size > tolerance`, which is false of a number that is none.
+    if not size <= tolerance:
+        raise Unequal(name, size, what)
+
+
+def _require_effect(model, examples: list[dict], expected: list[torch.Tensor]) -> None:
+    """Raise Unequal where an example's first token does not move the losses of its second half."""
+    sizes = []
+    with torch.no_grad():
+        for example, before in zip(examples, expected, strict=True):
+            moved = own_losses(model, _changed(example, 0)) - before
+            sizes.append(_largest(moved[len(moved) // 2 :]))
+    size = min(sizes)
+    if not size >= LEAST_EFFECT:
+        raise Unequal("effect", size)
+
+
+def _gradients(model, loss: Callable[[], torch.Tensor], seed: int | None = None) -> dict[str, torch.Tensor]:
+    """Return each adapter tensor's gradient of a loss, by name; tensors without one are left out."""
+    if seed is not None:
+        torch.manual_seed(seed)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    found = torch.autograd.grad(loss(), list(trainable.values()), allow_unused=True)
+    return {name: one for name, one in zip(trainable, found, strict=True) if one is not None}
+
+
+def _compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], name: str) -> float:
+    """Return the largest difference of two sets of gradients, as a share of a tensor's norm; Unequal beyond tolerance."""
+    missing = sorted(expected.keys() - found.keys())
+    if missing:
+        raise Unequal(name, 1.0, f"{missing[0]} has none; ")
+    scale = max(float(one.norm()) for one in expected.values())
+    sizes = {key: float((found[key] - one).norm()) / max(float(one.norm()), 1e-3 * scale) for key, one in expected.items()}
+    worst = max(sizes, key=sizes.get)
+    _require(sizes[worst], GRADIENT_TOLERANCE, name, f"{worst}: ")
+    return sizes[worst]
+
+
+def _changed(example: dict, place: int) -> dict:
+    """Return the example with another token in one place, which is another example's token too."""
+    ids = list(example["input_ids"])
+    ids[place] = next(token for token in ids if token != ids[place])
+    return {"input_ids": ids, "labels": example["labels"][:place] + [ids[place]] if place == -1 else example["labels"]}
+
+
+def _largest(difference: torch.Tensor) -> float:
+    return float(difference.abs().max())
+
+
+def on_device(batch: dict, device: torch.device) -> dict:
+    return {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
