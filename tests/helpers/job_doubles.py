@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from conftest import PYTHONPATH, RESULTS, Study
 from frontier import records
-from frontier.jobs import child_process, device_locks, supervise, watch
+from frontier.jobs import child_process, device_locks, supervise
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
@@ -77,7 +77,9 @@ def workers(folder: Path) -> list[tuple[psutil.Process, str]]:
     found = []
     for process in psutil.process_iter():
         try:
-            if "frontier.jobs.worker" in (process.name(), *process.cmdline()) and process.cwd() == str(folder):
+            # A fork bears a name, a process of its own the module's in its command line.
+            is_worker = process.name() == "frontier.worker" or "frontier.jobs.worker" in process.cmdline()
+            if is_worker and process.cwd() == str(folder):
                 files = [Path(file.path) for file in process.open_files()]
                 ours = [file for file in files if file.parent.name == device_locks.private_folder().name]
                 locks = [file.stem for file in ours if file.stem.startswith("device-")]
@@ -113,7 +115,5 @@ if __name__ == "__main__":
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
     if not sys.argv[2:]:
-        # Each module that asks has the function under its own name.
-        for module in (child_process, supervise, watch):
-            module.snakemake_ancestor = psutil.Process().parent
+        child_process.snakemake_ancestor = supervise.snakemake_ancestor = psutil.Process().parent
     supervise.run_job(sys.argv[1], told)
