@@ -52,7 +52,7 @@ def predict(one: Combination, rates, capability: tuple[int, int]) -> dict:
 
 
 def measure(model, one: Combination, meter) -> dict:
-    """Peaks in GiB and median seconds of a step, by `build.build_model` and `fit.fit` with a fresh adapter."""
+    """Peaks in GiB and median seconds of a step, by `build_model` and `fit` with a fresh adapter."""
     from unittest import mock
 
     import torch

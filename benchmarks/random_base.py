@@ -12,7 +12,7 @@ _SPREAD = 0.02
 
 
 def build(config: AutoConfig, precision: str, device: torch.device):
-    """A frozen model with the storage that `bases.load` gives it; NF4 layers are quantised one at a time."""
+    """A frozen model with the storage that `models.load` gives it; NF4 layers are quantised one at a time."""
     dtype = bases.STORED.get(precision, torch.float16)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=packing.ATTENTION)
