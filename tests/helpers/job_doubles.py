@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from conftest import PYTHONPATH, RESULTS, Study
 from frontier import records
-from frontier.jobs import child_process, device_locks, supervise, watch
+from frontier.jobs import child_process, device_locks, supervise
 
 OUTPUTS = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 EVALUATED = {"evaluation": "evaluation.json", "losses": "nll.parquet"}
@@ -115,7 +115,5 @@ if __name__ == "__main__":
     vars(told).update(json.load(sys.stdin))
     told.params = Params(told.params)
     if not sys.argv[2:]:
-        # Each module that asks has the function under its own name.
-        for module in (child_process, supervise, watch):
-            module.snakemake_ancestor = psutil.Process().parent
+        child_process.snakemake_ancestor = supervise.snakemake_ancestor = psutil.Process().parent
     supervise.run_job(sys.argv[1], told)
