@@ -18,9 +18,31 @@ rule fetch_model:
         "../scripts/fetch_model.py"
 
 
+rule prove_model:
+    input:
+        model=rules.fetch_model.output.model,
+    output:
+        proof="resources/proof.json",
+    params:
+        job=job(IDENTITY["proof"], **requests.device_request(STUDY)),
+    resources:
+        **DEVICE,
+    log:
+        "results/logs/prove_model.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/prove_model.py"
+
+
+# A proof that is made again, for another device or by other code, makes nothing again that has been measured.
+PROOF = ancient(rules.prove_model.output.proof)
+
+
 rule prepare_base:
     input:
         model=rules.fetch_model.output.model,
+        proof=PROOF,
     output:
         base="resources/bases/{precision}.json",
     params:

@@ -24,6 +24,7 @@ from frontier.machine.preload import KERNELS
 # The modules whose jobs import torch.
 MODULES = (
     "frontier.model.prepare",
+    "frontier.run.prove",
     "frontier.run.train",
     "frontier.run.perplexity",
     "frontier.run.accuracy",

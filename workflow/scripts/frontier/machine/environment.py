@@ -59,6 +59,12 @@ def describe_environment(device: torch.device, started_at: str) -> dict:
     return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
 
 
+def device_and_versions(device: torch.device) -> dict:
+    """Return what a proof holds for: the device's type, and the versions of what losses are computed with."""
+    versions = {name: _version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
+    return {"device": device.type, "versions": versions}
+
+
 def utc_now() -> str:
     """Return the time in UTC, to the second, in ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

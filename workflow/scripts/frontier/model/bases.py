@@ -42,8 +42,10 @@ def convert(record: dict, precision: str, device: torch.device) -> dict:
     return base | {"folder": folder, "quantiser": quantiser}
 
 
-def load(base: dict, device: torch.device):
-    """Return the base model of a record of `convert`, frozen, on `device`, with the attention of packed rows.
+def load(base: dict, device: torch.device, attention: str = ATTENTION):
+    """Return the base model of a record of `convert`, frozen, on `device`.
+
+    `attention` is the name that transformers knows it by: that of packed rows, or "own" for what the model comes with.
 
     Raises UserError where its files are no longer those that were fetched.
     """
@@ -53,9 +55,10 @@ def load(base: dict, device: torch.device):
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
     with _loading_in_order() if in_order else nullcontext():
-        model = AutoModelForCausalLM.from_pretrained(
-            cache.CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
-        )
+        model = AutoModelForCausalLM.from_pretrained(cache.CACHE / base["folder"], dtype=dtype, device_map={"": device})
+    # A family whose classes are chosen by the attention's name knows none of another's.
+    if attention != "own":
+        model.set_attn_implementation(attention)
     return model.requires_grad_(False)
 
 

@@ -21,7 +21,7 @@ _MULTIPLE = 32
 _EMBEDDED_AT_ONCE = 256
 
 
-def is_capturable(model, dtype: torch.dtype, dropout: float, card: Card) -> bool:
+def is_capturable(model, dtype: torch.dtype, is_random: bool, card: Card) -> bool:
     """Return whether `CapturedStep` can hold the model's step: a dense decoder in 16 bits, no dropout, a recent GPU."""
     causal = loss.causal_model(model)
     rope = getattr(causal.config, "rope_parameters", None) or {}
@@ -31,7 +31,7 @@ def is_capturable(model, dtype: torch.dtype, dropout: float, card: Card) -> bool
         and rope.get("rope_type") not in _VALUE_DEPENDENT_ROPE
         and loss.head_is_matrix(causal)
         and dtype != torch.float32
-        and not dropout
+        and not is_random
         and not getattr(causal, "is_loaded_in_8bit", False)
     )
 

@@ -28,10 +28,34 @@ class Execution(NamedTuple):
 
 
 PACKED = Execution("packed", "packed", "matrix")
-# The ways in the order in which they are tried, the fastest first. The last is the model's own forward pass.
+# The model's own forward pass.
+OWN = Execution("single", "own", "own")
+# The ways in the order in which they are tried, the fastest first.
 CANDIDATES = (
     PACKED,
     Execution("packed", "packed", "own"),
     Execution("single", "own", "matrix"),
-    Execution("single", "own", "own"),
+    OWN,
 )
+
+
+class Method(NamedTuple):
+    """How a run computes: its way, and what a proof says of the model's layers.
+
+    `read_directly`: endings of the names of linear layers whose weight the model reads without calling the layer; such
+    weights are cast once, stored in 16 bits at least, and get no adapter.
+    """
+
+    way: Execution | None = None
+    read_directly: tuple[str, ...] = ()
+
+
+# The method where nothing is proved, as in a plan: packed rows, with the head that the model's config speaks of.
+UNPROVED = Method()
+
+
+def method_for(proof: dict, longest: int) -> Method:
+    """Return how examples of up to `longest` tokens are computed by a proof's record (resources/proof.json)."""
+    ways = [Execution(**one) for one in proof["ways"]]
+    way = next(one for one in ways if one.holds_for(longest))
+    return Method(way, tuple(proof["read_directly"]))

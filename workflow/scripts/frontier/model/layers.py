@@ -129,6 +129,17 @@ def _cast_own(module: nn.Module, dtype: torch.dtype) -> None:
             buffer.data = buffer.data.to(dtype)
 
 
+def draws_randomly(model: nn.Module) -> bool:
+    """Return whether the model in training draws random numbers: dropout, or a router's jitter, LoRA's or its own."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout) and module.p > 0:
+            return True
+        drawn = (value for name, value in vars(module).items() if "dropout" in name or "jitter" in name)
+        if any(isinstance(value, float) and value > 0 for value in drawn):
+            return True
+    return False
+
+
 def is_named(name: str, endings: Collection[str]) -> bool:
     """Return whether a module's dotted name is one of some, or ends in one as PEFT's target names do."""
     return any(name == ending or name.endswith(f".{ending}") for ending in endings)

@@ -44,7 +44,7 @@ def small_step(device: torch.device) -> dict:
     found = {"checkpointed_launch_seconds": passes / count}
     model, passes, count = _launched_passes(dtype, False, device)
     found["launch_seconds"] = passes / count
-    graphs = captured_step.is_capturable(model, dtype, 0.0, Card(device))
+    graphs = captured_step.is_capturable(model, dtype, False, Card(device))
     if graphs:
         captured = captured_step.CapturedStep(model, [len(_EXAMPLE["input_ids"])], examples=1)
         captured(_placed_row(device), torch.ones((), device=device))

@@ -6,8 +6,11 @@ from transformers import GenerationConfig
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.jobs.proving import holding_proof
+from frontier.machine.environment import device_and_versions
 from frontier.machine.phases import Phases
 from frontier.model.data.json_lines import read_lines
+from frontier.model.execution import OWN, Method
 from frontier.model.tokenizer import load_tokenizer
 from frontier.outcomes import ACCURACY, Status
 from frontier.progress import Pacer
@@ -91,9 +94,10 @@ def solve(job: dict, device: torch.device, phases: Phases) -> dict:
     rows = read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
     phases.enter("load")
-    model = evaluation.load_judged(inputs, request, device)
-    # The packed attention takes no mask and no cache; answering needs both.
-    model.set_attn_implementation("sdpa")
+    proof = holding_proof(inputs, request, device_and_versions(device))
+    # Answering needs a mask and a cache, which the model's own attention alone takes.
+    method = Method(OWN, tuple(proof["read_directly"]))
+    model = evaluation.load_judged(inputs, request, device, method)
     phases.enter("evaluate")
     marked = _answer(model, tokenizer, asked, request, device)
     phases.enter("save")

@@ -4,53 +4,65 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
-from frontier.model import bases, captured_step, layers
+from frontier.model import bases, captured_step, layers, packing
 from frontier.model.card import Card
+from frontier.model.execution import PACKED, UNPROVED, Method
+from frontier.model.targets import adapted_layers
 from frontier.run import sharding
 from frontier.run.sharding import ALONE, Share
 
 
-def build_adapter(model, lora: dict, rank: int, seed: int):
-    """Put a float32 LoRA adapter, initialised from `seed`, on every linear layer but the head (or on `targets`)."""
+def build_adapter(model, lora: dict, rank: int, seed: int, read_directly: tuple[str, ...] = ()):
+    """Put a float32 LoRA adapter, initialised from `seed`, on the linear layers that `targets` names.
+
+    Layers with the names `read_directly` get none (`model.targets.adapted_layers`).
+    """
+    names, _ = adapted_layers(model, lora["targets"], read_directly)
     set_seed(seed)
     config = LoraConfig(
         r=rank,
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
         use_rslora=lora["rslora"],
-        target_modules=lora["targets"],
+        target_modules=names,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)
 
 
-def load_base(record: dict, device: torch.device, share: Share = ALONE):
-    """Return the frozen base of a `prepare_base` record on `device`.
+def load_base(record: dict, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):
+    """Return the frozen base of a `prepare_base` record on `device`, with the attention of its method.
 
     One that several processes share stays in the host's memory until it is sharded.
     """
-    return bases.load(record, device if share.processes == 1 else torch.device("cpu"))
+    attention = method.way.attention if method.way and method.way.attention == "own" else packing.ATTENTION
+    return bases.load(record, device if share.processes == 1 else torch.device("cpu"), attention)
 
 
-def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Share = ALONE):
+def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Share = ALONE, method: Method = UNPROVED):
     """Return the model of a run, ready to train, made of its base in place, and which levers it uses.
 
     Those are used that were asked for and that the card and the model can use; none where several processes share it.
     """
-    settings, dropout = request["training"], request["lora"]["dropout"]
+    settings = request["training"]
     is_alone = share.processes == 1
     fused = is_alone and settings["fused_kernels"] and card.fuse(base)
-    model = build_adapter(base, request["lora"], request["rank"], request["seed"])
-    layers.compute_in(model, dtype)
+    model = build_adapter(base, request["lora"], request["rank"], request["seed"], method.read_directly)
+    layers.compute_in(model, dtype, method.read_directly)
+    is_random = layers.draws_randomly(model)
     if settings["gradient_checkpointing"]:
-        # Without dropout nothing is drawn that a second forward pass would have to draw again.
-        options = {"use_reentrant": False, "preserve_rng_state": dropout > 0}
+        # Where nothing is drawn, a second forward pass has nothing to draw again.
+        options = {"use_reentrant": False, "preserve_rng_state": is_random}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
     if not is_alone:
-        sharding.prepare(model, card.device)
+        sharding.prepare(model, card.device, method.way)
         return model, dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
     offloaded = settings["offload_embeddings"] and card.offload_embeddings(model)
     # Memory that loading has left would be cut up for tensors that stay, and be lost to the captured steps' own pool.
     card.empty_cache()
-    graphs = settings["cuda_graphs"] and captured_step.is_capturable(model, dtype, dropout, card)
+    graphs = (
+        settings["cuda_graphs"]
+        and captured_step.is_capturable(model, dtype, is_random, card)
+        and method.way in (None, PACKED)
+    )
     return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}

@@ -6,14 +6,17 @@ import torch
 from peft import PeftModel
 
 from frontier import outcomes, records
+from frontier.jobs.proving import holding_proof
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe_environment, utc_now
+from frontier.machine.environment import describe_environment, device_and_versions, utc_now
 from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
-from frontier.model import bases, dtypes, layers
+from frontier.model import dtypes, layers
+from frontier.model.execution import Method, method_for
 from frontier.outcomes import Status
 from frontier.progress import event
+from frontier.run.build import load_base
 from frontier.run.recovery import caught
 
 
@@ -52,12 +55,17 @@ def not_judged(inputs: dict) -> dict | None:
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
 
 
-def load_judged(inputs: dict, request: dict, device: torch.device):
+def method_of(inputs: dict, request: dict, device: torch.device, longest: int) -> Method:
+    """Return how a proof that holds here computes the losses of examples of up to `longest` tokens."""
+    return method_for(holding_proof(inputs, request, device_and_versions(device)), longest)
+
+
+def load_judged(inputs: dict, request: dict, device: torch.device, method: Method):
     """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
-    base = bases.load(records.read_json(inputs["base"]), device)
+    base = load_base(records.read_json(inputs["base"]), device, method=method)
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]]).eval()
+    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]], method.read_directly).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base

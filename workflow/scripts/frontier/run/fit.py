@@ -9,6 +9,7 @@ from transformers import TrainingArguments
 
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.model import captured_step, dtypes
+from frontier.model.execution import UNPROVED, Method
 from frontier.model.levers import make_state
 from frontier.progress import say
 from frontier.run import checkpoints, sharding
@@ -32,6 +33,8 @@ class Run:
     share: Share = ALONE
     # The config's budget of memory and hours, and how often checkpoints are made.
     limits: dict = field(default_factory=dict)
+    # How a proof says that its losses are computed.
+    method: Method = UNPROVED
 
     @property
     def device(self) -> torch.device:
@@ -65,7 +68,7 @@ def fit(
     captured = _captured(model, examples, arguments, budget) if graphs else None
     made = {"model": model, "args": arguments, "train_dataset": examples, "clock": run.clock, "guard": guard}
     if run.share == ALONE:
-        trainer = AnswerTrainer(captured=captured, budget=budget, **made)
+        trainer = AnswerTrainer(captured=captured, budget=budget, way=run.method.way, **made)
     else:
         trainer = ShardedTrainer(share=run.share, **made)
     if captured:

@@ -24,10 +24,13 @@ _LARGEST_LOSS = 700
 
 
 @torch.no_grad()
-def example_losses(model, examples: list[dict], batch_size: int, device: torch.device, on_batch=lambda done: None):
+def example_losses(
+    model, examples: list[dict], batch_size: int, device: torch.device, on_batch=lambda done: None, way=None
+):
     """Return a frame of each example's summed NLL of its answer tokens in nats (`nll`) and their number (`tokens`).
 
-    `on_batch` is called after each batch with the number of examples done.
+    `on_batch` is called after each batch with the number of examples done; `way` is how losses are computed, as a proof
+    found it.
     """
     rows = []
     for start in range(0, len(examples), batch_size):
@@ -36,7 +39,7 @@ def example_losses(model, examples: list[dict], batch_size: int, device: torch.d
             key: value.to(device) if torch.is_tensor(value) else value for key, value in packing.collate(part).items()
         }
         counts = [sum(label != IGNORED for label in example["labels"]) for example in part]
-        losses = token_losses(model, batch).double().split(counts)
+        losses = token_losses(model, batch, way=way).double().split(counts)
         rows += [(float(loss.sum()), count) for loss, count in zip(losses, counts, strict=True)]
         on_batch(len(rows))
     return pd.DataFrame(rows, columns=["nll", "tokens"])
@@ -65,14 +68,16 @@ def measure_perplexity(job: dict, device: torch.device, phases: Phases) -> dict:
     request, inputs, outputs = job["request"], job["input"], job["output"]
     examples = load_tokens(inputs["tokens"])
     phases.enter("load")
-    model = evaluation.load_judged(inputs, request, device)
+    longest = max(len(example["input_ids"]) for example in examples)
+    method = evaluation.method_of(inputs, request, device, longest)
+    model = evaluation.load_judged(inputs, request, device, method)
     phases.enter("evaluate")
     lines = Pacer()
 
     def tell(done: int) -> None:
         lines.tell(f"{request['name']}  evaluated {done}/{len(examples)} examples", is_last=done == len(examples))
 
-    losses = example_losses(model, examples, request["batch_size"], device, tell)
+    losses = example_losses(model, examples, request["batch_size"], device, tell, method.way)
     phases.enter("save")
     losses.to_parquet(outputs["losses"])
     return quality(losses)

@@ -8,16 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 
 from frontier.errors import first_line
 from frontier.model import packing
-from frontier.model.data.tokens import IGNORED
 from frontier.model.execution import CANDIDATES, Execution
-from frontier.model.layers import compute_in, is_castable
-from frontier.model.loss import causal_model, token_losses
+from frontier.model.layers import compute_in
+from frontier.model.loss import token_losses
 from frontier.model.targets import ALL, adapted_layers
+from frontier.run.proof_material import changed, own_losses, read_directly, round_weights, store_in_16_bits
 
 # Nats a token. Sums in another order differ by some 1e-6 in float32; a leak or a wrong mask by 1e-2 to 5.
 TOLERANCE = 1e-3
@@ -55,27 +54,6 @@ class Unequal(Exception):
         self.name, self.size, self.what = name, size, what
 
 
-def made_up(vocabulary: int, avoided: set[int], lengths=(30, 23, 41)) -> list[dict]:
-    """Return examples of random tokens, all labelled but a prompt of five in the first and of one in the others."""
-    draw = torch.Generator().manual_seed(0)
-    usable = torch.tensor([token for token in range(min(vocabulary, 50_000)) if token not in avoided])
-    examples = []
-    for number, length in enumerate(lengths):
-        prompt = 1 if number else 5
-        ids = usable[torch.randint(len(usable), (length,), generator=draw)].tolist()
-        examples.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
-    return examples
-
-
-def own_losses(model, example: dict) -> torch.Tensor:
-    """Return the labelled tokens' losses in nats by the model's own forward pass, nothing of this project in it."""
-    ids = torch.tensor([example["input_ids"]], device=model.device)
-    labels = torch.tensor(example["labels"][1:], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-    kept = labels != IGNORED
-    return F.cross_entropy(logits[kept], labels[kept], reduction="none")
-
-
 def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
     """Return which ways of computing losses give those of a causal language model, with an adapter on all that can be.
 
@@ -83,7 +61,7 @@ def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
     layers become this project's. Raises Unequal where its weights tell nothing.
     """
     causal.requires_grad_(False).eval()
-    _round(causal)
+    round_weights(causal)
     proof = Proof(read_directly=read_directly(causal, examples[0]))
     names, proof.left_out = adapted_layers(causal, ALL, proof.read_directly)
     # With neither of LoRA's matrices at zero both have gradients.
@@ -92,7 +70,7 @@ def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
     expected = [own_losses(model, example).detach() for example in examples]
     gradients = _gradients(model, lambda: sum(own_losses(model, example).sum() for example in examples))
     _require_effect(model, examples, expected)
-    _store_in_16_bits(model)
+    store_in_16_bits(model)
     compute_in(model, torch.float32, proof.read_directly)
     for way in ways:
         causal.set_attn_implementation(packing.ATTENTION if way.attention == "packed" else own_attention)
@@ -106,56 +84,6 @@ def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
         except Exception as error:
             proof.failures[way] = f"{type(error).__name__}: {first_line(error)}"
     return proof
-
-
-def read_directly(model, example: dict) -> list[str]:
-    """Return the linear layers whose weight the model reads without calling the layer, by their names in a block.
-
-    Such a weight can neither be cast as the layer is called, nor stored in 4 bits, nor can an adapter on it act.
-    """
-    called, hooks = set(), []
-    layers = {name: module for name, module in model.named_modules() if is_castable(module)}
-    for name, module in layers.items():
-        hooks.append(module.register_forward_pre_hook(lambda *_, name=name: called.add(name)))
-    loss = own_losses(model, example)
-    idle = [name for name in layers if name not in called]
-    for hook in hooks:
-        hook.remove()
-    if not idle:
-        return []
-    weights = [layers[name].weight for name in idle]
-    for weight in weights:
-        weight.requires_grad_(True)
-    loss = own_losses(model, example).sum()
-    read = torch.autograd.grad(loss, weights, allow_unused=True)
-    for weight in weights:
-        weight.requires_grad_(False)
-    return sorted({_in_block(name) for name, one in zip(idle, read, strict=True) if one is not None})
-
-
-def _in_block(name: str) -> str:
-    """Return a layer's name within its block: mixer.dt_proj of model.layers.3.mixer.dt_proj."""
-    parts = name.split(".")
-    last = max((place for place, part in enumerate(parts) if part.isdigit()), default=-1)
-    return ".".join(parts[last + 1 :])
-
-
-def _frozen(model) -> list[torch.Tensor]:
-    return [one for one in model.parameters() if not one.requires_grad and one.is_floating_point()]
-
-
-def _round(model) -> None:
-    """Round the frozen weights to what 16 bits can hold, so that storing them there loses nothing."""
-    for weight in _frozen(model):
-        weight.data = weight.data.half().float()
-
-
-def _store_in_16_bits(model) -> None:
-    """Store the frozen weights as a base's are stored, but for those that the model wants in 32 bits."""
-    kept = tuple(getattr(causal_model(model), "_keep_in_fp32_modules", None) or ())
-    for name, weight in model.named_parameters():
-        if not weight.requires_grad and weight.is_floating_point() and not any(part in name for part in kept):
-            weight.data = weight.data.half()
 
 
 def _check(model, examples: list[dict], way: Execution, expected: list[torch.Tensor], gradients: dict) -> dict:
@@ -172,8 +100,8 @@ def _check(model, examples: list[dict], way: Execution, expected: list[torch.Ten
         _require(sizes["own"], TOLERANCE, "own")
         sizes["packed"] = _largest(losses(examples) - torch.cat(expected))
         _require(sizes["packed"], TOLERANCE, "packed")
-        changed = [_changed(example, -1) for example in examples]
-        earlier = torch.cat([losses([one])[:-1] - before[:-1] for one, before in zip(changed, expected, strict=True)])
+        altered = [changed(example, -1) for example in examples]
+        earlier = torch.cat([losses([one])[:-1] - before[:-1] for one, before in zip(altered, expected, strict=True)])
         sizes["causal"] = _largest(earlier)
         _require(sizes["causal"], TOLERANCE, "causal")
     found = _gradients(model, lambda: losses(examples).sum())
@@ -201,7 +129,7 @@ def _require_effect(model, examples: list[dict], expected: list[torch.Tensor]) -
     sizes = []
     with torch.no_grad():
         for example, before in zip(examples, expected, strict=True):
-            moved = own_losses(model, _changed(example, 0)) - before
+            moved = own_losses(model, changed(example, 0)) - before
             sizes.append(_largest(moved[len(moved) // 2 :]))
     size = min(sizes)
     if not size >= LEAST_EFFECT:
@@ -223,17 +151,12 @@ def _compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], 
     if missing:
         raise Unequal(name, 1.0, f"{missing[0]} has none; ")
     scale = max(float(one.norm()) for one in expected.values())
-    sizes = {key: float((found[key] - one).norm()) / max(float(one.norm()), 1e-3 * scale) for key, one in expected.items()}
+    sizes = {
+        key: float((found[key] - one).norm()) / max(float(one.norm()), 1e-3 * scale) for key, one in expected.items()
+    }
     worst = max(sizes, key=sizes.get)
     _require(sizes[worst], GRADIENT_TOLERANCE, name, f"{worst}: ")
     return sizes[worst]
-
-
-def _changed(example: dict, place: int) -> dict:
-    """Return the example with another token in one place, which is another example's token too."""
-    ids = list(example["input_ids"])
-    ids[place] = next(token for token in ids if token != ids[place])
-    return {"input_ids": ids, "labels": example["labels"][:place] + [ids[place]] if place == -1 else example["labels"]}
 
 
 def _largest(difference: torch.Tensor) -> float:

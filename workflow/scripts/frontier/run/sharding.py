@@ -23,6 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from frontier.model import loss, packing
 from frontier.model.data.tokens import IGNORED
+from frontier.model.execution import Execution
 from frontier.outcomes import Status
 from frontier.units import GIB
 
@@ -99,7 +100,7 @@ def lever(share: Share, device: torch.device) -> dict:
     return {"sharding": f"FSDP2, {share.processes} processes, {backend}"} if share.processes > 1 else {}
 
 
-def prepare(model: nn.Module, device: torch.device) -> None:
+def prepare(model: nn.Module, device: torch.device, way: Execution | None = None) -> None:
     """Prepare a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
@@ -110,7 +111,7 @@ def prepare(model: nn.Module, device: torch.device) -> None:
             state.to(device)
             module.quant_state = state
             module.weight = nn.Parameter(module.weight.data.flatten().view(torch.float32), requires_grad=False)
-    loss.give_losses(model)
+    loss.give_losses(model, way or loss.packed_way(loss.causal_model(model)))
 
 
 def deal(examples: list[dict], share: Share) -> dict:

@@ -3,6 +3,7 @@
 import csv
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,16 +12,18 @@ from filelock import FileLock, Timeout
 from frontier import outcomes, records
 from frontier.errors import UserError
 from frontier.jobs.hopeless import predicted_outcome
+from frontier.jobs.proving import holding_proof
 from frontier.jobs.team import Team
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe_environment, utc_now
+from frontier.machine.environment import describe_environment, device_and_versions, utc_now
 from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
 from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
+from frontier.model.execution import Method, method_for
 from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.run import sharding
@@ -96,12 +99,15 @@ def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
     meter = open_meter(run.device)
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
+    proof = holding_proof(inputs, run.request, device_and_versions(run.device))
+    run = replace(run, method=method_for(proof, max(len(example["input_ids"]) for example in examples)))
+    refuse_unshared(run)
     if run.is_first:
         on = f"{share.processes} x {run.device.type}" if share.processes > 1 else run.device.type
         say(f"{run.request['run']}  training on {len(examples)} examples, {on}, {run.dtype} products")
     phases.enter("load")
-    base = load_base(records.read_json(inputs["base"]), run.device, share)
-    model, levers = build_model(base, run.request, run.dtype, Card(run.device), share)
+    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
+    model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
     guard = Guard(clock, run.limits, job["digest"]) if run.is_first else None
     budget = meter and CaptureBudget(run.limits.get("memory_gib"), meter, levers)
@@ -119,11 +125,26 @@ def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
     return (
         {"status": Status.OK}
         | cost(clock, phases)
-        | {"trainable_parameters": trainable, "levers": levers}
+        | {"trainable_parameters": trainable, "levers": levers, "proof": proof_in_short(proof, run.method)}
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
     )
+
+
+def refuse_unshared(run: Run) -> None:
+    """Raise UserError where several processes would share a model whose examples are computed one at a time."""
+    if run.share.processes > 1 and run.method.way.rows != "packed":
+        raise UserError(
+            f"processes: got {run.share.processes}, takes 1 for this model: its examples are rows of their own, and "
+            "processes that share a model must take as many rows as each other"
+        )
+
+
+def proof_in_short(proof: dict, method: Method) -> dict:
+    """Return what a training's record says of its model's proof: the way that was taken, and what was shown of it."""
+    kept = ("device", "versions", "layers", "layers_in_all", "sizes", "left_out", "read_directly")
+    return {"way": method.way._asdict()} | {key: proof[key] for key in kept}
 
 
 def material(inputs: dict) -> dict:

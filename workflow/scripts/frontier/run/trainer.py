@@ -8,6 +8,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.model import packing
+from frontier.model.execution import Execution
 from frontier.model.loss import token_losses
 from frontier.progress import say
 from frontier.run.clock import Clock
@@ -18,6 +19,7 @@ class AnswerTrainer(Trainer):
     """The Trainer on packed rows: the loss of answer tokens alone, divided by their number in the optimiser step.
 
     `captured` is a `CapturedStep` that takes each micro-batch's step, or None; it is given up where `budget` is passed.
+    `way` is how losses are computed, as a proof found it.
     """
 
     def __init__(
@@ -27,18 +29,19 @@ class AnswerTrainer(Trainer):
         guard: Guard | None = None,
         captured=None,
         budget: CaptureBudget | None = None,
+        way: Execution | None = None,
         **kwargs,
     ):
         kwargs.setdefault("data_collator", packing.collate)
         super().__init__(*args, callbacks=[*filter(None, [clock, guard])], **kwargs)
         if guard and self.accelerator.scaler:
             guard.loss_scale = self.accelerator.scaler.get_scale
-        self.clock, self.captured, self.budget = clock, captured, budget
+        self.clock, self.captured, self.budget, self.way = clock, captured, budget, way
         self.model_accepts_loss_kwargs = True
         self.remove_callback(PrinterCallback)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = token_losses(model, inputs).sum() / num_items_in_batch
+        loss = token_losses(model, inputs, way=self.way).sum() / num_items_in_batch
         self.clock.losses.append(loss.detach())
         self.clock.tokens += inputs["input_ids"].numel()
         return loss

@@ -15,11 +15,12 @@ from frontier.study.runs import parse_run
 def study_identities(config: dict, code: dict[str, str]) -> dict:
     """Return a digest for each thing that jobs make, over all that it depends on, code included.
 
-    `code` has a digest for each script, by its name. The result has `model`, `data` and `tokens`; `base` and
+    `code` has a digest for each script, by its name. The result has `model`, `proof`, `data` and `tokens`; `base` and
     `baseline`, functions of a precision; `training` and `evaluation`, functions of a run's name, on the grid or off it;
     and `accuracy`, a function of either.
     """
     model = digest([config["model"], code["fetch_model"]])
+    proof = digest([model, code["prove_model"]])
     data = digest([data_request(config), code["fetch_data"]])
     tokens = digest([model, data, tokens_request(config), code["tokenize_data"]])
 
@@ -44,6 +45,7 @@ def study_identities(config: dict, code: dict[str, str]) -> dict:
     return {
         "accuracy": accuracy,
         "model": model,
+        "proof": proof,
         "data": data,
         "tokens": tokens,
         "base": base,

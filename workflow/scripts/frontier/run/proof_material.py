@@ -1,0 +1,93 @@
+"""What a proof is made with: made-up examples, and the model's own losses of them."""
+
+import torch
+import torch.nn.functional as F
+
+from frontier.model.data.tokens import IGNORED
+from frontier.model.layers import is_castable
+from frontier.model.loss import causal_model
+
+
+def made_up(vocabulary: int, avoided: set[int], lengths=(30, 23, 41)) -> list[dict]:
+    """Return examples of random tokens, all labelled but a prompt of five in the first and of one in the others."""
+    draw = torch.Generator().manual_seed(0)
+    usable = torch.tensor([token for token in range(min(vocabulary, 50_000)) if token not in avoided])
+    examples = []
+    for number, length in enumerate(lengths):
+        prompt = 1 if number else 5
+        ids = usable[torch.randint(len(usable), (length,), generator=draw)].tolist()
+        examples.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
+    return examples
+
+
+def own_losses(model, example: dict) -> torch.Tensor:
+    """Return the labelled tokens' losses in nats by the model's own forward pass, nothing of this project in it."""
+    ids = torch.tensor([example["input_ids"]], device=model.device)
+    labels = torch.tensor(example["labels"][1:], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+    kept = labels != IGNORED
+    return F.cross_entropy(logits[kept], labels[kept], reduction="none")
+
+
+def read_directly(model, example: dict) -> list[str]:
+    """Return the linear layers whose weight the model reads without calling the layer, by their names in a block.
+
+    Such a weight can neither be cast as the layer is called nor be stored in 4 bits, and an adapter on it never acts.
+    A model in training may read one that it calls otherwise.
+    """
+    layers = {name: module for name, module in model.named_modules() if is_castable(module)}
+    found: set[str] = set()
+    for mode in (False, True):
+        model.train(mode)
+        idle = [name for name in layers if name not in _called(model, layers, example)]
+        weights = [layers[name].weight.requires_grad_(True) for name in idle]
+        if weights:
+            read = torch.autograd.grad(own_losses(model, example).sum(), weights, allow_unused=True)
+            found |= {_in_block(name) for name, one in zip(idle, read, strict=True) if one is not None}
+        for weight in weights:
+            weight.requires_grad_(False)
+    model.eval()
+    return sorted(found)
+
+
+@torch.no_grad()
+def _called(model, layers: dict, example: dict) -> set[str]:
+    """Return the names of the layers that the model's forward pass calls."""
+    called: set[str] = set()
+    hooks = [layer.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, layer in layers.items()]
+    own_losses(model, example)
+    for hook in hooks:
+        hook.remove()
+    return called
+
+
+def _in_block(name: str) -> str:
+    """Return a layer's name within its block: mixer.dt_proj of model.layers.3.mixer.dt_proj."""
+    parts = name.split(".")
+    last = max((place for place, part in enumerate(parts) if part.isdigit()), default=-1)
+    return ".".join(parts[last + 1 :])
+
+
+def _frozen(model) -> list[torch.Tensor]:
+    return [one for one in model.parameters() if not one.requires_grad and one.is_floating_point()]
+
+
+def round_weights(model) -> None:
+    """Round the frozen weights to what 16 bits can hold, so that storing them there loses nothing."""
+    for weight in _frozen(model):
+        weight.data = weight.data.half().float()
+
+
+def store_in_16_bits(model) -> None:
+    """Store the frozen weights as a base's are stored, but for those that the model wants in 32 bits."""
+    kept = tuple(getattr(causal_model(model), "_keep_in_fp32_modules", None) or ())
+    for name, weight in model.named_parameters():
+        if not weight.requires_grad and weight.is_floating_point() and not any(part in name for part in kept):
+            weight.data = weight.data.half()
+
+
+def changed(example: dict, place: int) -> dict:
+    """Return the example with another token in one place, which is another example's token too."""
+    ids = list(example["input_ids"])
+    ids[place] = next(token for token in ids if token != ids[place])
+    return {"input_ids": ids, "labels": example["labels"][:place] + [ids[place]] if place == -1 else example["labels"]}
