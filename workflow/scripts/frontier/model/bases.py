@@ -3,6 +3,7 @@
 import importlib.metadata
 import math
 import os
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -23,19 +24,19 @@ from frontier.units import GIB
 _SAVED_BYTES = 2**29
 
 
-def convert(record: dict, precision: str, device: torch.device) -> dict:
+def convert(record: dict, precision: str, device: torch.device, read_directly: Sequence[str] = ()) -> dict:
     """Convert a fetched model, by its record, to what `load` needs for `precision`; return the base's record.
 
     A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
     cache once, so that no run quantises again. Its record has the settings and the version of the quantiser as
-    `quantiser`, and its folder is named by them, so that another quantiser makes another base. Raises UserError where
-    the model's files are no longer those that were fetched.
+    `quantiser`, and its folder is named by them, so that another quantiser makes another base. Layers with the names
+    `read_directly` are not quantised. Raises UserError where the model's files are no longer those that were fetched.
     """
     refuse_changed(record)
     base = {"precision": precision, "digest": record["digest"]}
     if precision not in QUANTIZED:
         return base | {key: record[key] for key in ("folder", "files", "stamps")}
-    how = quantization(precision)
+    how = quantization(precision, read_directly)
     quantiser = how.to_dict() | {"bitsandbytes": importlib.metadata.version("bitsandbytes")}
     name = f"bases/{record['digest'][:16]}-{precision}-{records.digest(quantiser)[:8]}"
     folder = cached(name, lambda into: _quantize(cache.CACHE / record["folder"], how, device, into))
@@ -90,12 +91,15 @@ def weights_gib(base: dict) -> float:
     return total / GIB
 
 
-def quantization(precision: str) -> BitsAndBytesConfig:
-    """Return the settings of bitsandbytes for a quantised precision."""
+def quantization(precision: str, read_directly: Sequence[str] = ()) -> BitsAndBytesConfig:
+    """Return the settings of bitsandbytes for a quantised precision; layers with the names `read_directly` stay."""
+    # Named modules take the place of those that transformers leaves by itself, which is the head.
+    skipped = ["lm_head", *read_directly] if read_directly else None
     if precision == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        llm_int8_skip_modules=skipped,
         bnb_4bit_quant_type=precision,
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.float32,

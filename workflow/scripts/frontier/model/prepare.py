@@ -31,9 +31,9 @@ def prepare_base(job: dict) -> None:
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"])
     phases = Phases(device)
-    record = records.read_json(job["input"]["model"])
+    record, proof = (records.read_json(job["input"][name]) for name in ("model", "proof"))
     with phases("quantise"):
-        base = bases.convert(record, request["precision"], device)
+        base = bases.convert(record, request["precision"], device, proof["read_directly"])
     records.write_json(job["output"]["base"], base | {"phases": phases.end()})
 
 

@@ -1,4 +1,4 @@
-"""A model's shape without its weights, made small enough to compute with: a few layers, windows that short rows meet."""
+"""A model's shape without its weights, made small enough to compute with: few layers, windows that short rows pass."""
 
 import copy
 import math

@@ -60,9 +60,6 @@ def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Shar
     offloaded = settings["offload_embeddings"] and card.offload_embeddings(model)
     # Memory that loading has left would be cut up for tensors that stay, and be lost to the captured steps' own pool.
     card.empty_cache()
-    graphs = (
-        settings["cuda_graphs"]
-        and captured_step.is_capturable(model, dtype, is_random, card)
-        and method.way in (None, PACKED)
-    )
+    graphs = settings["cuda_graphs"] and method.way in (None, PACKED)
+    graphs = graphs and captured_step.is_capturable(model, dtype, is_random, card)
     return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}

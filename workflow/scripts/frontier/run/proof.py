@@ -146,14 +146,13 @@ def _gradients(model, loss: Callable[[], torch.Tensor], seed: int | None = None)
 
 
 def _compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], name: str) -> float:
-    """Return the largest difference of two sets of gradients, as a share of a tensor's norm; Unequal beyond tolerance."""
+    """Return the largest difference of two sets of gradients, as a share of a tensor's norm; Unequal if too large."""
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise Unequal(name, 1.0, f"{missing[0]} has none; ")
-    scale = max(float(one.norm()) for one in expected.values())
-    sizes = {
-        key: float((found[key] - one).norm()) / max(float(one.norm()), 1e-3 * scale) for key, one in expected.items()
-    }
+    # A tensor whose gradient is next to nothing is held to the scale of the others.
+    least = 1e-3 * max(float(one.norm()) for one in expected.values())
+    sizes = {key: float((found[key] - one).norm()) / max(float(one.norm()), least) for key, one in expected.items()}
     worst = max(sizes, key=sizes.get)
     _require(sizes[worst], GRADIENT_TOLERANCE, name, f"{worst}: ")
     return sizes[worst]
@@ -164,4 +163,5 @@ def _largest(difference: torch.Tensor) -> float:
 
 
 def on_device(batch: dict, device: torch.device) -> dict:
+    """Return a packed row with its tensors on the device."""
     return {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}

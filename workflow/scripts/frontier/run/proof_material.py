@@ -90,4 +90,6 @@ def changed(example: dict, place: int) -> dict:
     """Return the example with another token in one place, which is another example's token too."""
     ids = list(example["input_ids"])
     ids[place] = next(token for token in ids if token != ids[place])
-    return {"input_ids": ids, "labels": example["labels"][:place] + [ids[place]] if place == -1 else example["labels"]}
+    labels = list(example["labels"])
+    labels[place] = ids[place] if labels[place] != IGNORED else IGNORED
+    return {"input_ids": ids, "labels": labels}

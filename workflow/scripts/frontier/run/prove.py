@@ -26,9 +26,8 @@ def prove_model(job: dict) -> None:
         config = AutoConfig.from_pretrained(cache.CACHE / model["folder"], local_files_only=True)
         found = proof_of(config, device)
     except (ValueError, KeyError, OSError) as error:
-        raise UserError(
-            f"model: transformers cannot build it as a causal language model: {first_line(error)}"
-        ) from error
+        line = f"model: transformers cannot build it as a causal language model: {first_line(error)}"
+        raise UserError(line) from error
     seconds = time.perf_counter() - start
     record = {"model": model["digest"]} | device_and_versions(device) | {"seconds": seconds}
     records.write_json(job["output"]["proof"], record | found)
