@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from frontier.errors import first_line
 from frontier.model import packing
 from frontier.model.execution import CANDIDATES, Execution
-from frontier.model.layers import compute_in
+from frontier.model.layers import compute_in, draws_randomly
 from frontier.model.loss import token_losses
 from frontier.model.targets import ALL, adapted_layers
 from frontier.run.proof_material import changed, own_losses, read_directly, round_weights, store_in_16_bits
@@ -109,7 +109,8 @@ def _check(model, examples: list[dict], way: Execution, expected: list[torch.Ten
     model.train()
     try:
         plain = _gradients(model, lambda: losses(examples).sum(), seed=0)
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        how = {"use_reentrant": False, "preserve_rng_state": draws_randomly(model)}
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
         twice = _gradients(model, lambda: losses(examples).sum(), seed=0)
         sizes["checkpointing"] = _compare(twice, plain, "checkpointing")
     finally:

@@ -21,6 +21,8 @@ def prove_model(job: dict) -> None:
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"])
     model = records.read_json(job["input"]["model"])
+    # TF32 would round products of float32 to ten bits.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     start = time.perf_counter()
     try:
         config = AutoConfig.from_pretrained(cache.CACHE / model["folder"], local_files_only=True)
