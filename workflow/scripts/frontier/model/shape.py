@@ -6,11 +6,15 @@ import math
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.initialization import no_init_weights
+from transformers.pytorch_utils import Conv1D
 
 # Layers up to which a model is taken whole.
 _FEW_LAYERS = 8
 # Tokens: what a window, a chunk or the length that rotary embeddings were trained at is shortened to.
 SHORT = 16
+# Random numbers that a model's weights are filled with; prime, so that no row of a weight is another's again.
+_BLOCK = 1_000_003
 
 
 def shortened(config, layers: int):
@@ -68,20 +72,40 @@ def with_short_reach(config) -> tuple[object, int | None]:
 def lively(config, device: torch.device, seed: int = 0):
     """Return a model of random float32 weights of such a spread that each layer and token moves the losses."""
     torch.manual_seed(seed)
-    with device:
+    with device, no_init_weights():
         model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32)
+    block = torch.randn(_BLOCK, device=device)
     embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    is_tied = head is not None and head.weight is embeddings.weight
     with torch.no_grad():
+        for module in model.modules():
+            # What is filled below needs no numbers before; norms and layers with a state want those of their own kind.
+            if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
+                module._is_hf_initialized = True
+        model.initialize_weights()
         for name, parameter in model.named_parameters():
-            if parameter.dim() > 1 and "conv" not in name and not name.endswith(("A_log", "dt_proj.weight")):
-                fan_in = parameter.shape[-1]
-                parameter.normal_(0, 1 / math.sqrt(fan_in))
+            if parameter.dim() > 1 and "conv" not in name and not name.endswith("A_log"):
+                _fill(parameter, block, 1 / math.sqrt(parameter.shape[-1]))
+            elif name.endswith("bias"):
+                parameter.zero_()
         # Of a matrix that is the head's too, the spread is the one that logits need.
-        is_tied = head is not None and head.weight is embeddings.weight
-        embeddings.weight.normal_(0, 2 / math.sqrt(embeddings.weight.shape[-1]) if is_tied else 1)
+        _fill(embeddings.weight, block, 2 / math.sqrt(embeddings.weight.shape[-1]) if is_tied else 1.0)
         if head is not None and not is_tied:
-            head.weight.normal_(0, 2 / math.sqrt(head.weight.shape[-1]))
+            _fill(head.weight, block, 2 / math.sqrt(head.weight.shape[-1]))
     return model
+
+
+def _fill(weight: torch.Tensor, block: torch.Tensor, spread: float) -> None:
+    """Fill a weight with random numbers of a spread: a block of them, again and again from a random place on.
+
+    To draw each number of a 7B's layers by itself takes a CPU the better part of a minute.
+    """
+    flat = weight.view(-1)
+    start = int(torch.randint(len(block), ()))
+    rolled = block.roll(-start)
+    for begin in range(0, len(flat), len(block)):
+        part = flat[begin : begin + len(block)]
+        torch.mul(rolled[: len(part)], spread, out=part)
 
 
 def _on_meta(config):
