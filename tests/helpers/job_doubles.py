@@ -69,6 +69,7 @@ def inputs_of(study: Study) -> dict:
         "tokens": str(resources / "tokens/train.parquet"),
         "model": str(resources / "model.json"),
         "material": str(resources / "tokens/tokens.json"),
+        "proof": str(resources / "proof.json"),
     }
 
 

@@ -80,8 +80,8 @@ def test_what_is_told_of_runs_without_a_word_of_their_own_is_of_its_type():
         outcomes.killed_by_kernel("steady", 3.0),
         outcomes.killed_by_kernel("import", None),
         outcomes.hung("load", 60, 6.0),
-        hopeless.hopeless(row, {"memory_gib": 6, "hours": None}),
-        hopeless.hopeless(row, {"memory_gib": None, "hours": 10}),
+        hopeless.outcome_of(row, {"memory_gib": 6, "hours": None}),
+        hopeless.outcome_of(row, {"memory_gib": None, "hours": 10}),
         outcomes.Stop("over_time", "so", projected_hours=3.0).outcome,
     ]
     assert [problems(one, BareOutcome) for one in told] == [[]] * len(told)

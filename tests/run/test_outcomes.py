@@ -73,12 +73,12 @@ def test_refused_allocations_are_outcomes_of_their_phase(trained, tmp_path, kind
     outputs, function = OUTPUTS, "run.train.train_adapter"
     if kind == "evaluate":
         outputs, function = EVALUATED, "run.perplexity.evaluate"
-        inputs = {key: inputs[key] for key in ("base", "tokens", "model")}
+        inputs = {key: inputs[key] for key in ("base", "tokens", "model", "proof")}
     if kind == "answer":
         outputs, function = ANSWERED, "run.accuracy.measure_accuracy"
         rows = [{"question": "q" * (8000 - index), "answer": "#### 1"} for index in range(8)]
         (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        inputs = {key: inputs[key] for key in ("base", "model")} | {"problems": str(tmp_path / "long.jsonl")}
+        inputs = {key: inputs[key] for key in ("base", "model", "proof")} | {"problems": str(tmp_path / "long.jsonl")}
         study = trained.config | {"data": trained.config["data"] | {"max_length": 9000}}
         record["request"] = requests.accuracy_request(schema.resolve(study), "fp32")
     job = Job(record, tmp_path, inputs, outputs, memory_gib=imports + 0.1)

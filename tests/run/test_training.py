@@ -12,7 +12,7 @@ from frontier.model import cache as cache_module
 from frontier.model import dtypes, prepare
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
-from frontier.run import perplexity
+from frontier.run import perplexity, prove
 from frontier.run.train import train_adapter
 from frontier.study import embedded, requests, schema
 from peft import PeftModel
@@ -55,6 +55,8 @@ def material(tmp_path_factory, tiny_model, cache):
     prepare.fetch_model(
         {"request": {"model": study["model"], "tokenizer_model": embedded.EMBEDDED_MODEL}, "output": paths}
     )
+    paths["proof"] = str(folder / "proof.json")
+    prove.prove_model({"request": requests.device_request(study), "input": paths, "output": paths})
     for precision in ("fp32", "fp16", "bf16", "nf4", "fp4"):
         paths[precision] = str(folder / f"{precision}.json")
         request = {"precision": precision, **requests.device_request(study)}
@@ -77,7 +79,7 @@ def job_of(material, folder, run="fp32-r4-s0", limits=None, **changes):
     request = requests.training_request(study, run)
     outputs = {name: str(folder / file) for name, file in FILES.items()}
     inputs = {"base": paths[request["precision"]], "tokens": paths["train"]}
-    inputs |= {"model": paths["model"], "material": paths["model"]}
+    inputs |= {"model": paths["model"], "material": paths["model"], "proof": paths["proof"]}
     return {"digest": "", "request": request, "input": inputs, "output": outputs, "limits": limits or {}}
 
 
@@ -96,7 +98,8 @@ def evaluate(material, folder, adapter=None, precision="fp32", **changes):
     study = copy.deepcopy(study)
     study["evaluation"] |= changes
     folder.mkdir(exist_ok=True)
-    inputs = {"base": paths[precision], "model": paths["model"], "tokens": paths["validation"]}
+    inputs = {"base": paths[precision], "tokens": paths["validation"]}
+    inputs |= {"model": paths["model"], "proof": paths["proof"]}
     outputs = {"evaluation": str(folder / "evaluation.json"), "losses": str(folder / "nll.parquet")}
     request = requests.evaluation_request(study, precision)
     inputs |= {"adapter": str(adapter)} if adapter else {}

@@ -18,8 +18,9 @@ from frontier.model.loss import token_losses
 from frontier.model.targets import ALL, adapted_layers
 from frontier.run.proof_material import changed, own_losses, read_directly, round_weights, store_in_16_bits
 
-# Nats a token. Sums in another order differ by some 1e-6 in float32; a leak or a wrong mask by 1e-2 to 5.
-TOLERANCE = 1e-3
+# Of the largest loss. Sums in another order differ by some 1e-6 of it in float32, by 1e-4 over 262,000 tokens of a
+# vocabulary; a leak or a wrong mask by 1e-2 and more.
+TOLERANCE = 5e-4
 # Of a tensor's norm.
 GRADIENT_TOLERANCE = 1e-3
 # What a changed token must move at the least for the weights to tell anything, in nats.
@@ -96,14 +97,15 @@ def _check(model, examples: list[dict], way: Execution, expected: list[torch.Ten
     sizes = {}
     with torch.no_grad():
         alone = [losses([example]) for example in examples]
+        tolerance = TOLERANCE * max(1.0, _largest(torch.cat(expected)))
         sizes["own"] = _largest(torch.cat(alone) - torch.cat(expected))
-        _require(sizes["own"], TOLERANCE, "own")
+        _require(sizes["own"], tolerance, "own")
         sizes["packed"] = _largest(losses(examples) - torch.cat(expected))
-        _require(sizes["packed"], TOLERANCE, "packed")
+        _require(sizes["packed"], tolerance, "packed")
         altered = [changed(example, -1) for example in examples]
         earlier = torch.cat([losses([one])[:-1] - before[:-1] for one, before in zip(altered, expected, strict=True)])
         sizes["causal"] = _largest(earlier)
-        _require(sizes["causal"], TOLERANCE, "causal")
+        _require(sizes["causal"], tolerance, "causal")
     found = _gradients(model, lambda: losses(examples).sum())
     sizes["gradients"] = _compare(found, gradients, "gradients")
     model.train()
