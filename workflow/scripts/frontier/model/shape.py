@@ -83,11 +83,15 @@ def lively(config, device: torch.device, seed: int = 0):
             if isinstance(module, nn.Linear | nn.Embedding | Conv1D):
                 module._is_hf_initialized = True
         model.initialize_weights()
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1 and "conv" not in name and not name.endswith("A_log"):
-                _fill(parameter, block, 1 / math.sqrt(parameter.shape[-1]))
-            elif name.endswith("bias"):
-                parameter.zero_()
+        for module in model.modules():
+            is_linear = isinstance(module, nn.Linear | Conv1D)
+            for name, parameter in module.named_parameters(recurse=False):
+                # Experts' matrices are parameters of three dimensions; a convolution's kernels are no matrices.
+                is_stack = parameter.dim() == 3 and not isinstance(module, nn.Conv1d)
+                if is_stack or (is_linear and parameter.dim() == 2):
+                    _fill(parameter, block, 1 / math.sqrt(parameter.shape[-1]))
+                elif is_linear and name == "bias":
+                    parameter.zero_()
         # Of a matrix that is the head's too, the spread is the one that logits need.
         _fill(embeddings.weight, block, 2 / math.sqrt(embeddings.weight.shape[-1]) if is_tied else 1.0)
         if head is not None and not is_tied:

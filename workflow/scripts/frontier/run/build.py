@@ -4,6 +4,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
+from frontier.errors import UserError
 from frontier.model import bases, captured_step, layers, packing
 from frontier.model.card import Card
 from frontier.model.execution import PACKED, UNPROVED, Method
@@ -50,6 +51,8 @@ def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Shar
     model = build_adapter(base, request["lora"], request["rank"], request["seed"], method.read_directly)
     layers.compute_in(model, dtype, method.read_directly)
     is_random = layers.draws_randomly(model)
+    if settings["gradient_checkpointing"] and not base.supports_gradient_checkpointing:
+        raise UserError("gradient_checkpointing: got true, takes false for this model, which does not support it")
     if settings["gradient_checkpointing"]:
         # Where nothing is drawn, a second forward pass has nothing to draw again.
         options = {"use_reentrant": False, "preserve_rng_state": is_random}

@@ -42,8 +42,10 @@ def read_directly(model, example: dict) -> list[str]:
         idle = [name for name in layers if name not in _called(model, layers, example)]
         weights = [layers[name].weight.requires_grad_(True) for name in idle]
         if weights:
-            read = torch.autograd.grad(own_losses(model, example).sum(), weights, allow_unused=True)
-            found |= {_in_block(name) for name, one in zip(idle, read, strict=True) if one is not None}
+            loss = own_losses(model, example).sum()
+            # Layers that the examples never come to, an expert's say, leave the loss without a gradient.
+            read = torch.autograd.grad(loss, weights, allow_unused=True) if loss.requires_grad else []
+            found |= {_in_block(name) for name, one in zip(idle, read, strict=False) if one is not None}
         for weight in weights:
             weight.requires_grad_(False)
     model.eval()

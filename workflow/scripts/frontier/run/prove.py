@@ -73,7 +73,18 @@ def _prove(config, device: torch.device, examples: list[dict]) -> Proof:
         torch.cuda.empty_cache()
         return prove(shape.lively(copy.deepcopy(config), torch.device("cpu")), examples)
     except Unequal as error:
-        raise UserError(f"model: {config.model_type} cannot be proved: {error.what}{error}") from error
+        raise UserError(
+            f"model: {config.model_type} cannot be proved: its shape with random weights shows nothing ({error}); "
+            "use a model of another family"
+        ) from error
+    except UserError:
+        raise
+    # Whatever its own code raises, before anything of this project's is in it, is the model's.
+    except Exception as error:
+        raise UserError(
+            f"model: {config.model_type}'s own forward pass fails on {device.type}: {type(error).__name__}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _refusal(kind: str, proof: Proof) -> str:
