@@ -5,12 +5,14 @@ import math
 import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from frontier import records
+from frontier.material_types import BaseRecord, ModelRecord
 from frontier.model import cache
 from frontier.model.cache import cached
 from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
@@ -23,13 +25,13 @@ from frontier.units import GIB
 _SAVED_BYTES = 2**29
 
 
-def convert(record: dict, precision: str, device: torch.device) -> dict:
-    """Convert a fetched model, by its record, to what `load` needs for `precision`; return the base's record.
+def convert(record: ModelRecord, precision: str, device: torch.device) -> dict[str, Any]:
+    """Convert a fetched model, by its record, to what `load` needs for `precision`.
 
-    A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
-    cache once, so that no run quantises again. Its record has the settings and the version of the quantiser as
-    `quantiser`, and its folder is named by them, so that another quantiser makes another base. Raises UserError where
-    the model's files are no longer those that were fetched.
+    Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it
+    is loaded. A quantised base is written to the cache once, so that no run quantises again. Its record has the
+    settings and the version of the quantiser as `quantiser`, and its folder is named by them, so that another quantiser
+    makes another base. Raises UserError where the model's files are no longer those that were fetched.
     """
     refuse_changed(record)
     base = {"precision": precision, "digest": record["digest"]}
@@ -42,7 +44,7 @@ def convert(record: dict, precision: str, device: torch.device) -> dict:
     return base | {"folder": folder, "quantiser": quantiser}
 
 
-def load(base: dict, device: torch.device):
+def load(base: BaseRecord, device: torch.device):
     """Return the base model of a record of `convert`, frozen, on `device`, with the attention of packed rows.
 
     Raises UserError where its files are no longer those that were fetched.
@@ -73,7 +75,7 @@ def _loading_in_order():
             os.environ[name] = before
 
 
-def weights_gib(base: dict) -> float:
+def weights_gib(base: BaseRecord) -> float:
     """Return how many GiB a base's weights take in memory at its precision, by its files' headers and sizes alone."""
     total = 0
     for path in weight_files(cache.CACHE / base["folder"]):

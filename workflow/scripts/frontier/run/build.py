@@ -4,13 +4,15 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
+from frontier.material_types import BaseRecord
 from frontier.model import bases, captured_step, layers
 from frontier.model.card import Card
+from frontier.request_types import LoraSettings, TrainingRequest
 from frontier.run import sharding
 from frontier.run.sharding import ALONE, Share
 
 
-def build_adapter(model, lora: dict, rank: int, seed: int):
+def build_adapter(model, lora: LoraSettings, rank: int, seed: int):
     """Put a float32 LoRA adapter, initialised from `seed`, on every linear layer but the head (or on `targets`)."""
     set_seed(seed)
     config = LoraConfig(
@@ -24,7 +26,7 @@ def build_adapter(model, lora: dict, rank: int, seed: int):
     return get_peft_model(model, config)
 
 
-def load_base(record: dict, device: torch.device, share: Share = ALONE):
+def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE):
     """Return the frozen base of a `prepare_base` record on `device`.
 
     One that several processes share stays in the host's memory until it is sharded.
@@ -32,7 +34,7 @@ def load_base(record: dict, device: torch.device, share: Share = ALONE):
     return bases.load(record, device if share.processes == 1 else torch.device("cpu"))
 
 
-def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Share = ALONE):
+def build_model(base, request: TrainingRequest, dtype: torch.dtype, card: Card, share: Share = ALONE):
     """Return the model of a run, ready to train, made of its base in place, and which levers it uses.
 
     Those are used that were asked for and that the card and the model can use; none where several processes share it.

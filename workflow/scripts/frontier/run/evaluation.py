@@ -1,6 +1,7 @@
 """What the two jobs share that judge a base model or an adapter: loading it, and a record of how that ended."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -12,12 +13,18 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.model import bases, dtypes, layers
+from frontier.outcome_types import AccuracyOutcome, BareOutcome, EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import event
+from frontier.request_types import AccuracyRequest, EvaluationRequest, Job
 from frontier.run.recovery import caught
 
 
-def judged_job(job: dict, judge: Callable[[dict, torch.device, Phases], dict], unmeasured: dict) -> None:
+def judged_job(
+    job: Job,
+    judge: Callable[[Job, torch.device, Phases], EvaluationOutcome | AccuracyOutcome],
+    unmeasured: dict[str, Any],
+) -> None:
     """Write a job's record with the outcome that `judge(job, device, phases)` returns or raises.
 
     `unmeasured` is what the record says of one without result.
@@ -41,7 +48,7 @@ def judged_job(job: dict, judge: Callable[[dict, torch.device, Phases], dict], u
     outcomes.write(job, outcome | {"phases": phases.end()}, environment)
 
 
-def not_judged(inputs: dict) -> dict | None:
+def not_judged(inputs: dict[str, Any]) -> BareOutcome | None:
     """Return the outcome of a job that has nothing to judge; None where there is something.
 
     Where the training left no adapter, its outcome is the training's. Where the model has random weights, it is ok.
@@ -52,7 +59,7 @@ def not_judged(inputs: dict) -> dict | None:
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
 
 
-def load_judged(inputs: dict, request: dict, device: torch.device):
+def load_judged(inputs: dict[str, Any], request: EvaluationRequest | AccuracyRequest, device: torch.device):
     """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
     base = bases.load(records.read_json(inputs["base"]), device)
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
