@@ -92,7 +92,7 @@ def test_the_key_makes_again_what_was_given_up_by_it_and_nothing_that_was_measur
 def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_path, monkeypatch):
     """Whatever card is in the machine, and whatever an earlier calibration was of."""
     monkeypatch.chdir(tmp_path)
-    cpu = {"name": environment.describe(torch.device("cpu"), "")["device"]}
+    cpu = {"name": environment.describe_environment(torch.device("cpu"), "")["device"]}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     def foretold(calibrated: dict, card="auto") -> dict:
