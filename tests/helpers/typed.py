@@ -2,6 +2,7 @@
 
 import csv
 import types
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, is_typeddict
 
@@ -23,6 +24,8 @@ def problems(value, kind, place: str = "") -> list[str]:
         return [line for key, one in value.items() for line in problems(one, parts[1], f"{place}.{key}")]
     if origin is Literal:
         return [] if value in parts else [f"{place}: takes one of {parts}, got {value!r}"]
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return [] if value in [*kind] else [f"{place}: takes one of {[*map(str, kind)]}, got {value!r}"]
     return [] if kind is Any or _is_a(value, kind) else [f"{place}: takes {kind}, got {value!r}"]
 
 

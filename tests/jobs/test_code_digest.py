@@ -213,6 +213,7 @@ def test_the_job_of_a_script_is_followed_however_it_is_called(package, call):
         "from frontier.model import nothing_there",
         "from frontier.nowhere.near import something",
         "def later():\n    from frontier import nothing_there",
+        "from frontier.jobs.supervise import run_job\nrun_job(name, snakemake)",
     ],
 )
 def test_an_import_that_cannot_be_followed_is_refused(package, statement):

@@ -9,7 +9,7 @@ from conftest import ROOT, Study
 from frontier import outcomes, paths, records, version
 from frontier.jobs import code_digest, hopeless
 from frontier.material_types import BaseRecord, ExamplesRecord, ModelRecord, TokensRecord
-from frontier.outcome_types import BareOutcome, PhaseCost, TrainingOutcome
+from frontier.outcome_types import BareOutcome, PhaseCost, Status, TrainingOutcome
 from frontier.plan import table as plan_table
 from frontier.record_types import EvaluationRecord, TrainingRecord
 from frontier.results import records_page
@@ -82,7 +82,7 @@ def test_what_is_told_of_runs_without_a_word_of_their_own_is_of_its_type():
         outcomes.hung("load", 60, 6.0),
         hopeless.outcome_of(row, {"memory_gib": 6, "hours": None}),
         hopeless.outcome_of(row, {"memory_gib": None, "hours": 10}),
-        outcomes.Stop("over_time", "so", projected_hours=3.0).outcome,
+        outcomes.Stop(Status.OVER_TIME, "so", projected_hours=3.0).outcome,
     ]
     assert [problems(one, BareOutcome) for one in told] == [[]] * len(told)
 

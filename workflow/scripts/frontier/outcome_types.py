@@ -1,8 +1,23 @@
 """Type how jobs end: the status, what was measured, and where the time went."""
 
+from enum import StrEnum
 from typing import Annotated, Literal, NotRequired, TypedDict
 
-Status = Literal["ok", "oom", "over_time", "diverged", "spilled"]
+
+class Status(StrEnum):
+    """How a run ended; in a record each stands as its plain word."""
+
+    OK = "ok"
+    # Memory was refused, or the budget of memory was spent.
+    OOM = "oom"
+    # The budget of hours was spent, or was projected to be.
+    OVER_TIME = "over_time"
+    # The loss, or the loss scale, was no number to go on with.
+    DIVERGED = "diverged"
+    # The training came to its end, but the driver moved device memory to the host: its clock is not the card's.
+    SPILLED = "spilled"
+
+
 Phase = Literal["load", "train", "evaluate"]
 
 

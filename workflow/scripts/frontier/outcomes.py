@@ -4,26 +4,14 @@ Whatever is none of these (a bug, a full disk, a missing file) is no outcome of 
 """
 
 import re
-from enum import StrEnum
 from pathlib import Path
+from typing import Any, cast
 
 from frontier import records
+from frontier.outcome_types import BareOutcome, Ending, Phase, Status
+from frontier.record_types import Environment
+from frontier.request_types import Job
 from frontier.units import GIB
-
-
-class Status(StrEnum):
-    """How a run ended; in a record each stands as its plain word."""
-
-    OK = "ok"
-    # Memory was refused, or the budget of memory was spent.
-    OOM = "oom"
-    # The budget of hours was spent, or was projected to be.
-    OVER_TIME = "over_time"
-    # The loss, or the loss scale, was no number to go on with.
-    DIVERGED = "diverged"
-    # The training came to its end, but the driver moved device memory to the host: its clock is not the card's.
-    SPILLED = "spilled"
-
 
 # The figures of an accuracy's outcome: each extraction's share of right answers with its standard error, how many
 # problems were asked, and how many answers were cut off at the token limit.
@@ -31,7 +19,7 @@ ACCURACY = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfin
 # The columns of history.csv, a row for each logged step: nats, tokens and seconds since the training's start.
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 # The phase that an outcome names, by the process's own phase; all others belong to the training.
-PHASES = {"import": "load", "load": "load", "evaluate": "evaluate"}
+PHASES: dict[str, Phase] = {"import": "load", "load": "load", "evaluate": "evaluate"}
 # The endings of a training that leave an adapter to judge.
 WITH_ADAPTER = (Status.OK, Status.SPILLED)
 # The names of the output that is a job's record, each of another kind of job.
@@ -61,15 +49,15 @@ class Stop(Exception):
 
     def __init__(self, status: Status, reason: str, **known):
         super().__init__(reason)
-        self.outcome = {"status": status, "reason": reason} | known
+        self.outcome = cast(BareOutcome, {"status": status, "reason": reason} | known)
 
 
-def phase_of(detail: str) -> str:
+def phase_of(detail: str) -> Phase:
     """Return the phase of an outcome (load, train or evaluate) to which a process's own phase belongs."""
     return PHASES.get(detail, "train")
 
 
-def from_error(error: BaseException | None) -> dict | None:
+def from_error(error: BaseException | None) -> BareOutcome | None:
     """Return the outcome that an exception means, or the exception that it came of; None where neither means one.
 
     The second case is met where a step runs out of memory while it is captured in a CUDA graph: ending the capture
@@ -82,7 +70,7 @@ def from_error(error: BaseException | None) -> dict | None:
     return None
 
 
-def _meant_by(error: BaseException) -> dict | None:
+def _meant_by(error: BaseException) -> BareOutcome | None:
     # Modules that need no torch import this one.
     import torch
 
@@ -100,12 +88,12 @@ def _meant_by(error: BaseException) -> dict | None:
     return None
 
 
-def may_have_lost_device(outcome: dict) -> bool:
+def may_have_lost_device(outcome: Ending) -> bool:
     """Return whether the device may be past use: each question to it would then fail as the run did."""
     return outcome["status"] == Status.OOM and "refused_gib" in outcome and outcome["refused_gib"] is None
 
 
-def killed_by_kernel(detail: str, most_gib: float | None) -> dict:
+def killed_by_kernel(detail: str, most_gib: float | None) -> BareOutcome:
     """Return the outcome of a process that the kernel's out-of-memory killer ended.
 
     `detail` is the phase that the process was in, `most_gib` the most memory that it was seen to hold, in GiB.
@@ -119,25 +107,25 @@ def killed_by_kernel(detail: str, most_gib: float | None) -> dict:
     }
 
 
-def hung(detail: str, seconds: float, budget_gib: float) -> dict:
+def hung(detail: str, seconds: float, budget_gib: float) -> BareOutcome:
     """Return the outcome of a process that stood still for so many `seconds` under a memory budget."""
     reason = f"no sign of life for {seconds} s under a budget of {budget_gib:g} GiB"
     return {"status": Status.OOM, "phase": phase_of(detail), "reason": reason}
 
 
-def record_of(outputs: dict) -> str | None:
+def record_of(outputs: dict[str, Any]) -> str | None:
     """Return the path of a job's record of its end; None for a job whose end is no result."""
     return next((outputs[name] for name in RECORDS if name in outputs), None)
 
 
-def discard_tables(outputs: dict) -> None:
+def discard_tables(outputs: dict[str, Any]) -> None:
     """Delete the tables of results, which a job that did not come to its end may have written in part."""
     for name in TABLES:
         if name in outputs:
             Path(outputs[name]).unlink(missing_ok=True)
 
 
-def write(job: dict, outcome: dict, environment: dict | None) -> None:
+def write(job: Job, outcome: Ending, environment: Environment | None) -> None:
     """Write a job's record with its outcome, and an empty file or folder for each other output that is missing.
 
     So Snakemake has every output of the job, however it ended. `environment` is None for a job that was not started.
@@ -152,7 +140,7 @@ def write(job: dict, outcome: dict, environment: dict | None) -> None:
             write_empty(outputs[name], {"nll": "double", "tokens": "int64"} if name == "losses" else {})
     record = {key: job.get(key) for key in ("digest", "code", "request", "tracked", "limits", "material")}
     record |= {"outcome": outcome, "environment": environment}
-    records.write_json(record_of(outputs), record)
+    records.write_json(cast(str, record_of(outputs)), record)
 
 
 def write_empty(path: str, columns: dict[str, str]) -> None:

@@ -77,3 +77,6 @@ class AccuracyRecord(JobRecord):
     request: Annotated[AccuracyRequest, "What was asked for."]
     material: Annotated[None, "null: the training's record has it."]
     outcome: Annotated[AccuracyOutcome | BareOutcome, "How it ended, and how many problems were solved."]
+
+
+AnyRecord = TrainingRecord | EvaluationRecord | AccuracyRecord

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def digest(value) -> str:
@@ -29,11 +31,11 @@ def write_text(path: str | Path, text: str) -> None:
     partial.replace(path)
 
 
-def write_json(path: str | Path, record: dict) -> None:
+def write_json(path: str | Path, record: Mapping[str, Any] | list) -> None:
     """Write a record as JSON that other tools can read; raises ValueError for a number that is not finite."""
     write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | Path) -> dict:
-    """Return the record that a JSON file holds."""
+def read_json(path: str | Path) -> Any:
+    """Return the record that a JSON file holds; whoever reads it says of which type it is."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -18,6 +18,9 @@ from frontier.jobs import device_locks, fork_client
 from frontier.jobs.fork_client import Forked
 from frontier.jobs.watch import end_with, signs_of_life, snakemake_ancestor
 from frontier.machine import launch
+from frontier.material_types import Material
+from frontier.record_types import Environment
+from frontier.request_types import Job
 
 # Seconds without a sign of life after which a process is taken to hang.
 STALL_SECONDS = 180
@@ -28,10 +31,11 @@ WATCH_SECONDS = 0.5
 class Child:
     """A job's process, and what it has told so far."""
 
-    def __init__(self, function: str, job: dict, log, device: device_locks.Claim | None = None):
+    def __init__(self, function: str, job: Job, log, device: device_locks.Claim | None = None):
         self.function, self.log = function, Path(log.name)
         self.phase, self.most_gib, self.last_line = "import", 0.0, ""
-        self.environment = self.material = None
+        self.environment: Environment | None = None
+        self.material: Material | None = None
         (stdin, told), (lines, stdout), (events, telling) = os.pipe(), os.pipe(), os.pipe()
         files = [stdin, stdout, log.fileno(), telling, *(device.locks if device else [])]
         self.process = start(function, launch.job_variables(job["request"], device), files)
@@ -119,7 +123,7 @@ class Child:
             self.material = facts.get("material", self.material)
 
 
-def start(function: str, variables: dict, files: list[int]) -> subprocess.Popen | Forked:
+def start(function: str, variables: dict[str, str], files: list[int]) -> subprocess.Popen | Forked:
     """Start a worker in a session of its own: a fork of Snakemake's server where that spares imports, or a new process.
 
     `files` are its standard input, output and error, its pipe of events, and whatever else it is to hold open.

@@ -116,7 +116,7 @@ def _texts(nodes: list, ours: dict[ast.AST, set[str]]) -> list[str]:
     """Return a list's nodes as text each; imports of the package as one: their order and grouping change nothing."""
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node in ours]
     others = [_text(node, ours) for node in nodes if node not in imports]
-    return [_our_text(set().union(*map(ours.get, imports))), *others] if imports else others
+    return [_our_text(set().union(*(ours[node] for node in imports))), *others] if imports else others
 
 
 def _our_text(digests: set[str]) -> str:

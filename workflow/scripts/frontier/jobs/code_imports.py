@@ -73,7 +73,7 @@ def _parse(source: str, scripts: Path) -> Code:
         if isinstance(node, ast.Name) and node.id in clear:
             things[node] = {clear[node.id]}
         elif isinstance(node, ast.Call) and _is_run_job(node.func):
-            module, _, function = node.args[0].value.rpartition(".")
+            module, _, function = ast.literal_eval(node.args[0]).rpartition(".")
             things[node.args[0]] = {Thing(_module_file(f"frontier.{module}"), function)}
     return Code(tree, things)
 
@@ -84,12 +84,13 @@ def _imported(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Thing | No
         if _is_ours(alias.name):
             raise ValueError(f"line {node.lineno}: takes `from frontier.ROOM import MODULE`, which alone is followed")
         return None
-    if node.level or (_is_ours(node.module) and alias.name == "*"):
+    module = node.module or ""
+    if node.level or (_is_ours(module) and alias.name == "*"):
         raise ValueError(f"line {node.lineno}: takes an absolute import of each thing by its name")
-    if not _is_ours(node.module):
+    if not _is_ours(module):
         return None
-    file = _file(f"{node.module}.{alias.name}")
-    return Thing(file) if file.is_file() else Thing(_module_file(node.module), alias.name)
+    file = _file(f"{module}.{alias.name}")
+    return Thing(file) if file.is_file() else Thing(_module_file(module), alias.name)
 
 
 def _clear_names(imports: list[_Import], assigned: set[str]) -> dict[str, Thing]:

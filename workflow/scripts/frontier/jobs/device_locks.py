@@ -4,9 +4,10 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from frontier.errors import UserError
 from frontier.machine import gpus
@@ -25,7 +26,7 @@ class Claim(NamedTuple):
 
 
 @contextmanager
-def claim(request: dict, wait, folder: Path | None = None):
+def claim(request: Mapping[str, Any], wait, folder: Path | None = None):
     """Claim a free device that a job's request allows, or one for each of the job's processes, while the block runs.
 
     Yields a Claim, or None for a job that needs no device. While too few are free it holds none, calls `wait(reason)`

@@ -14,6 +14,7 @@ import sys
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -60,18 +61,19 @@ class Forked:
     from its standard input.
     """
 
-    def __init__(self, function: str, variables: dict, files: list[int], snakemake: psutil.Process):
+    def __init__(self, function: str, variables: dict[str, str], files: list[int], snakemake: psutil.Process):
         self.returncode: int | None = None
         request = {"function": function, "environment": variables, "folder": os.getcwd()}
         with io.FileIO(os.pidfd_open(snakemake.pid)) as owner:
             self._server = _connect(owner, snakemake, variables)
             self._server.setblocking(False)
             # A server that is stuck would hold open whatever descriptors it was sent, so it is asked first.
-            select.select([self._server, owner], [], [], _ANSWER_SECONDS)
+            awaited: list[Any] = [self._server, owner]
+            select.select(awaited, [], [], _ANSWER_SECONDS)
             if self._server.recv(32) != ACCEPTED:
                 raise ConnectionResetError("the server took no request")
             socket.send_fds(self._server, [json.dumps(request).encode()], files)
-            select.select([self._server, owner], [], [], _ANSWER_SECONDS)
+            select.select(awaited, [], [], _ANSWER_SECONDS)
         pid, process, *_ = socket.recv_fds(self._server, 32, 1)
         self._server.setblocking(True)
         if not process:
@@ -91,7 +93,7 @@ class Forked:
         """
         if self.returncode is None:
             if not select.select([self._server], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("frontier.worker", timeout)
+                raise subprocess.TimeoutExpired("frontier.worker", timeout or 0.0)
             status = self._server.recv(32)
             if not status:
                 self.kill()
@@ -105,7 +107,7 @@ class Forked:
             signal.pidfd_send_signal(self._process, signal.SIGKILL)
 
 
-def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict) -> socket.socket:
+def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict[str, str]) -> socket.socket:
     """Return a connection to the server of a Snakemake, and start the server where there is none.
 
     `owner` is a descriptor of the Snakemake's process, `variables` are the environment of a job.
@@ -141,7 +143,7 @@ def _opened(folder: Path):
         os.close(number)
 
 
-def _start(listener: socket.socket, owner: io.FileIO, path: Path, variables: dict) -> None:
+def _start(listener: socket.socket, owner: io.FileIO, path: Path, variables: dict[str, str]) -> None:
     """Start a server on a listening socket, which lies at `path`; it ends with the owner."""
     descriptors = [listener.fileno(), owner.fileno()]
     # The server outlives this process, so it must not hold open an output whose end somebody waits for.

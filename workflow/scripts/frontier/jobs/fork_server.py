@@ -62,7 +62,7 @@ class Server:
     `sources` tells the code that was imported: once there is other code on disk, all requests are turned away.
     """
 
-    def __init__(self, listener: socket.socket, owner: io.FileIO, path: Path, sources: dict):
+    def __init__(self, listener: socket.socket, owner: io.FileIO, path: Path, sources: dict[Path, int]):
         # Not an epoll, which the workers would share with the server.
         self.selector = selectors.PollSelector()
         self.path, self.sources = path, sources
@@ -101,23 +101,25 @@ class Server:
 
     def _fork(self, connection: socket.socket) -> str | None:
         """Fork a worker for the request that has come; in the worker alone, return the function that it is to run."""
-        pid, files = None, []
+        pid, files = None, list[int]()
         with suppress(OSError):
             request, files, *_ = socket.recv_fds(connection, _REQUEST_BYTES, _DESCRIPTORS)
             pid = os.fork() if request and _sources() == self.sources else None
         if pid == 0:
-            for key in self.selector.get_map().values():
-                key.fileobj.close()
+            for key in [*self.selector.get_map().values()]:
+                self._close(key.fileobj)
             return _become_worker(json.loads(request), files)
         for file in files:
             os.close(file)
         if pid is None:
-            return self._close(connection)
+            self._close(connection)
+            return None
         process = io.FileIO(os.pidfd_open(pid))
         self._await(process, partial(self._bury, pid, connection))
         self.selector.modify(connection, selectors.EVENT_READ, partial(self._kill, process))
         with suppress(OSError):
             socket.send_fds(connection, [str(pid).encode()], [process.fileno()])
+        return None
 
     def _kill(self, process: io.FileIO, connection: socket.socket) -> None:
         """End a worker whose connection was closed by the other side."""

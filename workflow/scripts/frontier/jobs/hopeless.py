@@ -6,12 +6,16 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from frontier.jobs import worker
-from frontier.outcomes import Status
+from frontier.outcome_types import BareOutcome, Status
+from frontier.request_types import PlanRequest
+from frontier.table_types import PlanRow
 from frontier.units import is_there
 
 # A run is left out that is predicted to need more than this many times the budget of memory, which is several of the
@@ -21,7 +25,7 @@ MEMORY_MARGIN = 1.15
 TIME_MARGIN = 1.5
 
 
-def predicted_outcome(plan: dict, run: str, budget: dict) -> dict | None:
+def predicted_outcome(plan: PlanRequest, run: str, budget: Mapping[str, Any]) -> BareOutcome | None:
     """Return the outcome of a run that is hopeless by its plan, or None where it should be started.
 
     `plan` is `study.requests.plan_request`. The planner runs in a process of its own, so that it leaves this one's
@@ -35,13 +39,13 @@ def predicted_outcome(plan: dict, run: str, budget: dict) -> dict | None:
         return outcome_of(json.loads(row.read_text("utf-8")), budget) if status == 0 else None
 
 
-def _spawn(function: str, job: dict) -> int:
+def _spawn(function: str, job: Mapping[str, Any]) -> int:
     """Do a job in a new process, which says what it says in the log alone, and return its exit status."""
     command = [sys.executable, "-m", "frontier.jobs.worker", function, str(os.getpid())]
     return subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr).returncode
 
 
-def _fork(function: str, job: dict) -> int:
+def _fork(function: str, job: Mapping[str, Any]) -> int:
     """Do a job in a fork of this process, which says what it says in the log alone, and return its exit status."""
     parent = os.getpid()
     pid = os.fork()
@@ -59,14 +63,14 @@ def _fork(function: str, job: dict) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def outcome_of(row: dict, budget: dict) -> dict | None:
+def outcome_of(row: PlanRow, budget: Mapping[str, Any]) -> BareOutcome | None:
     """Return the outcome of a run that its plan puts far beyond the budget, or None where it should be started.
 
     `row` is the run's row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so
     that it is never taken for a measured one. A run without a prediction is never hopeless.
     """
-    peak, memory = row.get("predicted_peak_gib"), budget["memory_gib"]
-    need = is_there(peak) and peak + row["overhead_gib"]
+    peak, beside, memory = row.get("predicted_peak_gib"), row.get("overhead_gib"), budget["memory_gib"]
+    need = peak + beside if is_there(peak) and is_there(beside) else None
     if need and memory and need > MEMORY_MARGIN * memory:
         return {
             "status": Status.OOM,

@@ -12,6 +12,8 @@ from frontier.jobs import child_process, device_locks, retries
 from frontier.jobs.child_process import Child, tell
 from frontier.jobs.code_digest import code_digest
 from frontier.jobs.watch import end_with, kernel_kills, snakemake_ancestor
+from frontier.outcome_types import BareOutcome
+from frontier.request_types import Job
 
 
 class Failure(NamedTuple):
@@ -53,7 +55,7 @@ def run_job(function: str, snakemake) -> None:
         _record(end, job, child)
 
 
-def ending(job: dict, child: Child, hung: bool, kills: int) -> dict | Failure | None:
+def ending(job: Job, child: Child, hung: bool, kills: int) -> BareOutcome | Failure | None:
     """Return what a process's end means: an outcome for the job's record, or a failure; None where all went well.
 
     `hung` tells that the process was ended because it showed no sign of life, `kills` how many processes the kernel has
@@ -73,7 +75,7 @@ def ending(job: dict, child: Child, hung: bool, kills: int) -> dict | Failure | 
     return None
 
 
-def _record(outcome: dict, job: dict, child: Child) -> None:
+def _record(outcome: BareOutcome, job: Job, child: Child) -> None:
     """Write the record that a job's process did not live to write."""
     outcomes.discard_tables(job["output"])
     outcomes.write(job | {"material": child.material}, outcome, child.environment)
@@ -87,14 +89,14 @@ def _fail(failure: Failure, log: Path, identity: str) -> None:
     sys.exit(1 if failure.is_told else failure.line)
 
 
-def _job(function: str, snakemake) -> dict:
+def _job(function: str, snakemake) -> Job:
     """Return the job as plain data, with the digest of the code that will do it."""
     job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
     return job | {"code": code_digest(paths.PACKAGE.joinpath(*function.split(".")[:-1]).with_suffix(".py"))}
 
 
-def _paths(files) -> dict:
+def _paths(files) -> dict[str | int, str | list[str]]:
     """Return Snakemake's files as paths and lists of paths, by name; those without a name by position."""
     named = {name: value if isinstance(value, str) else list(value) for name, value in files.items()}
     return named or dict(enumerate(files))

@@ -9,11 +9,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any, cast
 
 from frontier import records
 from frontier.machine import launch
+from frontier.outcome_types import TrainingOutcome
 from frontier.progress import say
+from frontier.request_types import Job, TrainingRequest
 
 # Seconds for which other ends are waited for after the first: one process's failure is soon every process's.
 _GRACE_SECONDS = 1.0
@@ -27,7 +31,7 @@ class Team:
     line or signal.
     """
 
-    def __init__(self, job: dict, processes: int, failed):
+    def __init__(self, job: Job[TrainingRequest], processes: int, failed: Callable[[TrainingOutcome], None]):
         self.folder = Path(tempfile.mkdtemp(prefix="lora-frontier-")) if processes > 1 else None
         self.rendezvous = self.folder and self.folder / "rendezvous"
         self._failed, self._over, self._lock = failed, False, threading.Lock()
@@ -36,7 +40,7 @@ class Team:
         for watcher in self._watchers:
             watcher.start()
 
-    def finish(self) -> list[dict]:
+    def finish(self) -> list[TrainingOutcome]:
         """Wait until the others have ended well, and return the result of each."""
         for watcher in self._watchers:
             watcher.join()
@@ -66,7 +70,7 @@ class Team:
         if self.others:
             os._exit(0)
 
-    def _start(self, job: dict, index: int) -> subprocess.Popen:
+    def _start(self, job: Job[TrainingRequest], index: int) -> subprocess.Popen:
         """Start the process of an index, and give it its job."""
         with open(self._file(index, "log"), "wb") as log:
             process = subprocess.Popen(
@@ -77,8 +81,8 @@ class Team:
                 env=launch.inherited_variables(),
             )
         share = {"index": index, "rendezvous": str(self.rendezvous), "told": str(self._file(index, "json"))}
-        process.stdin.write(json.dumps(job | share).encode())
-        process.stdin.close()
+        with cast(IO[bytes], process.stdin) as pipe:
+            pipe.write(json.dumps(job | share).encode())
         return process
 
     def _watch(self, index: int) -> None:
@@ -100,7 +104,7 @@ class Team:
         for process in self.others.values():
             process.kill()
         last_line = self._copy_logs().get(cause, "")
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(cast(Path, self.folder), ignore_errors=True)
         name = f"process {cause + 1} of {len(self.others) + 1}"
         if "outcome" in told[cause]:
             self._failed(told[cause]["outcome"])
@@ -108,13 +112,14 @@ class Team:
         if "error" in told[cause]:
             say(f"error: {told[cause]['error']}")
             os._exit(2)
-        if statuses[cause] < 0:
-            print(f"{name} was ended by {signal.Signals(-statuses[cause]).name}", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), -statuses[cause])
+        status = statuses[cause] or 0
+        if status < 0:
+            print(f"{name} was ended by {signal.Signals(-status).name}", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), -status)
         print(f"{name}: {last_line}", file=sys.stderr, flush=True)
         os._exit(1)
 
-    def _told(self, index: int) -> dict:
+    def _told(self, index: int) -> dict[str, Any]:
         """Return what a process has left for this one: its `result`, or the `outcome` or `error` that ended it."""
         file = self._file(index, "json")
         return records.read_json(file) if file.exists() else {}
@@ -130,7 +135,7 @@ class Team:
 
     def _file(self, index: int, suffix: str) -> Path:
         """Return the file in which a process leaves its log, or what it tells the first."""
-        return self.folder / f"process-{index}.{suffix}"
+        return cast(Path, self.folder) / f"process-{index}.{suffix}"
 
 
 def first_to_fail(told: dict[int, dict], statuses: dict[int, int | None]) -> int:
@@ -139,5 +144,5 @@ def first_to_fail(told: dict[int, dict], statuses: dict[int, int | None]) -> int
     It is one that has told why it failed (`told`, by index); without such, one that a signal ended; without such, any
     that has failed. `statuses` has the exit status of each, None for one that still runs.
     """
-    ended = [index for index, status in statuses.items() if status is not None and "result" not in told[index]]
-    return min(ended, key=lambda index: (not told[index], statuses[index] >= 0))
+    ended = {index: status for index, status in statuses.items() if status is not None and "result" not in told[index]}
+    return min(ended, key=lambda index: (not told[index], ended[index] >= 0))

@@ -13,6 +13,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from frontier.errors import UserError
 from frontier.progress import say
@@ -28,7 +30,7 @@ def main() -> None:
     do(sys.argv[1], json.load(sys.stdin))
 
 
-def do(function: str, job: dict) -> None:
+def do(function: str, job: Mapping[str, Any]) -> None:
     """Do a job by a function of the package, named ROOM.MODULE.FUNCTION, and end this process."""
     module, _, name = function.rpartition(".")
     try:

@@ -3,6 +3,7 @@
 import contextlib
 
 from frontier.machine.meter import Meter
+from frontier.outcome_types import Levers
 from frontier.units import GIB
 
 
@@ -14,7 +15,7 @@ class CaptureBudget:
     it can, `cuda_graphs` becomes False there, and the captured steps are to be given up.
     """
 
-    def __init__(self, budget_gib: float | None, meter: Meter, levers: dict):
+    def __init__(self, budget_gib: float | None, meter: Meter, levers: Levers):
         self.budget_gib, self.meter, self.levers = budget_gib, meter, levers
 
     @property
@@ -36,7 +37,8 @@ class CaptureBudget:
         else:
             held = (self.meter.reserved + self.meter.outside) / GIB
             reason = f"recorded steps made it {held:.2f} GiB of the device, of a budget of {self.budget_gib:g}"
-            self.levers.update(cuda_graphs=False, cuda_graphs_given_up=reason)
+            self.levers["cuda_graphs"] = False
+            self.levers["cuda_graphs_given_up"] = reason
 
     @contextlib.contextmanager
     def giving_up(self):

@@ -7,11 +7,13 @@ import socket
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from frontier import paths
 from frontier.progress import DEVICE_IDS, START
+from frontier.record_types import Environment
 from frontier.units import GIB
 from frontier.version import workflow_version
 
@@ -37,7 +39,7 @@ PACKAGES = (
 )
 
 
-def describe_environment(device: torch.device, started_at: str) -> dict:
+def describe_environment(device: torch.device, started_at: str) -> Environment:
     """Return what a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
     record = {
         "host": socket.gethostname(),
@@ -56,7 +58,7 @@ def describe_environment(device: torch.device, started_at: str) -> dict:
         record["device_gib"] = torch.cuda.get_device_properties(device).total_memory / GIB
         record["allocator"] = os.environ.get("PYTORCH_CUDA_ALLOC_CONF") or os.environ.get("PYTORCH_ALLOC_CONF")
     record["workflow_version"] = workflow_version()
-    return record | _git_state() | {"started_at": started_at, "ended_at": utc_now()}
+    return cast(Environment, record | _git_state() | {"started_at": started_at, "ended_at": utc_now()})
 
 
 def device_and_versions(device: torch.device) -> dict:

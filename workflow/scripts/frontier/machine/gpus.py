@@ -2,6 +2,7 @@
 
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from frontier.errors import UserError
@@ -22,7 +23,7 @@ def may_spill(root: Path = Path("/")) -> bool:
     return platform.system() == "Windows" or (root / "dev" / "dxg").exists()
 
 
-def inventory(variables: dict, present: int) -> dict[str, str]:
+def inventory(variables: Mapping[str, str], present: int) -> dict[str, str]:
     """Return the devices that a process may use: by the name of each on this host, its name in CUDA_VISIBLE_DEVICES.
 
     `variables` are the process's environment variables, `present` the number of devices in the machine, which counts

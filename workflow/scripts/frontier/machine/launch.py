@@ -1,6 +1,8 @@
 """The environment variables that a job's process is started with: they can change what is measured in it."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from frontier import paths
 from frontier.machine import gpus, heap
@@ -14,7 +16,7 @@ _WORK_SPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8"}
 _GROWING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
 
-def allocation(variables: dict) -> dict:
+def allocation(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that say how a card's memory is given out, beside a user's own `variables`.
 
     Where a user has set the older PYTORCH_CUDA_ALLOC_CONF, which torch obeys rather than the newer name, that stands.
@@ -24,7 +26,7 @@ def allocation(variables: dict) -> dict:
     return _WORK_SPACE if is_settled else _WORK_SPACE | _GROWING
 
 
-def job_variables(request: dict, claim=None) -> dict:
+def job_variables(request: Mapping[str, Any], claim=None) -> dict[str, str]:
     """Return the environment variables of a job's process: no telemetry, and the number of threads left to torch.
 
     `claim`, a `device_locks.Claim`, names the devices that it sees; without one it sees one GPU at most.
@@ -45,6 +47,6 @@ def job_variables(request: dict, claim=None) -> dict:
     return variables
 
 
-def inherited_variables() -> dict:
+def inherited_variables() -> dict[str, str]:
     """Return the environment variables of a training's further processes: the first one's, but for its event pipe."""
     return {name: value for name, value in os.environ.items() if name != EVENTS}

@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -11,7 +12,7 @@ from frontier.outcomes import Status, Stop
 from frontier.units import GIB
 
 
-def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict:
+def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict[str, Any]:
     """Hold the process to its budget and return what was set, for the record.
 
     On CUDA, with the device's `meter`, torch's allocator gets what the context leaves of the budget. On a Linux CPU the
@@ -48,7 +49,7 @@ def lift_memory_limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
-def _limit_cuda(budget_gib: float, meter: Meter) -> dict:
+def _limit_cuda(budget_gib: float, meter: Meter) -> dict[str, Any]:
     context = meter.outside / GIB
     left = budget_gib - context
     if left <= 0:

@@ -4,10 +4,12 @@ import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import torch
 
+from frontier import outcome_types
 from frontier.machine.device import synchronize
 from frontier.machine.environment import utc_now
 from frontier.progress import event
@@ -24,9 +26,10 @@ def reset_peaks(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def read_peaks(device: torch.device) -> dict:
+def read_peaks(device: torch.device) -> dict[str, float | None]:
     """Return the peaks in GiB since `reset_peaks`, and the device's use now; None for what cannot be measured here."""
-    peaks = {"allocated_gib": None, "reserved_gib": None, "device_gib": None, "host_gib": _resident_peak() / GIB}
+    peaks: dict[str, float | None] = dict.fromkeys(("allocated_gib", "reserved_gib", "device_gib"))
+    peaks["host_gib"] = _resident_peak() / GIB
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         peaks |= {
@@ -47,7 +50,7 @@ class Phases:
         self.device = device
         self.started_at = utc_now()
         self.current = self._measured = "import"
-        self.records: dict[str, dict] = {}
+        self.records: dict[str, dict[str, Any]] = {}
         self._since = time.perf_counter() - _age()
 
     def enter(self, name: str) -> None:
@@ -65,11 +68,11 @@ class Phases:
         """Stop asking the device: one whose context is broken answers each call with an error."""
         self.device = torch.device("cpu")
 
-    def end(self) -> dict:
+    def end(self) -> outcome_types.Phases:
         """Return the seconds and peaks of each phase so far, the current one included."""
         self._count()
         self._fold_peaks()
-        return self.records
+        return cast(outcome_types.Phases, self.records)
 
     @contextmanager
     def __call__(self, name: str):

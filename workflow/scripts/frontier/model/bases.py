@@ -6,12 +6,14 @@ import os
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from frontier import records
+from frontier.material_types import BaseRecord, ModelRecord
 from frontier.model import cache
 from frontier.model.cache import cached
 from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
@@ -24,10 +26,12 @@ from frontier.units import GIB
 _SAVED_BYTES = 2**29
 
 
-def convert(record: dict, precision: str, device: torch.device, read_directly: Sequence[str] = ()) -> dict:
-    """Convert a fetched model, by its record, to what `load` needs for `precision`; return the base's record.
+def convert(
+    record: ModelRecord, precision: str, device: torch.device, read_directly: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Convert a fetched model, by its record, to what `load` needs for `precision`.
 
-    A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
+    Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
     cache once, so that no run quantises again. Its record has the settings and the version of the quantiser as
     `quantiser`, and its folder is named by them, so that another quantiser makes another base. Layers with the names
     `read_directly` are not quantised. Raises UserError where the model's files are no longer those that were fetched.
@@ -43,7 +47,7 @@ def convert(record: dict, precision: str, device: torch.device, read_directly: S
     return base | {"folder": folder, "quantiser": quantiser}
 
 
-def load(base: dict, device: torch.device, attention: str = ATTENTION):
+def load(base: BaseRecord, device: torch.device, attention: str = ATTENTION):
     """Return the base model of a record of `convert`, frozen, on `device`.
 
     `attention` is the name that transformers knows it by: that of packed rows, or "own" for what the model comes with.
@@ -77,7 +81,7 @@ def _loading_in_order():
             os.environ[name] = before
 
 
-def weights_gib(base: dict) -> float:
+def weights_gib(base: BaseRecord) -> float:
     """Return how many GiB a base's weights take in memory at its precision, by its files' headers and sizes alone."""
     total = 0
     for path in weight_files(cache.CACHE / base["folder"]):

@@ -3,10 +3,13 @@
 Each job has the name of its rule.
 """
 
+from typing import Any
+
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
+from frontier.material_types import TokensRequest
 from frontier.model import bases, sources
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
@@ -15,9 +18,10 @@ from frontier.model.data.split import questions
 from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.tokenizer import load_tokenizer, vocabulary_size
 from frontier.progress import say
+from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest
 
 
-def fetch_model(job: dict) -> None:
+def fetch_model(job: Job[ModelRequest]) -> None:
     """Fetch the model of the request and write its record."""
     request = job["request"]
     record = sources.fetch(request["model"], request["tokenizer_model"])
@@ -26,7 +30,7 @@ def fetch_model(job: dict) -> None:
     records.write_json(job["output"]["model"], record)
 
 
-def prepare_base(job: dict) -> None:
+def prepare_base(job: Job[BaseRequest]) -> None:
     """Convert the model to the precision of the request and write the base's record, with what its phases took."""
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"])
@@ -37,7 +41,7 @@ def prepare_base(job: dict) -> None:
     records.write_json(job["output"]["base"], base | {"phases": phases.end()})
 
 
-def fetch_data(job: dict) -> None:
+def fetch_data(job: Job[DataRequest]) -> None:
     """Write the examples of the training and the validation split, and the record that counts them."""
     request, outputs = job["request"], job["output"]
     splits, counts = read_examples(request["data"])
@@ -47,7 +51,7 @@ def fetch_data(job: dict) -> None:
     records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
 
 
-def tokenize_data(job: dict) -> None:
+def tokenize_data(job: Job[TokensRequest]) -> None:
     """Write both splits as tokens, and the record that counts them.
 
     Raises UserError where `max_length` leaves no example of a split.
@@ -73,7 +77,7 @@ def tokenize_data(job: dict) -> None:
     records.write_json(outputs["tokens"], record)
 
 
-def fetch_test(job: dict) -> None:
+def fetch_test(job: Job[dict[str, Any]]) -> None:
     """Write the test split's problems, without those that stand in the training split."""
     known = questions(read_lines(job["input"]["train"]))
     rows = read_test(job["request"]["data"])

@@ -1,8 +1,10 @@
 """Random weights for a model that is given by its architecture alone, to measure cost without a download."""
 
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,7 +16,7 @@ from frontier import records
 _SHARD_BYTES = 2 * 2**30
 
 
-def write_random_weights(model: dict, into: Path) -> None:
+def write_random_weights(model: Mapping[str, Any], into: Path) -> None:
     """Write float16 weights and the config of a `model` section's architecture as a folder that transformers loads.
 
     They are written a shard at a time, so that the whole model is never in memory.
@@ -41,9 +43,10 @@ def write_random_weights(model: dict, into: Path) -> None:
     config.save_pretrained(into)
 
 
-def _shards(weights: dict) -> dict[str, list[str]]:
+def _shards(weights: dict[str, torch.Tensor]) -> dict[str, list[str]]:
     """Return the weights' names by the file that is to hold them; a file is full once it passes `_SHARD_BYTES`."""
-    groups, size = [[]], 0
+    groups: list[list[str]] = [[]]
+    size = 0
     for name, tensor in weights.items():
         if size >= _SHARD_BYTES:
             groups, size = [*groups, []], 0

@@ -84,7 +84,7 @@ def lively(config, device: torch.device, seed: int = 0):
                 module._is_hf_initialized = True
         model.initialize_weights()
         for module in model.modules():
-            is_linear = isinstance(module, nn.Linear | Conv1D)
+            is_linear = isinstance(module, nn.Linear | nn.Embedding | Conv1D)
             for name, parameter in module.named_parameters(recurse=False):
                 # Experts' matrices are parameters of three dimensions; a convolution's kernels are no matrices.
                 is_stack = parameter.dim() == 3 and not isinstance(module, nn.Conv1d)

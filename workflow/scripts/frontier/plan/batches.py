@@ -1,6 +1,5 @@
 """Predict the micro-batches that a run will draw: from its tokens, or from what is known of them so far."""
 
-import itertools
 import math
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.model.data.examples import read_examples
 from frontier.model.data.tokens import IGNORED, load_tokens
+from frontier.request_types import TrainingRequest, TrainingSettings
 from frontier.run import fit
 from frontier.run.clock import Clock
 from frontier.run.trainer import AnswerTrainer
@@ -48,7 +48,7 @@ def lengths(rows: list[dict]) -> list[int]:
     return [len(row["input_ids"]) for row in rows]
 
 
-def draw(rows: list[dict], request: dict) -> list[list[dict]]:
+def draw(rows: list[dict], request: TrainingRequest) -> list[list[dict]]:
     """Return the micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
     left = steps(len(rows), request["training"])
     with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,8 @@ def draw(rows: list[dict], request: dict) -> list[list[dict]]:
         loader = trainer.get_train_dataloader()
     most = _MOST_DRAWN // arguments.per_device_train_batch_size
     drawn: list[list[dict]] = []
-    for epoch in itertools.count():
+    epoch = 0
+    while True:
         loader.set_epoch(epoch)
         for number, positions in enumerate(loader.batch_sampler, start=1):
             drawn.append([rows[position] for position in positions])
@@ -68,9 +69,10 @@ def draw(rows: list[dict], request: dict) -> list[list[dict]]:
             left -= number % arguments.gradient_accumulation_steps == 0 or number == len(loader)
             if not left or len(drawn) >= most:
                 return drawn
+        epoch += 1
 
 
-def steps(count: int, settings: dict) -> int:
+def steps(count: int, settings: TrainingSettings) -> int:
     """Return a run's number of optimiser steps over so many examples."""
     return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
 

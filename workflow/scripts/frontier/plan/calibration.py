@@ -11,11 +11,12 @@ from frontier.machine import environment
 from frontier.machine.device import open_device
 from frontier.machine.meter import PROCESS, open_meter
 from frontier.plan.rates import measure_device
+from frontier.request_types import DeviceRequest, Job
 from frontier.study import cards
 from frontier.units import GIB
 
 
-def calibrate_device(job: dict) -> None:
+def calibrate_device(job: Job[DeviceRequest]) -> None:
     """Write results/calibration.json: the device, what a context takes of it, its rates, and how long it took."""
     start = time.perf_counter()
     device = open_device(job["request"]["device"], job["request"]["cpu_threads"])

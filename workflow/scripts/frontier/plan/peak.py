@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from frontier.plan.step import tracer
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
+from frontier.request_types import TrainingRequest
 
 # Layers that are traced. With one, both halves of the backward pass would be in the same layer.
 FEW = (2, 3)
@@ -32,13 +33,15 @@ class Peak:
     graphs: float = 0.0
 
 
-def predict_peak(config, request: dict, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Peak:
+def predict_peak(config, request: TrainingRequest, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Peak:
     """Return the peak of a run's optimiser step over `rows`, as `trace_step` takes them, of any number of layers."""
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
         return worst(regions(trace_step(config, request, rows, lengths, card), card.is_cuda))
-    few = [regions(trace_step(shortened(config, count), request, rows, lengths, card), card.is_cuda) for count in FEW]
-    return worst(drawn_out(*few, layers))
+    few, more = (
+        regions(trace_step(shortened(config, count), request, rows, lengths, card), card.is_cuda) for count in FEW
+    )
+    return worst(drawn_out(few, more, layers))
 
 
 def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:

@@ -4,6 +4,7 @@ import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 
@@ -13,6 +14,8 @@ from frontier.plan.peak import Peak, are_alike, predict_peak, shortened
 from frontier.plan.step import tracer
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
+from frontier.request_types import TrainingRequest
+from frontier.table_types import PlanRow
 from frontier.units import GIB
 
 PARTS = tuple(f"{part}_gib" for part in tracer.CATEGORIES)
@@ -32,7 +35,7 @@ class Planner:
     not known how many examples there will be, rows are not `counted`. `name` is the device's.
     """
 
-    config: object
+    config: Any
     rows: list[dict]
     device: EmulatedCard
     rates: roofline.Rates | None
@@ -47,7 +50,7 @@ class Planner:
         """The training examples' lengths in tokens."""
         return batches.lengths(self.rows)
 
-    def row(self, request: dict) -> dict:
+    def row(self, request: TrainingRequest) -> PlanRow:
         """Return a run's row; what cannot be predicted for want of rates, or of the number of examples, is None."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
@@ -55,7 +58,7 @@ class Planner:
         time = self.step_time(request, batches.typical(drawn)) if self.rates else None
         steps = request["training"]["steps"] or (self.counted and batches.steps(len(self.rows), request["training"]))
         need = self._held_gib(peak)
-        return {
+        row = {
             "run": request["run"],
             "device": self.name,
             "predicted_peak_gib": peak.allocated / GIB,
@@ -67,8 +70,9 @@ class Planner:
             "limited_by": time and time.limited_by,
             "largest_batch_that_fits": self.largest_batch(request),
         }
+        return cast(PlanRow, row)
 
-    def peak(self, request: dict, batch: list[dict]) -> Peak:
+    def peak(self, request: TrainingRequest, batch: list[dict]) -> Peak:
         """Return the peak of an optimiser step of micro-batches like `batch`."""
 
         def predict() -> Peak:
@@ -77,21 +81,21 @@ class Planner:
 
         return self._once("peak", request, batch, predict)
 
-    def need_gib(self, request: dict, batch: list[dict]) -> float:
+    def need_gib(self, request: TrainingRequest, batch: list[dict]) -> float:
         """Return what a run holds at its worst moment, context, CUDA graphs and unused blocks included."""
         return self._held_gib(self.peak(request, batch))
 
-    def static_gib(self, request: dict) -> float:
+    def static_gib(self, request: TrainingRequest) -> float:
         """Return what a run holds before it computes anything: base, context, adapter and what belongs to it."""
         parts = self.peak(request, batches.largest(batches.draw(self.rows, request))).parts
         return self.context_gib + (parts["weights"] + parts["adapter"]) / GIB
 
-    def step_time(self, request: dict, batch: list[dict]) -> roofline.Time:
+    def step_time(self, request: TrainingRequest, batch: list[dict]) -> roofline.Time:
         """Return the time of an optimiser step of micro-batches like `batch`."""
 
         def predict() -> roofline.Time:
             layers = self.config.get_text_config().num_hidden_layers
-            counts = (1, 2) if layers > 2 and are_alike(self.config) else (layers,)
+            counts: tuple[int, ...] = (1, 2) if layers > 2 and are_alike(self.config) else (layers,)
             few = [self._traced_time(shortened(self.config, count), request, batch) for count in counts]
             if len(few) == 1:
                 return few[0]
@@ -100,7 +104,7 @@ class Planner:
 
         return self._once("time", request, batch, predict)
 
-    def largest_batch(self, request: dict) -> int | None:
+    def largest_batch(self, request: TrainingRequest) -> int | None:
         """Return the most examples at a time, up to some 32,000 tokens, with which a run fits; None without a limit."""
         if self.limit_gib is None:
             return None
@@ -115,7 +119,9 @@ class Planner:
         most = max(start, int(batches.MOST_TOKENS / statistics.mean(self.lengths)))
         return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
 
-    def with_batch(self, request: dict, examples: int, length: int | None = None) -> tuple[dict, list[dict]]:
+    def with_batch(
+        self, request: TrainingRequest, examples: int, length: int | None = None
+    ) -> tuple[TrainingRequest, list[dict]]:
         """Return the request with so many examples at a time, and the largest micro-batch that it then draws.
 
         With a `length` the examples are cut to it.
@@ -128,7 +134,7 @@ class Planner:
     def _held_gib(self, peak: Peak) -> float:
         return (peak.held + peak.graphs) / GIB + self.context_gib
 
-    def _traced_time(self, config, request: dict, batch: list[dict]) -> roofline.Time:
+    def _traced_time(self, config, request: TrainingRequest, batch: list[dict]) -> roofline.Time:
         """Return the time of a step of as many layers as `config` has, its micro-batches all like `batch`."""
         trace = trace_step(config, request, [packing.collate(batch)], self.lengths, self.device)
         passes = [operation for operation in trace.operations if operation.phase != "update"]
@@ -138,7 +144,7 @@ class Planner:
         beside = roofline.beside(trace.parameters, self.rates)
         return one.plus(roofline.time(update, trace.lengths, self.rates)).plus(beside)
 
-    def _once(self, kind: str, request: dict, batch: list[dict], predict):
+    def _once(self, kind: str, request: TrainingRequest, batch: list[dict], predict):
         """Return `predict()`, or what it gave for a run that differs by its seed or its name alone."""
         facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype", "training")}
         shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
@@ -167,7 +173,7 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"
 
 
-def micro_batches(request: dict) -> tuple[int, int]:
+def micro_batches(request: TrainingRequest) -> tuple[int, int]:
     """Return how many examples are computed at a time, and how many times in an optimiser step."""
     settings = request["training"]
     micro = settings["micro_batch_size"] or settings["batch_size"]

@@ -15,6 +15,7 @@ from frontier.model.loss import token_losses
 from frontier.plan.device_clock import clock, dtype_name, host_clock
 from frontier.plan.step import trace
 from frontier.plan.step.emulated_card import EmulatedCard
+from frontier.request_types import TrainingRequest
 from frontier.run import build, fit
 from frontier.run.clock import WARM_UP_STEPS, Clock
 from frontier.study import requests, schema
@@ -91,7 +92,7 @@ def _step_seconds(model, dtype: torch.dtype, graphs: bool, device: torch.device)
     return statistics.median(later - earlier for earlier, later in itertools.pairwise(ends))
 
 
-def _request(dtype: torch.dtype, checkpointing: bool) -> dict:
+def _request(dtype: torch.dtype, checkpointing: bool) -> TrainingRequest:
     study = schema.resolve(
         {
             "model": {"source": "architecture", "config": _SMALL},

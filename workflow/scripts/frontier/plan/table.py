@@ -1,6 +1,8 @@
 """Make the plan's rows, by the jobs that write them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +14,8 @@ from frontier.plan.advice import advise
 from frontier.plan.planner import PARTS, Planner, open_planner
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.progress import say
+from frontier.request_types import Job, PlanRequest, TrainingRequest
+from frontier.table_types import PlanRow
 
 COLUMNS = (
     "run",
@@ -27,12 +31,14 @@ COLUMNS = (
 )
 
 
-def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[str]]:
+def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFrame, list[str]]:
     """Return the plan's rows, and the lines that go with it; raise UserError where no run can be planned.
 
     Of runs that differ by their seed alone, the one that needs most has a line.
     """
-    rows, lines, most = [], [], {}
+    rows: list[Mapping[str, Any]] = []
+    lines: list[str] = []
+    most: dict[tuple[str, int], tuple[float, TrainingRequest, PlanRow]] = {}
     for request in requests:
         refusal = _refusal(request, planner.device)
         if refusal:
@@ -51,7 +57,7 @@ def table(planner: Planner, requests: list[dict]) -> tuple[pd.DataFrame, list[st
     return pd.DataFrame(rows, columns=COLUMNS).astype(numbers), lines
 
 
-def plan_runs(job: dict) -> None:
+def plan_runs(job: Job[PlanRequest]) -> None:
     """Write results/plan.csv; say what would fit in the place of runs that do not, and which runs hardly fit."""
     request = job["request"]
     card = request["card"] or _calibrated(job["input"]["calibration"])
@@ -96,7 +102,7 @@ def _present(study: dict) -> dict:
     return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
 
 
-def _refusal(request: dict, device: EmulatedCard) -> str | None:
+def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:
     """Return why a run cannot be planned, in one line, or None."""
     run = request["run"]
     if request.get("processes", 1) > 1:

@@ -1,8 +1,12 @@
 """Gather every run's accuracy into one table: results/accuracy.csv."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from frontier import records
+from frontier.record_types import AccuracyRecord
 from frontier.results import columns
 
 
@@ -16,8 +20,9 @@ def gather_accuracy(job: dict) -> None:
     columns.say_table(table.drop(columns="reason"), digits=3)
 
 
-def _row(record: dict) -> dict:
+def _row(record: AccuracyRecord) -> dict[str, Any]:
     """Return a record as a row; a base model's has its precision as name, and no rank or seed."""
-    request, outcome = record["request"], record["outcome"]
+    request: Mapping[str, Any] = record["request"]
+    outcome: Mapping[str, Any] = record["outcome"]
     asked = {"run": request["name"], **{key: request[key] for key in columns.ACCURACY_ASKED}}
     return asked | {key: outcome.get(key) for key in columns.ACCURACY_FOUND}

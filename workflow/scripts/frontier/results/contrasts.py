@@ -39,7 +39,8 @@ def gather(
     `runs` has a frame for each run's name, `baselines` one for each precision, with `nll` and `tokens`, one row an
     example. Raises UserError where two frames differ in their examples.
     """
-    frames, columns = [], {}
+    frames: list[tuple[str, pd.DataFrame]] = []
+    columns: dict[Configuration, dict[int | None, int]] = {}
     for _, row in summary.dropna(subset=["eval_loss"]).iterrows():
         if row["run"] in runs and len(runs[row["run"]]):
             columns.setdefault(Configuration.of_row(row), {})[int(row["seed"])] = len(frames)

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 
+from frontier.outcome_types import Status
 from frontier.results import columns, contrasts, uncertainty
 from frontier.results.configurations import Configuration
 
 _AXES = ["peak_memory_gib", "train_seconds", "perplexity"]
-_TOO_COSTLY = ("oom", "over_time", "spilled")
+_TOO_COSTLY = (Status.OOM, Status.OVER_TIME, Status.SPILLED)
 
 
 def with_derived_columns(summary: pd.DataFrame, runs: dict[str, pd.DataFrame], budget: dict) -> pd.DataFrame:
@@ -48,7 +49,7 @@ def pareto(summary: pd.DataFrame) -> pd.Series:
     rest is empty.
     """
     result = pd.Series(pd.NA, index=summary.index, dtype="boolean")
-    measured = summary[summary["status"] == "ok"].dropna(subset=_AXES)
+    measured = summary[summary["status"] == Status.OK].dropna(subset=_AXES)
     for _, rows in measured.groupby(["device", "memory_metric"]):
         values = rows[_AXES].to_numpy(float)
         no_worse = (values[:, None] <= values[None]).all(axis=2)

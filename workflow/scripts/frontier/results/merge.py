@@ -1,11 +1,15 @@
 """Merge the summaries of several folders into one table of runs that can be compared: results/merged.csv."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.outcome_types import Status
+from frontier.record_types import EvaluationRecord, TrainingRecord
 from frontier.results import columns, derived
 from frontier.results.summary import surroundings, unlike_most
 
@@ -13,10 +17,10 @@ from frontier.results.summary import surroundings, unlike_most
 _SETTINGS = ("lora", "training", "compute_dtype")
 
 
-def material(training: dict, evaluation: dict) -> dict:
+def material(training: TrainingRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
     """Return the digests that runs must share to be compared; None for what a killed process left no word of."""
-    known = training.get("material") or {}
-    data = known.get("data")
+    known: Mapping[str, Any] | None = training.get("material")
+    data = known.get("data") if known else None
     return {
         "model": known["model"]["digest"] if known else None,
         "data": records.digest([data["examples"]["files"], data["request"]]) if data else None,
@@ -47,12 +51,13 @@ def refuse_unlike(materials: dict[str, dict], unfinished: set[str]) -> None:
         raise UserError(f"merge: not made from what {first} was made from, so refused: {listed}")
 
 
-def settings(training: dict, evaluation: dict) -> dict:
+def settings(training: TrainingRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
     """Return what a run was asked for beside its configuration and seed: {"training.learning_rate": 0.001, ...}."""
-    asked = {key: training["request"][key] for key in _SETTINGS}
+    request: Mapping[str, Any] = training["request"]
+    asked = {key: request[key] for key in _SETTINGS}
     asked["lora"] = {key: value for key, value in asked["lora"].items() if key != "alpha"}
     asked["evaluation"] = {key: evaluation["request"].get(key) for key in ("batch_size", "compute_dtype")}
-    flat = {}
+    flat: dict[str, Any] = {}
     for section, value in asked.items():
         flat |= (
             {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {section: value}
@@ -74,7 +79,7 @@ def merge(folders: list[str]) -> pd.DataFrame:
     table = pd.concat(frames, ignore_index=True)
     pairs = list(zip(trainings.values(), evaluations.values(), strict=True))
     materials = {name: material(*pair) for name, pair in zip(trainings, pairs, strict=True)}
-    refuse_unlike(materials, {name for name, one in trainings.items() if one["outcome"]["status"] != "ok"})
+    refuse_unlike(materials, {name for name, one in trainings.items() if one["outcome"]["status"] != Status.OK})
     facts = [surroundings(training["environment"]) | settings(training, other) for training, other in pairs]
     return table.assign(notes=unlike_most(facts), pareto=derived.pareto(table))
 

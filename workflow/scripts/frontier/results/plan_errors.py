@@ -1,5 +1,8 @@
 """Compare what a plan predicted of a run with what was measured of it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from frontier.study import cards
 from frontier.units import is_there
 
@@ -9,7 +12,7 @@ def is_for(planned: str | None, device: str | None) -> bool:
     return is_there(planned) and is_there(device) and cards.normalised_name(planned) == cards.normalised_name(device)
 
 
-def compared(row: dict, measured: dict) -> dict:
+def compared(row: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the summary's columns that set the plan's prediction for a run against its measurement.
 
     `row` is the plan's; `measured` has the summary's steps, train_seconds, memory_metric, peak_allocated_gib and

@@ -2,6 +2,7 @@
 
 import re
 import types
+from enum import StrEnum
 from typing import (
     Annotated,
     Any,
@@ -132,6 +133,8 @@ def in_words(kind: Any) -> str:
     origin, parts = get_origin(kind), get_args(kind)
     if is_typeddict(origin or kind):
         return link(origin or kind)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return ", ".join(f"`{one}`" for one in kind)
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in parts)
     if origin in (Union, types.UnionType):

@@ -10,6 +10,9 @@ from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
 from frontier import paths, records
+from frontier.material_types import TokensRecord
+from frontier.outcome_types import Status
+from frontier.record_types import Environment
 from frontier.results import columns
 from frontier.results.claims.claim import VERDICTS
 from frontier.results.figures import svg
@@ -26,9 +29,11 @@ _CAPTIONS = {
 }
 
 
-def context(summary, claims: list, study: dict, environments: list[dict], tokens: dict, drawn: list[dict]) -> dict:
+def context(
+    summary, claims: list, study: dict, environments: list[Environment | None], tokens: TokensRecord, drawn: list[dict]
+) -> dict:
     """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
-    unfinished = summary[summary["status"] != "ok"]
+    unfinished = summary[summary["status"] != Status.OK]
     kept = unfinished[[name for name in _UNFINISHED if name in unfinished]]
     return {
         "study": study,
@@ -80,7 +85,7 @@ def key_figures(row: pd.Series) -> list[dict]:
     return found
 
 
-def distinct(environments: list[dict | None]) -> list[dict]:
+def distinct(environments: list[Environment | None]) -> list[dict]:
     """Return each different environment that runs were made in as `facts`, with the number of its `runs`.
 
     Times of day make no difference, nor does which of a host's devices a run had. A run whose process was killed before

@@ -1,11 +1,14 @@
 """Summarise a study as one row a run, what it cost and what it bought: results/summary.csv."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.record_types import Environment, EvaluationRecord, TrainingRecord
 from frontier.results import columns, derived, plan_errors
 from frontier.results.configurations import AXES
 
@@ -13,7 +16,7 @@ from frontier.results.configurations import AXES
 _SURROUNDINGS = ("device", "host", "python", "start")
 
 
-def row_of(training: dict, evaluation: dict, baseline: dict) -> dict:
+def row_of(training: TrainingRecord, evaluation: EvaluationRecord, baseline: EvaluationRecord) -> dict[str, Any]:
     """Return a run's row from its records; what was not measured is None."""
     request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
     ended = cost if cost["status"] != "ok" else quality
@@ -29,7 +32,7 @@ def row_of(training: dict, evaluation: dict, baseline: dict) -> dict:
     }
 
 
-def needs_gib(outcome: dict) -> float | None:
+def needs_gib(outcome: Mapping[str, Any]) -> float | None:
     """Return the least memory, in GiB, that a run which ran out of it would have needed; None for any other run.
 
     That is what its weights take, or what it held and was refused.
@@ -41,7 +44,9 @@ def needs_gib(outcome: dict) -> float | None:
     return max(outcome.get("needs_gib") or 0.0, held + (outcome.get("refused_gib") or 0.0)) or None
 
 
-def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict]) -> pd.DataFrame:
+def table(
+    trainings: list[TrainingRecord], evaluations: list[EvaluationRecord], baselines: list[EvaluationRecord]
+) -> pd.DataFrame:
     """Return all rows, sorted by configuration and seed; `notes` flags those of unlike machines or versions.
 
     The columns are the summary's without the derived ones.
@@ -56,12 +61,12 @@ def table(trainings: list[dict], evaluations: list[dict], baselines: list[dict])
     return frame.sort_values([*AXES, "seed"], ignore_index=True)
 
 
-def notes(environments: list[dict | None]) -> list[str | None]:
+def notes(environments: list[Environment | None]) -> list[str | None]:
     """Return for each row what of its surroundings is not what the most rows have, in words; None where all is."""
     return unlike_most([*map(surroundings, environments)])
 
 
-def surroundings(environment: dict | None) -> dict:
+def surroundings(environment: Environment | None) -> dict[str, Any]:
     """Return what of a record's environment a reader should know to be unlike, flat.
 
     Empty for a process that was killed before it could tell.

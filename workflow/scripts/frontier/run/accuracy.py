@@ -12,8 +12,10 @@ from frontier.machine.phases import Phases
 from frontier.model.data.json_lines import read_lines
 from frontier.model.execution import OWN, Method
 from frontier.model.tokenizer import load_tokenizer
+from frontier.outcome_types import AccuracyOutcome
 from frontier.outcomes import ACCURACY, Status
 from frontier.progress import Pacer
+from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
 
 # What the record says of an accuracy without result.
@@ -82,12 +84,12 @@ def score(marked: list[dict]) -> dict:
     return dict(zip(ACCURACY, values, strict=True))
 
 
-def measure_accuracy(job: dict) -> None:
+def measure_accuracy(job: Job[AccuracyRequest]) -> None:
     """Answer the split's problems with a base model or an adapter; write the record and every answer."""
     evaluation.judged_job(job, solve, _UNMEASURED)
 
 
-def solve(job: dict, device: torch.device, phases: Phases) -> dict:
+def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
     """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     tokenizer = load_tokenizer(records.read_json(inputs["model"]))
@@ -105,7 +107,7 @@ def solve(job: dict, device: torch.device, phases: Phases) -> dict:
     return {"status": Status.OK} | score(marked)
 
 
-def _answer(model, tokenizer, asked: list[dict], request: dict, device: torch.device) -> list[dict]:
+def _answer(model, tokenizer, asked: list[dict], request: AccuracyRequest, device: torch.device) -> list[dict]:
     """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
     stop = request["template"].split("{question}")[0].strip()

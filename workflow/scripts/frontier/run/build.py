@@ -5,15 +5,17 @@ from peft import LoraConfig, get_peft_model
 from transformers import set_seed
 
 from frontier.errors import UserError
+from frontier.material_types import BaseRecord
 from frontier.model import bases, captured_step, layers, packing
 from frontier.model.card import Card
 from frontier.model.execution import PACKED, UNPROVED, Method
 from frontier.model.targets import adapted_layers
+from frontier.request_types import LoraSettings, TrainingRequest
 from frontier.run import sharding
 from frontier.run.sharding import ALONE, Share
 
 
-def build_adapter(model, lora: dict, rank: int, seed: int, read_directly: tuple[str, ...] = ()):
+def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly: tuple[str, ...] = ()):
     """Put a float32 LoRA adapter, initialised from `seed`, on the linear layers that `targets` names.
 
     Layers with the names `read_directly` get none (`model.targets.adapted_layers`).
@@ -31,7 +33,7 @@ def build_adapter(model, lora: dict, rank: int, seed: int, read_directly: tuple[
     return get_peft_model(model, config)
 
 
-def load_base(record: dict, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):
+def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):
     """Return the frozen base of a `prepare_base` record on `device`, with the attention of its method.
 
     One that several processes share stays in the host's memory until it is sharded.
@@ -40,7 +42,9 @@ def load_base(record: dict, device: torch.device, share: Share = ALONE, method: 
     return bases.load(record, device if share.processes == 1 else torch.device("cpu"), attention)
 
 
-def build_model(base, request: dict, dtype: torch.dtype, card: Card, share: Share = ALONE, method: Method = UNPROVED):
+def build_model(
+    base, request: TrainingRequest, dtype: torch.dtype, card: Card, share: Share = ALONE, method: Method = UNPROVED
+):
     """Return the model of a run, ready to train, made of its base in place, and which levers it uses.
 
     Those are used that were asked for and that the card and the model can use; none where several processes share it.

@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+from typing import cast
 
 import torch
 from transformers import TrainerCallback
@@ -11,6 +12,7 @@ from frontier.machine.device import synchronize
 from frontier.machine.phases import Phases
 from frontier.outcomes import HISTORY
 from frontier.progress import Pacer, event
+from frontier.table_types import HistoryRow
 
 # The first steps of a process, which take longer than the others: kernels are loaded and buffers are sized.
 WARM_UP_STEPS = 3
@@ -41,7 +43,7 @@ class Clock(TrainerCallback):
 
     def __init__(self, run: str, device: torch.device, phases: Phases | None = None):
         self.run, self.device, self.phases = run, device, phases
-        self.history: list[dict] = []
+        self.history: list[HistoryRow] = []
         self.seconds = 0.0
         self.tokens = self.steps = self.resumes = 0
         self.losses: list[torch.Tensor] = []
@@ -56,7 +58,7 @@ class Clock(TrainerCallback):
 
     def restore(self, state: dict) -> None:
         """Go on from a checkpoint's state."""
-        vars(self).update(state)
+        self.__dict__.update(state)
         self.resumes += 1
 
     def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):
@@ -82,7 +84,7 @@ class Clock(TrainerCallback):
         loss = sum(self._since_log) / len(self._since_log)
         self._since_log.clear()
         values = (state.global_step, loss, self._learning_rate, logs.get("grad_norm"), self.tokens, self.seconds)
-        self.history.append(dict(zip(HISTORY, map(_finite, values), strict=True)))
+        self.history.append(cast(HistoryRow, dict(zip(HISTORY, map(_finite, values), strict=True))))
         self._say(state, loss)
 
     def projected_seconds(self, total_steps: int) -> float | None:

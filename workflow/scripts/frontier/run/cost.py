@@ -1,13 +1,15 @@
 """What a training has cost, whether or not it came to its end."""
 
-from frontier import records
+from typing import Any, cast
+
+from frontier import outcome_types, records
 from frontier.machine.phases import Phases
 from frontier.model import bases
-from frontier.outcomes import Status
+from frontier.outcome_types import BareOutcome, Cost, Status, TrainingOutcome
 from frontier.run.clock import Clock
 
 
-def cost(clock: Clock, phases: Phases) -> dict:
+def cost(clock: Clock, phases: Phases) -> Cost:
     """Return what the training has cost so far; None for what was not measured."""
     seconds = phases.end()
     steps = [seconds[name] for name in ("warm_up", "steady") if name in seconds]
@@ -25,14 +27,17 @@ def cost(clock: Clock, phases: Phases) -> dict:
         "final_train_loss": clock.history[-1]["loss"] if clock.history else None,
         "memory_metric": "cuda_allocated" if on_card else "host_rss",
         "peak_memory_gib": peaks["allocated_gib"] if on_card else peaks["host_gib"],
-        **{f"peak_{name}": value for name, value in peaks.items()},
+        "peak_allocated_gib": peaks["allocated_gib"],
+        "peak_reserved_gib": peaks["reserved_gib"],
+        "peak_device_gib": peaks["device_gib"],
+        "peak_host_gib": peaks["host_gib"],
         "resumes": clock.resumes,
         "phases": seconds,
-        "wall_seconds": sum(one["seconds"] for one in seconds.values()),
+        "wall_seconds": sum(one["seconds"] for one in _each(seconds)),
     }
 
 
-def unfinished(outcome: dict, phases: Phases, clock: Clock, inputs: dict) -> dict:
+def unfinished(outcome: BareOutcome, phases: Phases, clock: Clock, inputs: dict[str, Any]) -> TrainingOutcome:
     """Return the outcome of a training that did not come to its end, with what was known by then.
 
     `outcome` is what `recovery.caught` made of the error. The seconds of a training that was cut short are left out:
@@ -40,13 +45,18 @@ def unfinished(outcome: dict, phases: Phases, clock: Clock, inputs: dict) -> dic
     """
     known = cost(clock, phases)
     host, allocated = (
-        max((one[name] for one in known["phases"].values() if one.get(name) is not None), default=None)
+        max((one[name] for one in _each(known["phases"]) if one.get(name) is not None), default=None)
         for name in ("host_gib", "allocated_gib")
     )
+    needs: dict[str, float] = {}
     so_far = {"peak_host_gib": host, "peak_allocated_gib": allocated}
     not_measured = dict.fromkeys(("train_seconds", "tokens_per_second", "peak_memory_gib", "final_train_loss"))
     if outcome["status"] == Status.OOM and outcome["phase"] == "load":
-        needed = bases.weights_gib(records.read_json(inputs["base"]))
-        outcome = outcome | {"needs_gib": needed}
-        outcome["reason"] += f"; the weights alone need {needed:.1f} GiB"
-    return known | not_measured | so_far | outcome
+        needs = {"needs_gib": bases.weights_gib(records.read_json(inputs["base"]))}
+        outcome = outcome | {"reason": f"{outcome['reason']}; the weights alone need {needs['needs_gib']:.1f} GiB"}
+    return cast(TrainingOutcome, known | not_measured | so_far | outcome | needs)
+
+
+def _each(phases: outcome_types.Phases) -> list[dict[str, Any]]:
+    """Return what each phase took, without its name."""
+    return list(cast(dict[str, dict[str, Any]], phases).values())

@@ -1,6 +1,7 @@
 """What the two jobs share that judge a base model or an adapter: loading it, and a record of how that ended."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -14,13 +15,19 @@ from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.model import dtypes, layers
 from frontier.model.execution import Method, method_for
+from frontier.outcome_types import AccuracyOutcome, BareOutcome, EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import event
+from frontier.request_types import AccuracyRequest, EvaluationRequest, Job
 from frontier.run.build import load_base
 from frontier.run.recovery import caught
 
 
-def judged_job(job: dict, judge: Callable[[dict, torch.device, Phases], dict], unmeasured: dict) -> None:
+def judged_job(
+    job: Job,
+    judge: Callable[[Job, torch.device, Phases], EvaluationOutcome | AccuracyOutcome],
+    unmeasured: dict[str, Any],
+) -> None:
     """Write a job's record with the outcome that `judge(job, device, phases)` returns or raises.
 
     `unmeasured` is what the record says of one without result.
@@ -44,7 +51,7 @@ def judged_job(job: dict, judge: Callable[[dict, torch.device, Phases], dict], u
     outcomes.write(job, outcome | {"phases": phases.end()}, environment)
 
 
-def not_judged(inputs: dict) -> dict | None:
+def not_judged(inputs: dict[str, Any]) -> BareOutcome | None:
     """Return the outcome of a job that has nothing to judge; None where there is something.
 
     Where the training left no adapter, its outcome is the training's. Where the model has random weights, it is ok.
@@ -55,12 +62,16 @@ def not_judged(inputs: dict) -> dict | None:
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
 
 
-def method_of(inputs: dict, request: dict, device: torch.device, longest: int) -> Method:
+def method_of(
+    inputs: dict[str, Any], request: EvaluationRequest | AccuracyRequest, device: torch.device, longest: int
+) -> Method:
     """Return how a proof that holds here computes the losses of examples of up to `longest` tokens."""
     return method_for(holding_proof(inputs, request, device_and_versions(device)), longest)
 
 
-def load_judged(inputs: dict, request: dict, device: torch.device, method: Method):
+def load_judged(
+    inputs: dict[str, Any], request: EvaluationRequest | AccuracyRequest, device: torch.device, method: Method
+):
     """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
     base = load_base(records.read_json(inputs["base"]), device, method=method)
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base

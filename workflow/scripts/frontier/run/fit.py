@@ -1,8 +1,10 @@
 """Run the Trainer over a run's model and examples."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -12,6 +14,7 @@ from frontier.model import captured_step, dtypes
 from frontier.model.execution import UNPROVED, Method
 from frontier.model.levers import make_state
 from frontier.progress import say
+from frontier.request_types import TrainingRequest
 from frontier.run import checkpoints, sharding
 from frontier.run.clock import Clock
 from frontier.run.guard import Guard
@@ -25,14 +28,14 @@ class Run:
     """One process's part in the training of one run."""
 
     # The settings of the run, as `study.requests.training_request` makes them.
-    request: dict
+    request: TrainingRequest
     # What counts the training's cost; it knows the device.
     clock: Clock
     # The folder of the checkpoints.
     folder: Path
     share: Share = ALONE
     # The config's budget of memory and hours, and how often checkpoints are made.
-    limits: dict = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     # How a proof says that its losses are computed.
     method: Method = UNPROVED
 
@@ -92,7 +95,7 @@ def _captured(model, examples: list[dict], arguments: TrainingArguments, budget:
 
 
 def trainer_arguments(
-    request: dict, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
+    request: TrainingRequest, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
 ) -> TrainingArguments:
     """Return a run's settings as the Trainer takes them; its batches are those of all processes together."""
     settings = request["training"]

@@ -1,7 +1,9 @@
 """End a training that is over its budget of hours or has diverged, and ask for checkpoints in time."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainerCallback
 
@@ -19,7 +21,7 @@ class Guard(TrainerCallback):
     `limits` is the config's budget and checkpoints, `identity` the job's digest; `loss_scale` returns float16's scale.
     """
 
-    def __init__(self, clock: Clock, limits: dict, identity: str, loss_scale=lambda: None):
+    def __init__(self, clock: Clock, limits: Mapping[str, Any], identity: str, loss_scale=lambda: None):
         self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
         self._not_finite = self._collapsed = self._logged = 0
         self._saved_at = time.monotonic()

@@ -13,8 +13,10 @@ from frontier.machine.phases import Phases
 from frontier.model import packing
 from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.model.loss import token_losses
+from frontier.outcome_types import EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import Pacer
+from frontier.request_types import EvaluationRequest, Job
 from frontier.run import evaluation
 
 # What the record says of an evaluation without result.
@@ -45,7 +47,7 @@ def example_losses(
     return pd.DataFrame(rows, columns=["nll", "tokens"])
 
 
-def quality(losses: pd.DataFrame) -> dict:
+def quality(losses: pd.DataFrame) -> EvaluationOutcome:
     """Return the outcome; perplexity is exp(summed NLL / answer tokens) of the whole split, None if not finite."""
     loss = losses["nll"].sum() / losses["tokens"].sum()
     finite = math.isfinite(loss)
@@ -58,12 +60,12 @@ def quality(losses: pd.DataFrame) -> dict:
     }
 
 
-def evaluate(job: dict) -> None:
+def evaluate(job: Job[EvaluationRequest]) -> None:
     """Evaluate a base model or, where the job has an adapter, that adapter on it; write the record and the losses."""
     evaluation.judged_job(job, measure_perplexity, _UNMEASURED)
 
 
-def measure_perplexity(job: dict, device: torch.device, phases: Phases) -> dict:
+def measure_perplexity(job: Job[EvaluationRequest], device: torch.device, phases: Phases) -> EvaluationOutcome:
     """Compute and write the losses of all examples, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
     examples = load_tokens(inputs["tokens"])

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from frontier import outcomes
 from frontier.machine.limits import lift_memory_limit
 from frontier.machine.phases import Phases
+from frontier.outcome_types import BareOutcome
 
 
 @dataclass
 class Ending:
     """The outcome and the error that ended a block; both are None where the block came to its own end."""
 
-    outcome: dict | None = None
+    outcome: BareOutcome | None = None
     error: BaseException | None = None
 
 

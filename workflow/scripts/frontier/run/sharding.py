@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import bitsandbytes as bnb
 import torch
@@ -24,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from frontier.model import loss, packing
 from frontier.model.data.tokens import IGNORED
 from frontier.model.execution import Execution
-from frontier.outcomes import Status
+from frontier.outcome_types import Status, TrainingOutcome
 from frontier.units import GIB
 
 # The figures of an outcome that are told of each process, and of all together as the largest; in GiB.
@@ -36,7 +36,8 @@ _OF_EACH = (
 class Share(NamedTuple):
     """A process's place in a training: its index, from 0, and how many processes there are."""
 
-    index: int = 0
+    # A tuple's own method of this name looks for a value, which nobody does in a share.
+    index: int = 0  # type: ignore[assignment]
     processes: int = 1
 
 
@@ -177,15 +178,16 @@ def held_gib(model: nn.Module) -> float:
     return sum(tensor.nbytes for tensor in local) / GIB
 
 
-def merged(outcomes: list[dict]) -> dict:
+def merged(outcomes: list[TrainingOutcome]) -> TrainingOutcome:
     """Return one outcome for all processes: the first's, with the largest of each peak, and every process's peaks.
 
     Where a process did not end ok, the status and its reason are those of the first such one.
     """
     if len(outcomes) == 1:
         return outcomes[0]
-    worst = next((one for one in outcomes if one["status"] != Status.OK), outcomes[0])
+    every = cast(list[dict[str, Any]], outcomes)
+    worst = next((one for one in every if one["status"] != Status.OK), every[0])
     ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
-    each = [{name: one.get(name) for name in _OF_EACH} for one in outcomes]
+    each = [{name: one.get(name) for name in _OF_EACH} for one in every]
     most = {name: max((one[name] for one in each if one[name] is not None), default=None) for name in _OF_EACH}
-    return outcomes[0] | ending | most | {"processes": each}
+    return cast(TrainingOutcome, every[0] | ending | most | {"processes": each})

@@ -5,6 +5,7 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -21,11 +22,15 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
+from frontier.material_types import Material
 from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
 from frontier.model.execution import Method, method_for
+from frontier.outcome_types import TrainingOutcome
 from frontier.outcomes import Status
 from frontier.progress import event, say
+from frontier.record_types import Environment
+from frontier.request_types import Job, TeamJob, TrainingRequest
 from frontier.run import sharding
 from frontier.run.build import build_model, load_base
 from frontier.run.clock import Clock
@@ -34,6 +39,7 @@ from frontier.run.fit import Run, fit
 from frontier.run.guard import Guard
 from frontier.run.recovery import caught
 from frontier.run.sharding import Share
+from frontier.table_types import HistoryRow
 
 # Seconds to wait for a run's lock: a node that died keeps it on a network file system for a minute or two.
 _LOCK_SECONDS = 180
@@ -41,7 +47,7 @@ _LOCK_SECONDS = 180
 _SPILLED = {"status": Status.SPILLED, "phase": "train", "reason": "device memory spilled to the host"}
 
 
-def train_adapter(job: dict) -> None:
+def train_adapter(job: Job[TrainingRequest]) -> None:
     """Train the configuration of `job["request"]`; write its record, history and adapter, however it ends."""
     request, inputs = job["request"], job["input"]
     folder = _folder(job)
@@ -63,7 +69,7 @@ def train_adapter(job: dict) -> None:
         raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
 
 
-def follow(job: dict) -> None:
+def follow(job: TeamJob) -> None:
     """Take part in a training as one of its further processes, and tell the first how that ended."""
     told = {}
     run = open_run(job, Share(job["index"], job["request"]["processes"]))
@@ -81,7 +87,7 @@ def follow(job: dict) -> None:
             records.write_json(job["told"], told)
 
 
-def open_run(job: dict, share: Share) -> Run:
+def open_run(job: Job[TrainingRequest], share: Share) -> Run:
     """Return this process's part in a job's training; its phases begin."""
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"], share)
@@ -89,7 +95,7 @@ def open_run(job: dict, share: Share) -> Run:
     return Run(request, clock, _folder(job) / "checkpoints", share, job.get("limits") or {})
 
 
-def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
+def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
     """Train to the end and return this process's outcome; the first process writes the adapter and the history."""
     inputs, outputs = job["input"], job["output"]
     clock, share, phases = run.clock, run.share, run.clock.phases
@@ -147,7 +153,7 @@ def proof_in_short(proof: dict, method: Method) -> dict:
     return {"way": method.way._asdict()} | {key: proof[key] for key in kept}
 
 
-def material(inputs: dict) -> dict:
+def material(inputs: dict[str, Any]) -> Material:
     """Return where a run's model and data come from, by content."""
     model = records.read_json(inputs["model"])
     return {
@@ -156,7 +162,7 @@ def material(inputs: dict) -> dict:
     }
 
 
-def write_history(history: list[dict], path: str) -> None:
+def write_history(history: list[HistoryRow], path: str) -> None:
     """Write the logged steps as a table of the columns of `outcomes.HISTORY`."""
     text = io.StringIO()
     writer = csv.DictWriter(text, outcomes.HISTORY)
@@ -165,11 +171,11 @@ def write_history(history: list[dict], path: str) -> None:
     records.write_text(path, text.getvalue())
 
 
-def _train_in_all_processes(job: dict, run: Run, environment: dict) -> None:
+def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: Environment) -> None:
     """Train in this process, the first, and in the others that it starts, and write the record of how that ended."""
     phases = run.clock.phases
 
-    def cut_short(outcome: dict) -> None:
+    def cut_short(outcome: TrainingOutcome) -> None:
         write_history(run.clock.history, job["output"]["history"])
         _finish(job, outcome, environment)
 
@@ -182,13 +188,13 @@ def _train_in_all_processes(job: dict, run: Run, environment: dict) -> None:
         team.leave()
 
 
-def _finish(job: dict, outcome: dict, environment: dict) -> None:
+def _finish(job: Job[TrainingRequest], outcome: TrainingOutcome, environment: Environment) -> None:
     """Write a training's record and delete its checkpoints, which nobody will go on from."""
     environment["ended_at"] = utc_now()
     outcomes.write(job, outcome, environment)
     shutil.rmtree(_folder(job) / "checkpoints", ignore_errors=True)
 
 
-def _folder(job: dict) -> Path:
+def _folder(job: Job[TrainingRequest]) -> Path:
     """Return the run's folder, in which its record lies."""
     return Path(job["output"]["training"]).parent

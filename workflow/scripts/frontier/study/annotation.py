@@ -43,10 +43,10 @@ def entries_of(config: dict) -> Iterator[tuple[str, Key | Section | Sourced]]:
 
 def _with_missing_keys(lines: list[str], entries: dict[str, Key | Section | Sourced]) -> list[str]:
     """Return the lines with one more for each key that they lack and that has a default, after the key before it."""
-    result, before = list(lines), None
+    result, before = list(lines), ""
     for place, entry in entries.items():
         known = _places(result)
-        if place not in known and not (isinstance(entry, Key) and entry.is_required):
+        if place not in known and not isinstance(entry, Sourced) and not (isinstance(entry, Key) and entry.is_required):
             result.insert(known[before] + 1, _default_line(place, entry))
         before = place
     return result
@@ -75,5 +75,6 @@ def _default_line(place: str, entry: Key | Section) -> str:
 
 
 def _with_comment(line: str, comment: str) -> str:
-    said = _LINE.fullmatch(line)["said"]
+    match = _LINE.fullmatch(line)
+    said = match["said"] if match else line
     return f"{said.ljust(_COLUMN) if len(said) < _COLUMN else said + '  '}# {comment}"

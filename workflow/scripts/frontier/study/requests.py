@@ -1,8 +1,22 @@
 """The request of each job: the part of the configuration that its result depends on."""
 
 from pathlib import Path
+from typing import cast
 
+from frontier.material_types import DataSource, TokensRequest
 from frontier.model.files import used_files
+from frontier.outcome_types import Status
+from frontier.record_types import AnyRecord
+from frontier.request_types import (
+    AccuracyRequest,
+    DataRequest,
+    DeviceRequest,
+    EvaluationRequest,
+    Limits,
+    PlanRequest,
+    TrackedBudget,
+    TrainingRequest,
+)
 from frontier.study import cards
 from frontier.study.keys.configuration import names_of
 from frontier.study.runs import parse_run, run_names
@@ -29,27 +43,28 @@ def shape_files(config: dict) -> list[str]:
     return [file for file in model_files(config) if Path(file).name == "config.json"]
 
 
-def data_request(config: dict) -> dict:
+def data_request(config: dict) -> DataRequest:
     """Return all that the examples depend on beside the code, test problems aside."""
-    return {"data": {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}}
+    data = {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}
+    return {"data": cast(DataSource, data)}
 
 
-def tokens_request(config: dict) -> dict:
+def tokens_request(config: dict) -> TokensRequest:
     """Return all that the tokens depend on beside the model, the examples and the code."""
-    return {key: config["data"][key] for key in _TOKENS}
+    return cast(TokensRequest, {key: config["data"][key] for key in _TOKENS})
 
 
-def device_request(config: dict) -> dict:
+def device_request(config: dict) -> DeviceRequest:
     """Return the device and the threads that each measurement depends on."""
     return {"device": config["device"], "cpu_threads": config["cpu_threads"]}
 
 
-def limits(config: dict) -> dict:
+def limits(config: dict) -> Limits:
     """Return what bounds a job without changing its result: the budget, and how often a training is saved."""
     return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
-def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> dict | None:
+def tracked_budget(config: dict, record: AnyRecord | None, skips: bool = False) -> TrackedBudget | None:
     """Return the budget that a job's parameters hold: where it differs from last time, Snakemake runs the job again.
 
     `record` is what the job has left, if anything. A job that ended well is given the budget that it ran under, so that
@@ -60,9 +75,9 @@ def tracked_budget(config: dict, record: dict | None, skips: bool = False) -> di
     if record is None:
         return now
     outcome, tracked = record["outcome"], record.get("tracked")
-    under = {key: value for key, value in (tracked or {}).items() if key != "skip_hopeless"}
+    under = {key: value for key, value in tracked.items() if key != "skip_hopeless"} if tracked else {}
     stands = outcome.get("basis") != "predicted" and under == config["budget"]
-    return tracked if outcome.get("status") == "ok" or stands else now
+    return tracked if outcome.get("status") == Status.OK or stands else now
 
 
 def plan_limit(config: dict) -> dict:
@@ -75,7 +90,7 @@ def plan_limit(config: dict) -> dict:
     return {"limit_gib": min(known, default=None), "is_budget": bool(known) and min(known) == budget}
 
 
-def plan_request(config: dict) -> dict:
+def plan_request(config: dict) -> PlanRequest:
     """Return all that a plan depends on beside the code: the study, its card, and the tokens once they are made."""
     note = Path("resources/tokens/tokens.json")
     return {
@@ -86,11 +101,11 @@ def plan_request(config: dict) -> dict:
     }
 
 
-def training_request(config: dict, run: str) -> dict:
+def training_request(config: dict, run: str) -> TrainingRequest:
     """Return all that a run's training depends on beside the model, the tokens and the code."""
     precision, rank, seed = parse_run(run)
     lora = config["lora"] | {"alpha": _alpha(config["lora"]["alpha"], rank)}
-    return device_request(config) | {
+    request = device_request(config) | {
         "run": run,
         "precision": precision,
         "rank": rank,
@@ -100,9 +115,10 @@ def training_request(config: dict, run: str) -> dict:
         "compute_dtype": config["compute_dtype"],
         **_processes(config),
     }
+    return cast(TrainingRequest, request)
 
 
-def evaluation_request(config: dict, name: str) -> dict:
+def evaluation_request(config: dict, name: str) -> EvaluationRequest:
     """Return all that an evaluation depends on beside the model, the adapter, the tokens and the code.
 
     `name` is a run's or, for a base model without an adapter, a precision.
@@ -115,20 +131,21 @@ def test_split(config: dict) -> str | None:
     return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
 
 
-def accuracy_request(config: dict, name: str) -> dict:
+def accuracy_request(config: dict, name: str) -> AccuracyRequest:
     """Return all that an accuracy depends on beside the model, the adapter, the problems and the code.
 
     `name` is a run's or, for a base model without an adapter, a precision.
     """
     settings = {key: value for key, value in config["accuracy"].items() if key != "measure"}
     precision, rank, seed = parse_run(name) if "-" in name else (name, None, None)
-    return (
+    request = (
         {"name": name, "precision": precision, "rank": rank, "seed": seed}
         | {"split": "test" if test_split(config) else "validation"}
         | device_request(config)
         | tokens_request(config)
         | settings
     )
+    return cast(AccuracyRequest, request)
 
 
 def _processes(config: dict) -> dict:

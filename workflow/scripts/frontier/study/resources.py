@@ -54,7 +54,7 @@ def minutes(config: dict, plan: dict) -> int:
 
 def planned(run: str | None) -> dict:
     """Return what results/plan.csv predicts of a run, by column; empty where no plan has the run."""
-    return _rows(PLAN.resolve(), PLAN.stat().st_mtime_ns).get(run, {}) if PLAN.exists() else {}
+    return _rows(PLAN.resolve(), PLAN.stat().st_mtime_ns).get(run or "", {}) if PLAN.exists() else {}
 
 
 @cache

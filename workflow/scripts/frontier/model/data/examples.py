@@ -1,12 +1,15 @@
 """The examples of a study: read from their source, split, and counted."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from frontier.errors import UserError
 from frontier.model.data.checks import has_final_answer
 from frontier.model.data.readers import read_source
 from frontier.model.data.split import hold_out, questions, without_repeats
 
 
-def read_examples(data: dict) -> tuple[dict[str, list[dict]], dict[str, int]]:
+def read_examples(data: Mapping[str, Any]) -> tuple[dict[str, list[dict]], dict[str, int]]:
     """Return the examples of a config's `data` section by split, `train` and `validation`, and counts.
 
     Each example is a dict of `question` and `answer`. The counts are of `duplicates_left_out` (a question that was met

@@ -1,6 +1,8 @@
 """Readers of the sources that a config's `data` section can name: one function a source."""
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 from frontier import errors
 from frontier.model.data.checks import checked_example
@@ -8,7 +10,7 @@ from frontier.model.data.json_lines import read_lines
 from frontier.model.data.split import VALIDATION_SHARE
 
 
-def read_source(data: dict) -> tuple[list[dict], list[dict] | None]:
+def read_source(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
     """Return the examples of a `data` section to train on, and those to validate on.
 
     Each is a dict of `question` and `answer`, in the order of the source. Validation is None where the source has no
@@ -17,14 +19,14 @@ def read_source(data: dict) -> tuple[list[dict], list[dict] | None]:
     return _READERS[data["source"]](data)
 
 
-def read_test(data: dict) -> list[dict]:
+def read_test(data: Mapping[str, Any]) -> list[dict]:
     """Return the examples of the test split that a `data` section names, in the order of the source."""
     if data["source"] == "hub":
         return _hub_split(data, data["test_split"])
     return read_lines(data["test_file"], data["question_column"], data["answer_column"])
 
 
-def _read_files(data: dict) -> tuple[list[dict], list[dict] | None]:
+def _read_files(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
     columns = data["question_column"], data["answer_column"]
     train = read_lines(data["train_file"], *columns)
     if not data.get("validation_file"):
@@ -32,14 +34,14 @@ def _read_files(data: dict) -> tuple[list[dict], list[dict] | None]:
     return train, read_lines(data["validation_file"], *columns)
 
 
-def _read_hub(data: dict) -> tuple[list[dict], list[dict] | None]:
+def _read_hub(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
     train = _hub_split(data, data["train_split"])
     if not data.get("validation_split"):
         return train, None
     return train, _hub_split(data, data["validation_split"])
 
 
-def _hub_split(data: dict, name: str) -> list[dict]:
+def _hub_split(data: Mapping[str, Any], name: str) -> list[dict]:
     """Return the examples of one split of a data set of the Hugging Face hub."""
     from datasets import load_dataset
 
@@ -50,7 +52,7 @@ def _hub_split(data: dict, name: str) -> list[dict]:
     return [checked_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(table, start=1)]
 
 
-def _read_reasoning_gym(data: dict) -> tuple[list[dict], list[dict]]:
+def _read_reasoning_gym(data: Mapping[str, Any]) -> tuple[list[dict], list[dict]]:
     """Return generated GSM-Symbolic problems; a fifth of their templates is kept for validation alone."""
     from reasoning_gym import create_dataset
 

@@ -5,6 +5,7 @@ import torch
 from frontier.model import dtypes
 from frontier.model.card import Card
 from frontier.plan.step import stand_ins
+from frontier.request_types import TrainingRequest
 
 
 class EmulatedCard(Card):
@@ -36,6 +37,6 @@ class EmulatedCard(Card):
         """The name by which transformers knows packed attention with the kernel that torch takes there."""
         return stand_ins.ATTENTION_ON_CARD if self.is_cuda else stand_ins.ATTENTION_ON_CPU
 
-    def compute_dtype(self, request: dict) -> torch.dtype:
+    def compute_dtype(self, request: TrainingRequest) -> torch.dtype:
         """Return the dtype of a run's products there."""
         return dtypes.compute_dtype(request["compute_dtype"], request["precision"], self.device, self.has_bfloat16)

@@ -15,6 +15,7 @@ from transformers.quantizers import AutoHfQuantizer
 
 from frontier.model import bases, dtypes
 from frontier.plan.step.emulated_card import EmulatedCard
+from frontier.request_types import TrainingRequest
 from frontier.run import fit
 
 # Elements that share a scale in a 4-bit weight of bitsandbytes.
@@ -97,7 +98,7 @@ def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
     return weight
 
 
-def optimizer(model, request: dict, card: EmulatedCard):
+def optimizer(model, request: TrainingRequest, card: EmulatedCard):
     """Return the optimiser that the Trainer would make for the run."""
     if "8bit" in request["training"]["optimizer"]:
         return _EightBitState(model, request["training"]["optimizer"].startswith("paged"))
@@ -118,7 +119,8 @@ class _EightBitState:
 
     def __init__(self, model, paged: bool):
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.paged, self.state = paged, {}
+        self.paged = paged
+        self.state: dict[nn.Parameter, dict[str, torch.Tensor]] = {}
 
     def step(self) -> None:
         if self.state or self.paged:

@@ -14,17 +14,18 @@ from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.passes import Passes, grouped_kernels_on_meta
 from frontier.plan.step.traced_graphs import TracedGraphs
 from frontier.plan.step.tracer import Trace, Tracer, tensors_of
+from frontier.request_types import TrainingRequest
 from frontier.run.build import build_model
 
 
-def build_on_meta(config, request: dict, card: EmulatedCard):
+def build_on_meta(config, request: TrainingRequest, card: EmulatedCard):
     """Return a run's model as `build_model` makes it, without content, and the levers that it uses."""
     base = meta_model.base(config, request["precision"], card.attention)
     with torch.device("meta"):
         return build_model(base, request, card.compute_dtype(request), card)
 
 
-def trace_step(config, request: dict, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Trace:
+def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Trace:
     """Trace one optimiser step over `rows`, the micro-batches as `packing.collate` makes them, its state there already.
 
     `config` is a transformers config, `request` a run's training request, `lengths` the data set's examples' in
@@ -54,7 +55,7 @@ def trace_step(config, request: dict, rows: list[dict], lengths: list[int], card
 class _Step:
     """A run's optimiser step on the meta device, which says to the tracer what it does and what its tensors are."""
 
-    def __init__(self, model, request: dict, card: EmulatedCard, tracer: Tracer):
+    def __init__(self, model, request: TrainingRequest, card: EmulatedCard, tracer: Tracer):
         self.model, self.settings, self.card, self.tracer = model, request["training"], card, tracer
         self.captured: CapturedStep | None = None
         meta_model.fill(model)

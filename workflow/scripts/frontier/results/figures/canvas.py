@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -83,7 +84,7 @@ def device_fills(table: pd.DataFrame) -> dict[str, str]:
 
 def device_keys(table: pd.DataFrame) -> list[Line2D]:
     """Return a legend's entries for the devices, where there are several."""
-    look = {"ls": "none", "marker": "o", "color": MUTED, "markerfacecoloralt": SURFACE, "ms": 7}
+    look: dict[str, Any] = {"ls": "none", "marker": "o", "color": MUTED, "markerfacecoloralt": SURFACE, "ms": 7}
     return [Line2D([], [], fillstyle=fill, label=name, **look) for name, fill in device_fills(table).items()]
 
 

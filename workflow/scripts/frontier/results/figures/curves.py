@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from frontier.outcome_types import Status
 from frontier.results.figures.canvas import (
     COLOURS,
     MUTED,
@@ -30,7 +31,7 @@ def thin(history: pd.DataFrame) -> pd.DataFrame:
     """Return a long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is."""
     if len(history) <= _POINTS:
         return history
-    stretch = np.arange(len(history)) * _POINTS // len(history)
+    stretch: np.ndarray = np.arange(len(history)) * _POINTS // len(history)
     return history.groupby(stretch).agg({"step": "last", "seconds": "last", "loss": "mean"})
 
 
@@ -69,7 +70,7 @@ def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
 def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, dash) -> None:
     """Draw one run's loss, with a cross at the end of a run that did not end ok."""
     axes.plot(x, loss, color=COLOURS[row.precision], ls=dash, lw=1.4, alpha=0.85)
-    if row.status != "ok":
+    if row.status != Status.OK:
         axes.plot(x.iloc[-1], loss.iloc[-1], marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
 
 
@@ -78,6 +79,6 @@ def _keys(rows: pd.DataFrame, dashes: dict) -> list[Line2D]:
     keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
     keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
     keys += device_keys(rows)
-    if (rows["status"] != "ok").any():
+    if (rows["status"] != Status.OK).any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
     return keys

@@ -1,12 +1,15 @@
 """Draw runs as points: their markers, their intervals, the crosses of those that did not end ok, and the legend."""
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from frontier.outcome_types import Status
 from frontier.results.figures.canvas import COLOURS, INK, MARKERS, MUTED, SURFACE, device_keys, in_order
 
 # The look of the crosses that stand for runs that did not end ok.
-_CROSS = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
+_CROSS: dict[str, Any] = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
 
 
 def draw_points(axes, rows: pd.DataFrame, x: str, y: str, fill_of: dict[str, str]) -> None:
@@ -19,7 +22,7 @@ def draw_points(axes, rows: pd.DataFrame, x: str, y: str, fill_of: dict[str, str
     if y == "perplexity" and {"perplexity_low", "perplexity_high"} <= set(rows):
         known = rows.dropna(subset=["perplexity_low", "perplexity_high"])
         axes.vlines(known[x], known["perplexity_low"], known["perplexity_high"], color=colour, lw=1.3, alpha=0.65)
-    look = {"ls": "none", "marker": MARKERS[precision], "ms": 6.5, "zorder": 3}
+    look: dict[str, Any] = {"ls": "none", "marker": MARKERS[precision], "ms": 6.5, "zorder": 3}
     for fill in sorted(set(fill_of.values())):
         some = rows[rows["device"].map(fill_of).eq(fill)]
         axes.plot(some[x], some[y], color=colour, markerfacecoloralt=SURFACE, fillstyle=fill, **look)
@@ -36,7 +39,7 @@ def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> lis
     Returns the crosses' labels as `label_points` takes them, one for those of one precision and status at one place:
     `text` with their `ranks` and `status` filled in.
     """
-    unfinished = table[table["status"] != "ok"]
+    unfinished = table[table["status"] != Status.OK]
     if unfinished[x].isna().any():
         _widen(axes.xaxis)
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
@@ -46,7 +49,7 @@ def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> lis
     status = unfinished["status"].str.replace("_", " ")
     if "basis" in unfinished:
         status = status.where(unfinished["basis"] != "predicted", status + ", predicted")
-    labels = {}
+    labels: dict[str, tuple[float, float]] = {}
     for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
         ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
         labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
@@ -55,14 +58,14 @@ def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> lis
 
 def point_keys(table: pd.DataFrame) -> list[Line2D]:
     """Return the legend's entries: each precision's marker, each device's fill, the ring, the cross."""
-    look = {"ls": "none", "mec": SURFACE, "mew": 0.8, "ms": 7}
+    look: dict[str, Any] = {"ls": "none", "mec": SURFACE, "mew": 0.8, "ms": 7}
     keys = [
         Line2D([], [], marker=MARKERS[name], color=COLOURS[name], label=name, **look) for name, _ in in_order(table)
     ]
     keys += device_keys(table)
     if "pareto" in table and table["pareto"].eq(True).any():
         keys.append(Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=10, label="on the frontier"))
-    if (table["status"] != "ok").any():
+    if (table["status"] != Status.OK).any():
         keys.append(Line2D([], [], ls="none", color=MUTED, label="did not end ok", **_CROSS))
     return keys
 

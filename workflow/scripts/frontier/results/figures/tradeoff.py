@@ -5,6 +5,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import pandas as pd
 
+from frontier.outcome_types import Status
 from frontier.results.configurations import AXES, Configuration
 from frontier.results.figures.canvas import (
     COLOURS,
@@ -89,7 +90,7 @@ def _scatter(results: Drawn, column: str, label: str, size, memory_budget: float
     measured = table.loc[measured.index]
     axes.margins(x=0.14, y=0.14)
     axes.plot(table["time"].fillna(measured["time"].max()), table[column], ls="none")
-    finished = measured[measured["status"] == "ok"]
+    finished = measured[measured["status"] == Status.OK]
     for _, rows in in_order(finished):
         draw_points(axes, rows, "time", column, device_fills(table))
     axes.set(xlabel=f"Training time ({unit}, optimiser steps alone)", ylabel=label)
