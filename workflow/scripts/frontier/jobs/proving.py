@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.request_types import DeviceRequest
 
 
-def holding_proof(inputs: dict, request: dict, present: dict) -> dict:
+def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[str, Any]) -> dict[str, Any]:
     """Return the record of a proof of the job's model that holds for `present`, its `device` type and `versions`.
 
     `inputs` are the job's, `request` has its device. Raises UserError with the proof's own line where there is none.
@@ -25,7 +27,7 @@ def holding_proof(inputs: dict, request: dict, present: dict) -> dict:
         return proof
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "proof.json"
-        asked = {key: request[key] for key in ("device", "cpu_threads")}
+        asked = {"device": request["device"], "cpu_threads": request["cpu_threads"]}
         job = {"request": asked, "input": {"model": str(inputs["model"])}, "output": {"proof": str(target)}}
         # The function is named by a text, so that to mend the proof makes no training again.
         command = [sys.executable, "-m", "frontier.jobs.worker", "run.prove.prove_model", str(os.getpid())]

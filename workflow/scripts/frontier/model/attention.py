@@ -6,42 +6,50 @@ import torch
 import torch.nn.functional as F
 
 
-class Extras(NamedTuple):
-    """What a family's attention has beside softmax of scaled products; None for what it has not.
+class Scores(NamedTuple):
+    """How a family makes attention of products of queries and keys; None for what it does not do.
 
+    `scaling`: the factor of the products, 1 / sqrt(head_dim) where None. `dropout`: the share of attention dropped.
     `window`: how many tokens back a token sees, itself included. `cap`: scores are cap x tanh(score / cap). `sinks`,
     (heads,): scores that take a share of the attention and have no value (gpt-oss).
     """
 
+    scaling: float | None = None
+    dropout: float = 0.0
     window: int | None = None
     cap: float | None = None
     sinks: torch.Tensor | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether a mask and a softmax are all that there is."""
+        return self.cap is None and self.sinks is None
 
-def attend(query, key, value, scaling, dropout: float, extras: Extras, product) -> torch.Tensor:
+
+def attend(query, key, value, scores: Scores, product) -> torch.Tensor:
     """Return causal attention over one example: (1, heads, tokens, values' head_dim).
 
     query: (1, heads, tokens, head_dim); key, value: (1, groups, tokens, ...), each shared by as many query heads.
     `product` computes what is no more than a mask and a softmax, as `scaled_dot_product_attention` does.
     """
     grouped = query.shape[1] != key.shape[1]
-    how = {"scale": scaling, "dropout_p": dropout, "enable_gqa": grouped}
-    if extras == Extras():
-        return product(query, key, value, is_causal=True, **how)
-    if extras.cap is None and extras.sinks is None:
-        return product(query, key, value, attn_mask=_seen(query, extras.window), **how)
+    if scores.is_plain:
+        how = {"scale": scores.scaling, "dropout_p": scores.dropout, "enable_gqa": grouped}
+        if scores.window is None:
+            return product(query, key, value, is_causal=True, **how)
+        return product(query, key, value, attn_mask=_seen(query, scores.window), **how)
     if grouped:
         groups = query.shape[1] // key.shape[1]
         key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
-    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if extras.cap is not None:
-        scores = extras.cap * torch.tanh(scores / extras.cap)
-    scores = scores.float().masked_fill(~_seen(query, extras.window), -torch.inf)
-    if extras.sinks is not None:
-        sinks = extras.sinks.float().reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
-        scores = torch.cat([scores, sinks], dim=-1)
-    shares = scores.softmax(dim=-1)[..., : query.shape[2]].to(value.dtype)
-    return F.dropout(shares, dropout) @ value
+    found = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scores.scaling is None else scores.scaling)
+    if scores.cap is not None:
+        found = scores.cap * torch.tanh(found / scores.cap)
+    found = found.float().masked_fill(~_seen(query, scores.window), -torch.inf)
+    if scores.sinks is not None:
+        sinks = scores.sinks.float().reshape(1, -1, 1, 1).expand(*found.shape[:3], 1)
+        found = torch.cat([found, sinks], dim=-1)
+    shares = found.softmax(dim=-1)[..., : query.shape[2]].to(value.dtype)
+    return F.dropout(shares, scores.dropout) @ value
 
 
 def _seen(query: torch.Tensor, window: int | None) -> torch.Tensor:

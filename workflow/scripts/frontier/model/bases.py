@@ -31,10 +31,11 @@ def convert(
 ) -> dict[str, Any]:
     """Convert a fetched model, by its record, to what `load` needs for `precision`.
 
-    Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it is loaded. A quantised base is written to the
-    cache once, so that no run quantises again. Its record has the settings and the version of the quantiser as
-    `quantiser`, and its folder is named by them, so that another quantiser makes another base. Layers with the names
-    `read_directly` are not quantised. Raises UserError where the model's files are no longer those that were fetched.
+    Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it
+    is loaded. A quantised base is written to the cache once, so that no run quantises again. Its record has the
+    settings and the version of the quantiser as `quantiser`, and its folder is named by them, so that another quantiser
+    makes another base. Layers with the names `read_directly` are not quantised. Raises UserError where the model's
+    files are no longer those that were fetched.
     """
     refuse_changed(record)
     base = {"precision": precision, "digest": record["digest"]}

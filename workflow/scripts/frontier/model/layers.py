@@ -8,6 +8,7 @@ and keeps no copy, forward or backward, so the cost of a precision is its storag
 from collections.abc import Collection
 from functools import cache
 from types import MethodType
+from typing import Any
 
 import bitsandbytes as bnb
 import torch
@@ -156,7 +157,7 @@ def is_castable(module: nn.Module) -> bool:
 
 
 @cache
-def is_plain(kind: type) -> bool:
+def is_plain(kind: Any) -> bool:
     """Return whether a class of linear layers computes x W' + b and nothing else, as a small one of it shows.
 
     A router that also picks experts, or a layer with scales of its own, keeps its own forward pass.

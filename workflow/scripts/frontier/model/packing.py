@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface
 
-from frontier.model.attention import Extras, attend
+from frontier.model.attention import Scores, attend
 
 ATTENTION = "packed"
 _HALF = (torch.float16, torch.bfloat16)
@@ -100,22 +100,27 @@ def packed_attention(
         raise ValueError("packed attention takes the examples' lengths, no mask and no cache")
     longest = max(lengths) if longest is None else longest
     window = sliding_window if sliding_window is not None and sliding_window < longest else None
-    extras = Extras(window, kwargs.get("softcap"), kwargs.get("s_aux"))
-    if borders is not None and not dropout and _fits_varlen(query, value, extras):
+    scores = Scores(scaling, dropout, window, kwargs.get("softcap"), kwargs.get("s_aux"))
+    if borders is not None and not dropout and _fits_varlen(query, value, scores):
         rows = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         seen = (-1 if window is None else window - 1, 0)
         output = varlen_attn(*rows, borders, borders, longest, longest, scale=scaling, window_size=seen, **_GROUPED)
         return output[None], None
     alone = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    outputs = [attend(*one, scaling, dropout, extras, product) for one in alone]
+    outputs = [attend(q, k, v, scores, product) for q, k, v in alone]
     return torch.cat(outputs, dim=2).transpose(1, 2), None
 
 
-def _fits_varlen(query: torch.Tensor, value: torch.Tensor, extras: Extras) -> bool:
+def _fits_varlen(query: torch.Tensor, value: torch.Tensor, scores: Scores) -> bool:
     """Return whether torch's variable-length attention computes these: 16 bits, heads of the kernel's sizes."""
     width = query.shape[-1]
-    plain = extras.cap is None and extras.sinks is None
-    return plain and query.dtype in _HALF and width % 8 == 0 and width <= _WIDEST_HEAD and value.shape[-1] == width
+    return (
+        scores.is_plain
+        and query.dtype in _HALF
+        and width % 8 == 0
+        and width <= _WIDEST_HEAD
+        and value.shape[-1] == width
+    )
 
 
 AttentionInterface.register(ATTENTION, packed_attention)

@@ -62,9 +62,7 @@ def not_judged(inputs: dict[str, Any]) -> BareOutcome | None:
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
 
 
-def method_of(
-    inputs: dict[str, Any], request: EvaluationRequest | AccuracyRequest, device: torch.device, longest: int
-) -> Method:
+def method_of(inputs: dict[str, Any], request: EvaluationRequest, device: torch.device, longest: int) -> Method:
     """Return how a proof that holds here computes the losses of examples of up to `longest` tokens."""
     return method_for(holding_proof(inputs, request, device_and_versions(device)), longest)
 
