@@ -108,18 +108,20 @@ def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
     with sharding.joined(share, rendezvous, run.device):
         phases.enter("between_steps")
         with Sampler(meter) as sampler:
-            fit(run, model, examples, levers["cuda_graphs"], guard, budget)
+            check = fit(run, model, examples, levers["cuda_graphs"], guard, budget)
         phases.enter("save")
-        adapter = sharding.gathered(model) if share.processes > 1 else None
+        weights = sharding.gathered(model)
+        counts = check.counts([*weights.values()])
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
-        model.save_pretrained(outputs["adapter"], state_dict=adapter)
+        # One process saves its model's own weights, as PEFT does by itself.
+        model.save_pretrained(outputs["adapter"], state_dict=weights if share.processes > 1 else None)
         write_history(clock.history, outputs["history"])
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
         | cost(clock, phases)
-        | {"trainable_parameters": trainable, "levers": levers}
+        | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
