@@ -7,12 +7,14 @@ import pandas as pd
 import pytest
 import torch
 from frontier import outcomes, records
-from frontier.outcome_types import EvaluationOutcome, TrainingOutcome
+from frontier.outcome_types import AccuracyOutcome, EvaluationOutcome, TrainingOutcome
 from frontier.results import contrasts, derived, findings, summary
 from frontier.results.claims.claim import Evidence
-from frontier.run import checkpoints, clock, perplexity
+from frontier.run import accuracy, checkpoints, clock, perplexity
 from frontier.run.guard import Guard
 from frontier.run.train import train_adapter
+from frontier.study import requests
+from job_doubles import ANSWERED
 from safetensors.torch import load_file, save_file
 from tables import NO_LIMITS
 from test_training import cache, evaluate, job_of, material, train  # noqa: F401
@@ -132,3 +134,21 @@ def test_a_run_that_diverges_between_checkpoints_and_logs_says_so(material, tmp_
     train_adapter(job)
     outcome = records.read_json(tmp_path / "training.json")["outcome"]
     assert (outcome["status"], outcome["steps"]) == ("diverged", 5)
+
+
+def test_an_answer_of_logits_that_are_no_numbers_is_none(material, tmp_path):  # noqa: F811
+    """Their largest would be some token all the same, and the answers wrong ones of a run that is ok."""
+    study, paths = material
+    _, _, adapter = train(material, tmp_path / "run")
+    inputs = {"base": paths["fp32"], "model": paths["model"], "problems": study["data"]["validation_file"]}
+    outputs = {name: str(tmp_path / file) for name, file in ANSWERED.items()}
+    request = requests.accuracy_request(study | {"accuracy": study["accuracy"] | {"max_new_tokens": 4}}, "fp32")
+    for judged, status in ((adapter, "ok"), (spoilt(adapter, tmp_path / "spoilt"), "diverged")):
+        job = {"digest": "", "request": request, "input": inputs | {"adapter": str(judged)}, "output": outputs}
+        accuracy.measure_accuracy(job)
+        outcome = records.read_json(tmp_path / ANSWERED["accuracy"])["outcome"]
+        assert outcome["status"] == status
+        assert problems(outcome, AccuracyOutcome) == []
+    assert "logits not finite in" in outcome["reason"]
+    assert {outcome[name] for name in outcomes.ACCURACY} == {None}
+    assert len(pd.read_parquet(tmp_path / ANSWERED["answers"])) == 0

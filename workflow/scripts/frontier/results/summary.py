@@ -16,7 +16,8 @@ _SURROUNDINGS = ("device", "host", "python", "start")
 def row_of(training: dict, evaluation: dict, baseline: dict) -> dict:
     """Return a run's row from its records; what was not measured is None."""
     request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
-    ended = cost if cost["status"] != "ok" else quality
+    # A training that spilled is judged like any other: that it diverged is what counts then.
+    ended = cost if cost["status"] != "ok" and quality["status"] != "diverged" else quality
     return {
         **{key: request[key] for key in ("run", *AXES, "seed")},
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
