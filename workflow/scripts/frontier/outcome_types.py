@@ -100,7 +100,9 @@ class AdapterCounts(TypedDict):
 
     tensors: Annotated[int, "Trainable tensors: two a layer that LoRA adapts."]
     moved: Annotated[int, "Of these, how many are not what they were before the first step."]
-    without_gradient: Annotated[int, "Of these, how many had no gradient in any step (of the last process, if resumed)."]
+    without_gradient: Annotated[
+        int, "Of these, how many had no gradient in any step (of the last process, if resumed)."
+    ]
     partner_at_zero: Annotated[int, "No gradient, as the pair's other half was still at zero; so it is in one step."]
     idle_experts: Annotated[int, "No gradient: of an expert that no token of the training was sent to."]
     at_rate_zero: Annotated[int, "Not moved: the learning rate was zero in each step in which it had a gradient."]

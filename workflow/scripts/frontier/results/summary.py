@@ -25,6 +25,7 @@ def row_of(training: dict, evaluation: dict, baseline: dict) -> dict:
         "needs_gib": needs_gib(ended),
         **{key: quality.get(key) for key in ("perplexity", "eval_loss")},
         "base_perplexity": baseline["outcome"].get("perplexity"),
+        "four_bit_share": (training.get("material") or {}).get("four_bit_share"),
         **{key: cost.get(key) for key in columns.COST},
         **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
     }

@@ -35,10 +35,10 @@ def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit:
 
 
 class _Numbers(LogitsProcessor):
-    """Passes logits on as they are, and has seen of each answer whether any were no numbers: `lost`, (answers,)."""
+    """Passes logits on as they are, and has seen of each answer whether any were no numbers: `lost`, (count,)."""
 
-    def __init__(self, answers: int, device: torch.device):
-        self.lost = torch.zeros(answers, dtype=torch.bool, device=device)
+    def __init__(self, count: int, device: torch.device):
+        self.lost = torch.zeros(count, dtype=torch.bool, device=device)
 
     def __call__(self, input_ids, scores):
         # The largest is no number where any is not.

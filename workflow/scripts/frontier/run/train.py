@@ -129,11 +129,12 @@ def train(job: dict, run: Run, rendezvous: Path | None = None) -> dict:
 
 
 def material(inputs: dict) -> dict:
-    """Return where a run's model and data come from, by content."""
-    model = records.read_json(inputs["model"])
+    """Return where a run's model and data come from, by content, and how much of the base is in 4 bits."""
+    model, base = records.read_json(inputs["model"]), records.read_json(inputs["base"])
     return {
         "model": {key: model[key] for key in ("source", "digest", "files", "architecture_only", "warnings")},
         "data": records.read_json(inputs["material"]),
+        "four_bit_share": base.get("four_bit_share"),
     }
 
 
