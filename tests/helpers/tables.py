@@ -28,6 +28,7 @@ def row(precision: str, rank: int, seed: int, perplexity: float | None, **change
         "rank": rank,
         "seed": seed,
         "status": "ok",
+        "four_bit_share": 0.99 if precision in ("nf4", "fp4") else None,
         "perplexity": perplexity,
         "eval_loss": None if perplexity is None else float(np.log(perplexity)),
         "train_seconds": 2.5 * HOUR,

@@ -54,3 +54,25 @@ def test_limits_of_the_recommendation_come_before_the_budgets():
 def test_a_configuration_with_a_seed_that_failed_is_not_recommended():
     rows = [*curve("nf4", {8: 2.0, 16: 3.0}, seeds=(0,)), row("nf4", 8, 1, None, **OOM), row("nf4", 16, 1, 3.0)]
     assert judged("recommendation", results(rows))["evidence"]["values"]["rank"] == 16
+
+
+def test_a_run_that_diverged_takes_no_part_and_its_configuration_is_not_recommended():
+    diverged = {"status": "diverged", "peak_memory_gib": None, "train_seconds": None}
+    rows = [*curve("nf4", {8: 2.0, 16: 3.0}, seeds=(0,)), row("nf4", 8, 1, None, **diverged), row("nf4", 16, 1, 3.0)]
+    table = results(rows)
+    one = judged("recommendation", table)
+    assert one["evidence"]["values"]["rank"] == 16
+    assert not any(1 in seeds for two, seeds in table.losses.columns.items() if two.rank == 8)
+
+
+def test_a_limit_that_a_run_was_not_held_against_is_not_kept():
+    """A maximum over what was measured says nothing of the other seed."""
+    rows = [row("nf4", 8, 0, 2.0), row("nf4", 8, 1, 2.0, train_seconds=None), *curve("nf4", {16: 3.0}, seeds=(0, 1))]
+    assert judged("recommendation", results(rows))["evidence"]["values"]["rank"] == 8
+    one = judged("recommendation", results(rows, recommend={"hours": 12}))
+    assert one["evidence"]["values"]["rank"] == 16
+    one = judged("recommendation", results(rows[:2], recommend={"hours": 12}))
+    assert (one["verdict"], "has a run whose train_seconds was not measured" in one["sentence"]) == (
+        "contradicted",
+        True,
+    )

@@ -46,6 +46,9 @@ def test_what_a_study_writes_is_of_its_type(finished_study, name):
 def test_what_a_studys_tables_hold_is_of_its_type(finished_study):
     results = finished_study.folder / "results"
     assert problems_of_table(results / "summary.csv", SummaryRow) == []
+    shares = pd.read_csv(results / "summary.csv").groupby("precision")["four_bit_share"]
+    assert shares.min()["nf4"] > 0.9
+    assert shares.count()["fp16"] == 0
     for path in results.glob("runs/*/history.csv"):
         assert problems_of_table(path, HistoryRow) == []
     for path in results.glob("*/*/nll.parquet"):

@@ -82,6 +82,16 @@ def test_an_evaluation_that_was_killed_is_a_row_without_a_perplexity():
     assert row["perplexity"] is row["base_perplexity"] is None
 
 
+@pytest.mark.parametrize("trained", ["ok", "spilled"])
+def test_an_evaluation_that_diverged_is_what_its_row_says(trained):
+    diverged = evaluation("nf4", None, "diverged")
+    diverged["outcome"] |= {"phase": "evaluate", "reason": "loss not finite on 1 of 4 validation examples"}
+    (row,) = summary.table([training("nf4-r8-s0", trained)], [diverged], [evaluation("nf4")]).to_dict("records")
+    assert (row["status"], row["phase"]) == ("diverged", "evaluate")
+    assert row["reason"].startswith("loss not finite")
+    assert row["perplexity"] is None
+
+
 def test_stale_records_are_refused_by_name():
     names = [f"results/runs/nf4-r{rank}-s0/training.json" for rank in (1, 2, 3, 4, 5)]
     summary.refuse_stale(names, ["a"] * 5, ["a"] * 5)

@@ -126,7 +126,7 @@ def test_a_study_of_two_processes_is_that_of_one(study):
         assert (curve[column] - reference[column]).abs().max() <= tolerance, column
     adapters = [load_file(folder / "adapter/adapter_model.safetensors") for folder in folders]
     assert distance(*adapters) < 1e-3
-    for key in ("steps", "train_tokens", "trainable_parameters"):
+    for key in ("steps", "train_tokens", "trainable_parameters", "adapter"):
         assert two["outcome"][key] == one["outcome"][key]
 
 

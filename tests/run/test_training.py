@@ -93,7 +93,7 @@ def train(material, folder, run="fp32-r4-s0", limits=None, **changes):
 FILES = {"training": "training.json", "history": "history.csv", "adapter": "adapter"}
 
 
-def evaluate(material, folder, adapter=None, precision="fp32", **changes):
+def evaluate(material, folder, adapter=None, precision="fp32", training=None, **changes):
     study, paths = material
     study = copy.deepcopy(study)
     study["evaluation"] |= changes
@@ -103,6 +103,7 @@ def evaluate(material, folder, adapter=None, precision="fp32", **changes):
     outputs = {"evaluation": str(folder / "evaluation.json"), "losses": str(folder / "nll.parquet")}
     request = requests.evaluation_request(study, precision)
     inputs |= {"adapter": str(adapter)} if adapter else {}
+    inputs |= {"training": str(training)} if training else {}
     perplexity.evaluate({"digest": "", "request": request, "input": inputs, "output": outputs})
     return records.read_json(outputs["evaluation"])["outcome"], pd.read_parquet(outputs["losses"])
 

@@ -151,6 +151,13 @@ class Material(TypedDict):
 
     model: Annotated[ModelMaterial, "The model."]
     data: Annotated[TokensRecord, "The examples and their tokens."]
+    four_bit_share: NotRequired[
+        Annotated[
+            float | None,
+            "Share of the base's parameters, embeddings and head aside, that is stored in 4 bits; null but for nf4 and "
+            "fp4. Absent from old records.",
+        ]
+    ]
 
 
 class BaseRecord(TypedDict):
@@ -163,5 +170,8 @@ class BaseRecord(TypedDict):
     stamps: NotRequired[Annotated[dict[str, list[int]], "As the model's; absent where the base is quantised."]]
     quantiser: NotRequired[
         Annotated[dict[str, Any], "transformers' settings and bitsandbytes' version; absent for 16 and 32 bits."]
+    ]
+    four_bit_share: NotRequired[
+        Annotated[float, "Share of its parameters in 4 bits, as a run's; of nf4 and fp4 alone."]
     ]
     phases: Annotated[Phases, "Where the conversion's time went."]

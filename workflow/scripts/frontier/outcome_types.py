@@ -110,6 +110,19 @@ class Levers(TypedDict):
     sharding: NotRequired[Annotated[str, "How the model was spread over processes, in words; absent for one process."]]
 
 
+class AdapterCounts(TypedDict):
+    """How many of the adapter's tensors have trained, and why others have not; any other ends the run with its name."""
+
+    tensors: Annotated[int, "Trainable tensors: two a layer that LoRA adapts."]
+    moved: Annotated[int, "Of these, how many are not what they were before the first step."]
+    without_gradient: Annotated[
+        int, "Of these, how many had no gradient in any step (of the last process, if resumed)."
+    ]
+    partner_at_zero: Annotated[int, "No gradient, as the pair's other half was still at zero; so it is in one step."]
+    idle_experts: Annotated[int, "No gradient: of an expert that no token of the training was sent to."]
+    at_rate_zero: Annotated[int, "Not moved: the learning rate was zero in each step in which it had a gradient."]
+
+
 class ProcessPeaks(TypedDict):
     """Peaks in GiB of one process of a training that several share; null for what was not measured."""
 
@@ -166,6 +179,7 @@ class TrainingOutcome(Ending, Cost):
     """How a training ended that was started, and what it cost."""
 
     trainable_parameters: NotRequired[Annotated[int, "Weights of the adapter; absent where it was cut short."]]
+    adapter: NotRequired[Annotated[AdapterCounts, "What has trained; absent if cut short, and from old records."]]
     levers: NotRequired[Annotated[Levers, "What made it fast; absent where it was cut short."]]
     weights_gib: NotRequired[
         Annotated[float | None, "The most of the model's weights that a process held, in GiB; absent for one process."]

@@ -59,6 +59,9 @@ class SummaryRow(TypedDict):
     perplexity_high: Annotated[float | None, "Empty without perplexity."]
     eval_loss: Annotated[float | None, "Empty without perplexity."]
     base_perplexity: Annotated[float | None, "Empty where the base was not evaluated."]
+    four_bit_share: NotRequired[
+        Annotated[float | None, "Empty but for nf4 and fp4, and where no process left word. Absent from old tables."]
+    ]
     train_seconds: Annotated[float | None, "Empty where training was cut short."]
     load_seconds: Annotated[float | None, "Empty where loading never began."]
     tokens_per_second: Annotated[float | None, "Empty where training was cut short."]

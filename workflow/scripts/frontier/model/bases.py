@@ -16,8 +16,9 @@ from frontier import records
 from frontier.material_types import BaseRecord, ModelRecord
 from frontier.model import cache
 from frontier.model.cache import cached
-from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
+from frontier.model.dtypes import FOUR_BIT, QUANTIZED, STORED, stored_dtype
 from frontier.model.files import weight_files
+from frontier.model.four_bits import four_bit_share
 from frontier.model.packing import ATTENTION
 from frontier.model.stamps import refuse_changed
 from frontier.units import GIB
@@ -34,7 +35,7 @@ def convert(
     Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it
     is loaded. A quantised base is written to the cache once, so that no run quantises again. Its record has the
     settings and the version of the quantiser as `quantiser`, and its folder is named by them, so that another quantiser
-    makes another base. Layers with the names `read_directly` are not quantised. Raises UserError where the model's
+    makes another base; one of 4 bits says how much of it is in 4 bits. Layers with the names `read_directly` are not quantised. Raises UserError where the model's
     files are no longer those that were fetched.
     """
     refuse_changed(record)
@@ -45,7 +46,10 @@ def convert(
     quantiser = how.to_dict() | {"bitsandbytes": importlib.metadata.version("bitsandbytes")}
     name = f"bases/{record['digest'][:16]}-{precision}-{records.digest(quantiser)[:8]}"
     folder = cached(name, lambda into: _quantize(cache.CACHE / record["folder"], how, device, into))
-    return base | {"folder": folder, "quantiser": quantiser}
+    base |= {"folder": folder, "quantiser": quantiser}
+    if precision in FOUR_BIT:
+        base["four_bit_share"] = four_bit_share(cache.CACHE / folder, cache.CACHE / record["folder"])
+    return base
 
 
 def load(base: BaseRecord, device: torch.device, attention: str = ATTENTION):

@@ -8,6 +8,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # The precisions that bitsandbytes quantises weights to.
 QUANTIZED = ("nf4", "fp4", "int8")
+# Those of them that store 4 bits a weight.
+FOUR_BIT = ("nf4", "fp4")
 
 
 def stored_dtype(precision: str) -> torch.dtype:

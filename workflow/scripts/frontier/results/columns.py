@@ -48,6 +48,10 @@ QUALITY = {
     "eval_loss": Column("Validation loss", "nats/token", "Mean loss of an answer token; perplexity is its exp.", ".4f"),
     "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f"),
 }
+# The base that it was trained on.
+BASE = {
+    "four_bit_share": Column("Share in 4 bits", "%", "Of the base's parameters, embeddings and head aside.", ".1%"),
+}
 # The cost of its training: keys of the outcome in training.json, by the same names.
 COST = {
     "train_seconds": Column("Training time", "s", "Wall clock of the optimiser steps alone.", ",.1f", True),
@@ -95,7 +99,7 @@ ACCURACY = {
     "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
     "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
 }
-SUMMARY = RUN | END | QUALITY | COST | FORETOLD | STANDING | SURROUNDINGS
+SUMMARY = RUN | END | QUALITY | BASE | COST | FORETOLD | STANDING | SURROUNDINGS
 COLUMNS = SUMMARY | ACCURACY
 # The summary's columns that follow from its others and from the per-example losses.
 DERIVED = ("perplexity_low", "perplexity_high", "pareto", "fits")

@@ -37,16 +37,17 @@ def gather(
     """Return the losses of every run whose quality was measured, and of the base models.
 
     `runs` has a frame for each run's name, `baselines` one for each precision, with `nll` and `tokens`, one row an
-    example. Raises UserError where two frames differ in their examples.
+    example. One with a loss that is not finite is left out whole: zero times it would be no number in any contrast.
+    Raises UserError where two frames differ in their examples.
     """
     frames: list[tuple[str, pd.DataFrame]] = []
     columns: dict[Configuration, dict[int | None, int]] = {}
     for _, row in summary.dropna(subset=["eval_loss"]).iterrows():
-        if row["run"] in runs and len(runs[row["run"]]):
+        if row["run"] in runs and _is_measured(runs[row["run"]]):
             columns.setdefault(Configuration.of_row(row), {})[int(row["seed"])] = len(frames)
             frames.append((row["run"], runs[row["run"]]))
     for precision, frame in sorted(baselines.items()):
-        if len(frame) and np.isfinite(frame["nll"]).all():
+        if _is_measured(frame):
             columns[Configuration.base(precision)] = {None: len(frames)}
             frames.append((f"the base {precision}", frame))
     if not frames:
@@ -55,6 +56,11 @@ def gather(
     nll = np.column_stack([frame["nll"].to_numpy(float) for _, frame in frames])
     tokens = frames[0][1]["tokens"].to_numpy(float)
     return Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
+
+
+def _is_measured(frame: pd.DataFrame) -> bool:
+    """Return whether there are losses and all of them are finite."""
+    return bool(len(frame)) and bool(np.isfinite(frame["nll"]).all())
 
 
 def _refuse_other_examples(frames: list[tuple[str, pd.DataFrame]]) -> None:

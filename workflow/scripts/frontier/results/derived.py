@@ -38,7 +38,10 @@ def perplexity_bounds(summary: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> p
         column = losses.columns.get(Configuration.of_row(row), {}).get(row["seed"])
         if column is not None and len(losses.tokens) > 1:
             interval = uncertainty.over_examples(row["eval_loss"], losses.resampled[:, column])
-            bounds.loc[place] = np.exp([interval.low, interval.high])
+            with np.errstate(over="ignore"):
+                ends = np.exp([interval.low, interval.high])
+            # Of a loss in the hundreds an end may be larger than any number of 64 bits.
+            bounds.loc[place] = np.where(np.isfinite(ends), ends, np.nan)
     return bounds
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from frontier import records
 from frontier.progress import say
 from frontier.results import contrasts
-from frontier.results.claims import budget, memory, plan, precision, rank, time
+from frontier.results.claims import budget, four_bits, memory, plan, precision, rank, time
 from frontier.results.claims.claim import Evidence
 from frontier.results.claims.published import CONTRADICTIONS, PUBLISHED
 from frontier.results.claims.recommendation import recommendation
@@ -30,7 +30,7 @@ CLAIMS = (
 
 def state(results: Evidence) -> list[dict]:
     """Return every claim: `id`, `verdict`, `sentence`, `evidence` (`runs`, `values`, `interval`) and `published`."""
-    claims = [judge(results) for judge in CLAIMS]
+    claims = [four_bits.withhold(results, judge(results)) for judge in CLAIMS]
     return [one | {"published": PUBLISHED.get(one["id"])} for one in claims]
 
 

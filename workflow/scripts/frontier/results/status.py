@@ -12,7 +12,8 @@ def lines(results: Path) -> list[str]:
         cost = records.read_json(path)["outcome"]
         evaluation = path.with_name("evaluation.json")
         quality = records.read_json(evaluation)["outcome"] if evaluation.exists() else {}
-        cells = [path.parent.name.ljust(16), cost["status"].ljust(10)]
+        ended = quality if cost["status"] == "ok" and quality else cost
+        cells = [path.parent.name.ljust(16), ended["status"].ljust(10)]
         for value, form in (
             (quality.get("perplexity"), "perplexity {:8.3f}"),
             (cost.get("train_seconds"), "train {:8.0f} s"),

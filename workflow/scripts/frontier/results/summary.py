@@ -19,7 +19,8 @@ _SURROUNDINGS = ("device", "host", "python", "start")
 def row_of(training: TrainingRecord, evaluation: EvaluationRecord, baseline: EvaluationRecord) -> dict[str, Any]:
     """Return a run's row from its records; what was not measured is None."""
     request, cost, quality = training["request"], training["outcome"], evaluation["outcome"]
-    ended = cost if cost["status"] != "ok" else quality
+    # A training that spilled is judged like any other: that it diverged is what counts then.
+    ended = cost if cost["status"] != "ok" and quality["status"] != "diverged" else quality
     return {
         **{key: request[key] for key in ("run", *AXES, "seed")},
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
@@ -27,6 +28,7 @@ def row_of(training: TrainingRecord, evaluation: EvaluationRecord, baseline: Eva
         "needs_gib": needs_gib(ended),
         **{key: quality.get(key) for key in ("perplexity", "eval_loss")},
         "base_perplexity": baseline["outcome"].get("perplexity"),
+        "four_bit_share": (training.get("material") or {}).get("four_bit_share"),
         **{key: cost.get(key) for key in columns.COST},
         **{key: (training["environment"] or {}).get(key) for key in ("device", "host")},
     }

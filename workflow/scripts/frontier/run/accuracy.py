@@ -2,7 +2,7 @@
 
 import pandas as pd
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from frontier import records
 from frontier.errors import UserError
@@ -13,7 +13,7 @@ from frontier.model.data.json_lines import read_lines
 from frontier.model.execution import OWN, Method
 from frontier.model.tokenizer import load_tokenizer
 from frontier.outcome_types import AccuracyOutcome
-from frontier.outcomes import ACCURACY, Status
+from frontier.outcomes import ACCURACY, Status, Stop
 from frontier.progress import Pacer
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
@@ -39,12 +39,25 @@ def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit:
     return kept[:limit]
 
 
+class _Numbers(LogitsProcessor):
+    """Passes logits on as they are, and has seen of each answer whether any were no numbers: `lost`, (count,)."""
+
+    def __init__(self, count: int, device: torch.device):
+        self.lost = torch.zeros(count, dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids, scores):
+        # The largest is no number where any is not.
+        self.lost |= ~scores.amax(dim=-1).isfinite()
+        return scores
+
+
 @torch.no_grad()
 def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, stop: str, device: torch.device):
     """Return greedy answers to one batch of prompts: (text, whether it ended by itself) for each.
 
     Prompts are padded on the left and their positions counted from their own first token, so that an answer is the
-    same alone and in any batch. An answer ends at the end-of-sequence token or where `stop`, a text, begins.
+    same alone and in any batch. An answer ends at the end-of-sequence token or where `stop`, a text, begins. Raises
+    Stop, diverged, where logits are no numbers: the largest of them would still be a token.
     """
     longest = max(map(len, prompts))
     end = tokenizer.eos_token_id
@@ -59,7 +72,11 @@ def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, st
     )
     # A model's own settings (a repetition penalty, say) would make the answers other than greedy.
     model.generation_config = settings
-    output = model.generate(ids, attention_mask=mask, generation_config=settings, tokenizer=tokenizer)
+    numbers = _Numbers(len(prompts), device)
+    watched = {"logits_processor": LogitsProcessorList([numbers]), "tokenizer": tokenizer}
+    output = model.generate(ids, attention_mask=mask, generation_config=settings, **watched)
+    if lost := int(numbers.lost.sum()):
+        raise Stop(Status.DIVERGED, f"logits not finite in {lost} of {len(prompts)} answers of a batch")
     return [_text(row[longest:].tolist(), tokenizer, stop) for row in output]
 
 

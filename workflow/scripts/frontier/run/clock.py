@@ -53,12 +53,13 @@ class Clock(TrainerCallback):
 
     def state(self) -> dict:
         """Return what a checkpoint must keep, so that the clock counts the useful work of every attempt once."""
-        kept = ("history", "seconds", "tokens", "steps", "resumes", "_since_log")
-        return {name: getattr(self, name) for name in kept}
+        kept = ("history", "seconds", "tokens", "steps", "resumes")
+        return {name: getattr(self, name) for name in kept} | {"_since_log": [*map(_finite, self._since_log)]}
 
     def restore(self, state: dict) -> None:
         """Go on from a checkpoint's state."""
         self.__dict__.update(state)
+        self._since_log = [math.nan if loss is None else loss for loss in self._since_log]
         self.resumes += 1
 
     def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):

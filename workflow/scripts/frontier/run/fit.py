@@ -16,6 +16,7 @@ from frontier.model.levers import make_state
 from frontier.progress import say
 from frontier.request_types import TrainingRequest
 from frontier.run import checkpoints, sharding
+from frontier.run.adapter_check import AdapterCheck
 from frontier.run.clock import Clock
 from frontier.run.guard import Guard
 from frontier.run.sharded_trainer import ShardedTrainer
@@ -61,19 +62,21 @@ def fit(
     graphs: bool = False,
     guard: Guard | None = None,
     budget: CaptureBudget | None = None,
-) -> None:
-    """Train `model` on the examples; the run's clock has what that cost.
+) -> AdapterCheck:
+    """Train `model` on the examples and return what was noted of its adapter; the run's clock has what that cost.
 
     Where `graphs`, a step is captured once for each padded length and replayed; captured steps that pass their `budget`
     are given up. With a `guard`, which says whose checkpoints they are, go on from the newest sound one in the folder.
     """
     arguments = trainer_arguments(run.request, run.device, run.dtype, run.folder, run.share)
+    check = AdapterCheck(model, run.share)
     captured = _captured(model, examples, arguments, budget) if graphs else None
     made = {"model": model, "args": arguments, "train_dataset": examples, "clock": run.clock, "guard": guard}
     if run.share == ALONE:
         trainer = AnswerTrainer(captured=captured, budget=budget, way=run.method.way, **made)
     else:
         trainer = ShardedTrainer(share=run.share, **made)
+    trainer.add_callback(check)
     if captured:
         captured.keep_gradients()
         make_state(trainer.create_optimizer())
@@ -83,6 +86,7 @@ def fit(
         if run.is_first:
             say(f"{run.clock.run}  going on from step {run.clock.steps}")
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    return check
 
 
 def _captured(model, examples: list[dict], arguments: TrainingArguments, budget: CaptureBudget | None):

@@ -52,6 +52,11 @@ class Guard(TrainerCallback):
                 Status.DIVERGED, f"loss scale below 1 for {DIVERGED_STEPS} logged steps, at step {state.global_step}"
             )
 
+    def on_train_end(self, args, state, control, **kwargs):
+        # The Trainer has logged what steps there were since the last log: no step's loss is left unseen.
+        if self.clock.history and self.clock.history[-1]["loss"] is None:
+            raise Stop(Status.DIVERGED, f"loss not finite at the end, at step {state.global_step}")
+
     def on_save(self, args, state, control, **kwargs):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         checkpoints.seal(folder, self.identity, self.clock.state())

@@ -6,6 +6,7 @@ computed in nor on a compute dtype: in 16 bits the batch alone moves it by as mu
 
 import math
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -48,16 +49,21 @@ def example_losses(
 
 
 def quality(losses: pd.DataFrame) -> EvaluationOutcome:
-    """Return the outcome; perplexity is exp(summed NLL / answer tokens) of the whole split, None if not finite."""
+    """Return the outcome; perplexity is exp(summed NLL / answer tokens) of the whole split.
+
+    It is diverged, without a perplexity, where any example's loss is not finite or the perplexity would be no number.
+    """
+    counts = {"examples": len(losses), "answer_tokens": int(losses["tokens"].sum())}
+    lost = int((~np.isfinite(losses["nll"])).sum())
     loss = losses["nll"].sum() / losses["tokens"].sum()
-    finite = math.isfinite(loss)
-    return {
-        "status": Status.OK if finite else Status.DIVERGED,
-        "eval_loss": loss if finite else None,
-        "perplexity": math.exp(loss) if finite and loss < _LARGEST_LOSS else None,
-        "examples": len(losses),
-        "answer_tokens": int(losses["tokens"].sum()),
-    }
+    reason = None
+    if lost:
+        reason = f"loss not finite on {lost} of {len(losses)} validation examples"
+    elif not loss < _LARGEST_LOSS:
+        reason = f"mean validation loss of {loss:.3g} nats a token, too large for a perplexity"
+    if reason:
+        return {"status": Status.DIVERGED, "phase": "evaluate", "reason": reason} | _UNMEASURED | counts
+    return {"status": Status.OK, "eval_loss": loss, "perplexity": math.exp(loss)} | counts
 
 
 def evaluate(job: Job[EvaluationRequest]) -> None:

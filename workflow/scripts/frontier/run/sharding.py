@@ -130,11 +130,19 @@ def deal(examples: list[dict], share: Share) -> dict:
 
 def gathered(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the trainable weights by name, as whole tensors; every process must call this."""
+    trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     return {
-        name: parameter.full_tensor().detach()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad
+        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach()
+        for name, weight in trainable.items()
     }
+
+
+def most(counts: torch.Tensor, share: Share) -> torch.Tensor:
+    """Return the largest of all processes' counts, element by element; every process must call this."""
+    counts = counts.clone()
+    if share.processes > 1:
+        dist.all_reduce(counts, dist.ReduceOp.MAX)
+    return counts
 
 
 def agreed(value, share: Share):

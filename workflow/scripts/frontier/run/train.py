@@ -120,18 +120,21 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     with sharding.joined(share, rendezvous, run.device):
         phases.enter("between_steps")
         with Sampler(meter) as sampler:
-            fit(run, model, examples, levers["cuda_graphs"], guard, budget)
+            check = fit(run, model, examples, levers["cuda_graphs"], guard, budget)
         phases.enter("save")
-        adapter = sharding.gathered(model) if share.processes > 1 else None
+        weights = sharding.gathered(model)
+        counts = check.counts([*weights.values()])
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
-        model.save_pretrained(outputs["adapter"], state_dict=adapter)
+        # One process saves its model's own weights, as PEFT does by itself.
+        model.save_pretrained(outputs["adapter"], state_dict=weights if share.processes > 1 else None)
         write_history(clock.history, outputs["history"])
-    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
         | cost(clock, phases)
-        | {"trainable_parameters": trainable, "levers": levers, "proof": proof_in_short(proof, run.method)}
+        | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
+        | {"proof": proof_in_short(proof, run.method)}
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
@@ -154,11 +157,12 @@ def proof_in_short(proof: dict, method: Method) -> dict:
 
 
 def material(inputs: dict[str, Any]) -> Material:
-    """Return where a run's model and data come from, by content."""
-    model = records.read_json(inputs["model"])
+    """Return where a run's model and data come from, by content, and how much of the base is in 4 bits."""
+    model, base = records.read_json(inputs["model"]), records.read_json(inputs["base"])
     return {
         "model": {key: model[key] for key in ("source", "digest", "files", "architecture_only", "warnings")},
         "data": records.read_json(inputs["material"]),
+        "four_bit_share": base.get("four_bit_share"),
     }
 
 

@@ -137,8 +137,12 @@ def _excess(rows: pd.DataFrame, limits: dict) -> str | None:
         row = rows[rows["status"] != "ok"].iloc[0]
         return f"has a run that ended {row['status']}"
     for key, (column, unit, form) in _LIMITS.items():
+        if limits[key] is None:
+            continue
+        if rows[column].isna().any():
+            return f"has a run whose {column} was not measured"
         value = rows[column].mean() if key == "max_perplexity" else rows[column].max()
-        if limits[key] is not None and value / unit > limits[key]:
+        if value / unit > limits[key]:
             return form.format(value / unit)
     return None
 

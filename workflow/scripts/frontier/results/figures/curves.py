@@ -28,11 +28,18 @@ _POINTS = 60
 
 
 def thin(history: pd.DataFrame) -> pd.DataFrame:
-    """Return a long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is."""
+    """Return a long history as 60 points, each the mean of its stretch's losses at its end; a short one as it is.
+
+    A stretch with a loss that is not finite has none, so that the curve has a gap there.
+    """
     if len(history) <= _POINTS:
         return history
     stretch: np.ndarray = np.arange(len(history)) * _POINTS // len(history)
-    return history.groupby(stretch).agg({"step": "last", "seconds": "last", "loss": "mean"})
+    return history.groupby(stretch).agg({"step": "last", "seconds": "last", "loss": _mean_of_all})
+
+
+def _mean_of_all(losses: pd.Series) -> float:
+    return losses.mean(skipna=False)
 
 
 def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
@@ -49,14 +56,15 @@ def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
     dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
     filled = device_fills(rows)
     for row in rows.itertuples():
-        history = thin(drawn[row.run]).dropna(subset=["loss"])
+        history = thin(drawn[row.run])
         history = history.assign(time=history["seconds"] / divisor)
         for axes, column in ((by_step, "step"), (by_time, "time")):
             _draw_curve(axes, history[column], history["loss"], row, dashes[row.rank])
         fill = filled.get(getattr(row, "device", None))
         if fill:
             look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
-            by_time.plot(history["time"].iloc[-1], history["loss"].iloc[-1], ms=5.5, **look)
+            last = history.dropna(subset=["loss"]).tail(1)
+            by_time.plot(last["time"], last["loss"], ms=5.5, **look)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
@@ -71,7 +79,8 @@ def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, dash) -> None:
     """Draw one run's loss, with a cross at the end of a run that did not end ok."""
     axes.plot(x, loss, color=COLOURS[row.precision], ls=dash, lw=1.4, alpha=0.85)
     if row.status != Status.OK:
-        axes.plot(x.iloc[-1], loss.iloc[-1], marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
+        last = loss.dropna().tail(1)
+        axes.plot(x[last.index], last, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
 
 
 def _keys(rows: pd.DataFrame, dashes: dict) -> list[Line2D]:
