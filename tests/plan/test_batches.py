@@ -7,6 +7,7 @@ import tiny
 import torch
 from frontier.model import prepare
 from frontier.model.data.json_lines import read_lines
+from frontier.model.data.truths import count_truths
 from frontier.plan import batches
 from frontier.study import embedded, requests, schema
 from planned import request
@@ -59,8 +60,10 @@ def test_all_that_a_run_draws_is_looked_at():
 def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section, tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     texts = read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
+    counts = {"duplicates_left_out": 0, "examples_not_taken": 0, **count_truths(texts)}
+    read = {"train": texts, "validation": texts[:2]}, counts
     for module in (prepare, batches):
-        monkeypatch.setattr(module, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {}))
+        monkeypatch.setattr(module, "read_examples", lambda section: read)
     study = schema.resolve({"model": {"source": "path", "path": str(tiny_model)}, "data": section, "steps": 2})
     examples = {"train": "read-train.jsonl", "validation": "read-validation.jsonl", "examples": "examples.json"}
     tokens = {name: f"tokens/{name}.parquet" for name in ("train", "validation")} | {"tokens": "tokens/tokens.json"}

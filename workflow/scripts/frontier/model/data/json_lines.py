@@ -1,6 +1,7 @@
 """JSON lines: the format in which the jobs hand examples to each other, and in which a user may bring them."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,8 @@ def write_lines(examples: list[dict[str, str]], path: str) -> None:
 
 def _rows(path: str) -> Iterator[tuple[str, object]]:
     """Yield the place (`file:line`) and the value of each line that is not blank."""
-    for number, line in enumerate(Path(path).read_bytes().splitlines(), start=1):
+    # Windows' editors begin a file of UTF-8 with a mark.
+    for number, line in enumerate(Path(path).read_bytes().removeprefix(BOM_UTF8).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
