@@ -10,13 +10,16 @@ CONTROLS = (UNKNOWN, BEGIN, END)
 CHARACTERS = string.ascii_letters + string.digits + ".,:?!#+=-/$'()[]<>|_{}"
 
 
-def byte_level(*merges: str, around: str = "$A", **options) -> PreTrainedTokenizerFast:
-    """Bytes and `merges` of two, as GPT-2's, Llama 3's and Qwen's; `around` says what it puts around a text ($A)."""
+def byte_level(*merges: str, around: str = "$A", space: bool = False, **options) -> PreTrainedTokenizerFast:
+    """Bytes and `merges` of two, as GPT-2's, Llama 3's and Qwen's.
+
+    `around` says what it puts around a text ($A); `space` puts a space before each, as RoBERTa's has it.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokens = [*CONTROLS, *alphabet, *(merge.replace(" ", "") for merge in merges)]
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     made = Tokenizer(models.BPE(vocabulary, merges=[tuple(merge.split(" ")) for merge in merges], **options))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     made.decoder = decoders.ByteLevel()
     return _wrapped(made, around)
 

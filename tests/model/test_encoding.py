@@ -74,6 +74,15 @@ def test_tokens_say_the_text_and_nothing_else(tokenizer):
         assert counts["texts_changed"] == counts["unknown_tokens"] == 0
 
 
+def test_a_space_before_the_whole_prompt_is_counted_and_none_stands_before_an_answer():
+    """A byte-level tokenizer that puts one leaves it there as it decodes."""
+    prompt, learned, counts = encoded(byte_level(space=True))
+    tokenizer = byte_level(space=True)
+    text = TEMPLATE.replace("{question}", EXAMPLE["question"]) + EXAMPLE["answer"]
+    assert said(tokenizer, prompt + learned[:-1]) == " " + text
+    assert counts["texts_changed"] == 1
+
+
 @adding
 def test_a_template_that_begins_as_the_tokenizer_does_begins_once(tokenizer):
     template = f"{BEGIN}[INST] {{question}} [/INST] "

@@ -1,10 +1,12 @@
 """The micro-batches that a run draws, known before it starts."""
 
+import json
 import os
 
 import pytest
 import tiny
 import torch
+from frontier.errors import UserError
 from frontier.model import prepare
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.truths import count_truths
@@ -85,3 +87,17 @@ def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section,
         note = (tmp_path / "tokens/tokens.json").stat()
         os.utime(tmp_path / "train.jsonl", (note.st_atime, note.st_mtime + 10))
         assert known() == "texts"
+
+
+def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tmp_path, monkeypatch):
+    """One question that is too long is no reason not to plan."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": size * "q", "answer": f"{size} #### 5"} for size in (5, 6, 7, 4000)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows[:2]]))
+    (tmp_path / "validation.jsonl").write_text(json.dumps({"question": "v", "answer": "#### 5"}) + "\n")
+    data = {"source": "jsonl", "train_file": "train.jsonl", "validation_file": "validation.jsonl"}
+    study = {"model": embedded.EMBEDDED_MODEL, "steps": 1}
+    found, how = batches.examples(schema.resolve(study | {"data": data | {"max_length": 64}}), tmp_path)
+    assert (len(found), how) == (3, "texts")
+    with pytest.raises(UserError, match=r"^data\.max_length: got 8, takes more than the \d+ tokens of a question$"):
+        batches.examples(schema.resolve(study | {"data": data | {"max_length": 8}}), tmp_path)

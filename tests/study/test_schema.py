@@ -59,6 +59,10 @@ REFUSED = [
     ({"model": {"source": "path"}}, "config: model.path: missing; takes a folder with config.json and safetensors"),
     ({"data": {"source": "jsonl"}}, "config: data.train_file: missing; takes a file of JSON lines"),
     ({"data": JSONL | {"template": "no place"}}, 'config: data.template: got "no place", takes a text with {question}'),
+    (
+        {"data": JSONL | {"template": "{question}\n{answer}"}},
+        "config: data.template: got one with {answer}, takes the text before the answer alone",
+    ),
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
     ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),

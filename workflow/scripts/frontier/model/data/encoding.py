@@ -109,14 +109,16 @@ def _texts_that_hide_a_space(reader: Reader) -> tuple[str, ...]:
     """Return the texts behind which to encode an answer; none where a text has the same tokens anywhere."""
     for probe in _PROBES:
         (once,) = reader.ids([probe])
-        if reader.decoded(once) != probe:
+        # Some decoders take away the space that was put before a whole text, others leave it.
+        alone = reader.decoded(once)
+        if alone.lstrip() != probe:
             continue
-        if reader.decoded(once + once) == 2 * probe:
+        if reader.decoded(once + once) == alone + probe:
             return ()
         useful = []
         for before in _BEFORE:
             head, ids = reader.ids([before, before + probe])
-            if _begins(ids, head) and reader.decoded(once + ids[len(head) :]) == 2 * probe:
+            if _begins(ids, head) and reader.decoded(once + ids[len(head) :]) == alone + probe:
                 useful.append(before)
         return tuple(useful)
     return ()

@@ -3,6 +3,7 @@
 import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from frontier.errors import UserError
@@ -27,9 +28,19 @@ def _rows(path: str) -> Iterator[tuple[str, object]]:
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8"), object_pairs_hook=partial(_object, where))
         except UnicodeDecodeError:
             raise UserError(f"{where}: not UTF-8") from None
         except json.JSONDecodeError as error:
             raise UserError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
         yield where, row
+
+
+def _object(where: str, pairs: list[tuple[str, object]]) -> dict:
+    """Return an object of its keys and values; a key that is there twice raises UserError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{where}: has {json.dumps(twice)} twice")
+    return found
