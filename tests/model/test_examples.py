@@ -1,12 +1,16 @@
 """Examples: where they come from, what becomes of bad ones, how they turn into tokens."""
 
 import json
+from datetime import datetime
 
+import datasets
 import pytest
 import tiny
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import prepare
+from frontier.model.data import differences
+from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
@@ -42,6 +46,15 @@ def row(index: int, answer: str = "#### 1") -> dict:
         ({"question": "q"}, "answer takes a text that is not empty, got null"),
         ({"question": "  ", "answer": "a"}, 'question takes a text that is not empty, got "  "'),
         ({"question": "q", "answer": 5}, "answer takes a text that is not empty, got 5"),
+        ({"question": "q", "answer": "\t\u3000"}, 'answer takes a text that is not empty, got "\\t\\u3000"'),
+        (
+            '{"question": "q\\ud83d", "answer": "a"}',
+            'question takes a text, got one with "\\ud83d", half of a character',
+        ),
+        (
+            {"question": [{"role": "user", "content": "q" * 99}], "answer": "a"},
+            'question takes a text that is not empty, got [{"role": "user", "content": "' + "q" * 47 + "...",
+        ),
     ],
 )
 def test_malformed_row_is_named_by_file_and_line(tmp_path, bad, complaint):
@@ -78,13 +91,78 @@ def test_what_the_hub_or_the_disk_refuses_is_one_line(monkeypatch, error, line):
     assert str(refusal.value) == line
 
 
+def test_a_file_that_begins_with_the_mark_of_utf_8_is_read_as_any(tmp_path):
+    """Windows' editors and spreadsheets write one."""
+    section = lines(tmp_path / "rows.jsonl", *[row(i) for i in range(5)])
+    plain = read_examples(section)
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "rows.jsonl").read_bytes())
+    assert read_examples(section) == plain
+
+
+def hub(monkeypatch, columns: dict, features=None, **changes) -> dict:
+    """A hub section whose one split has these columns, some cast to other features of datasets'."""
+    table = datasets.Dataset.from_dict(columns)
+    for name, kind in (features or {}).items():
+        table = table.cast_column(name, kind)
+    monkeypatch.setattr("datasets.load_dataset", lambda *arguments, **options: table)
+    section = {"source": "hub", "id": "owner/name", "train_split": "train", "validation_split": None}
+    return SECTION | section | changes
+
+
+TWENTY = {"question": [f"question {i}" for i in range(20)], "answer": ["#### 1"] * 20}
+
+
+@pytest.mark.parametrize(
+    "kind", [datasets.Audio(), datasets.Image(), datasets.Video()], ids=["audio", "image", "video"]
+)
+def test_columns_that_nobody_asked_for_are_not_read(monkeypatch, kind):
+    """Decoding a sound or a picture takes libraries that need not be here, and hours."""
+    spoiled = [{"path": "nowhere", "bytes": b"no such format"}] * 20
+    section = hub(monkeypatch, TWENTY | {"other": spoiled}, {"other": kind})
+    splits, _ = read_examples(section)
+    assert len(splits["train"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "told"),
+    [
+        ([datetime(2026, 1, 1)] * 20, None, "question takes a text, got a column of timestamp[us]"),
+        ([b"1"] * 20, None, "question takes a text, got a column of binary"),
+        ([7] * 20, None, "question takes a text, got a column of int64"),
+        ([["a"]] * 20, None, "question takes a text, got a column of List"),
+        ([{"role": "user"}] * 20, None, "question takes a text, got a column of dict"),
+        ([None] * 20, None, "question takes a text, got a column of null"),
+        ([0] * 20, datasets.ClassLabel(names=["a"]), "question takes a text, got a column of int64"),
+        ([{"path": None, "bytes": b""}] * 20, datasets.Audio(), "question takes a text, got a column of dict"),
+        (["a", None, *"bcdefghijklmnopqrs"], None, "2: question takes a text that is not empty, got null"),
+    ],
+)
+def test_a_column_of_anything_but_text_is_refused_in_one_line(monkeypatch, values, kind, told):
+    section = hub(monkeypatch, TWENTY | {"question": values}, kind and {"question": kind})
+    with pytest.raises(UserError) as refusal:
+        read_examples(section)
+    assert str(refusal.value) in (f"owner/name/train: {told}", f"owner/name/train:{told}")
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(monkeypatch):
+    section = hub(monkeypatch, TWENTY, question_column="problem")
+    with pytest.raises(UserError) as refusal:
+        read_examples(section)
+    assert str(refusal.value) == "owner/name/train: has no column problem; takes one of question, answer"
+
+
 def test_repeated_questions_never_reach_both_splits(tmp_path):
     section = lines(tmp_path / "rows.jsonl", *[row(i % 7) for i in range(12)], row(8, "no final"), row(3), row(9))
     splits, counts = read_examples(section | {"validation_examples": 3})
     train, validation = ({one["question"] for one in splits[name]} for name in ("train", "validation"))
     assert validation == {"question 8", "question 3", "question 9"}
     assert train == {f"question {i}" for i in (0, 1, 2, 4, 5, 6)}
-    assert counts == {"duplicates_left_out": 6, "answers_without_final": 1}
+    assert counts == {
+        "duplicates_left_out": 6,
+        "examples_not_taken": 0,
+        "answers_without_final": 1,
+        "finals_read_otherwise": 0,
+    }
 
 
 def test_more_examples_than_there_are(tmp_path):
@@ -122,6 +200,8 @@ def test_split_does_not_depend_on_how_much_of_training_is_used(tmp_path):
     part, _ = read_examples(section | {"validation_examples": 5, "train_examples": 10})
     assert part["validation"] == whole["validation"]
     assert part["train"] == whole["train"][:10]
+    _, counts = read_examples(section | {"validation_examples": 5, "train_examples": 10})
+    assert counts["examples_not_taken"] == 25 - 10
 
 
 def test_gsm_symbolic_shares_neither_template_nor_question_between_splits():
@@ -136,7 +216,7 @@ def test_gsm_symbolic_shares_neither_template_nor_question_between_splits():
     )["data"]
     splits, counts = read_examples(section)
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 400, "validation": 100}
-    assert counts["answers_without_final"] == 0
+    assert (counts["answers_without_final"], counts["finals_read_otherwise"]) == (0, 0)
     problems = create_dataset("gsm_symbolic", size=6000, seed=0)
     template_of = {problems[i]["question"]: template for i, template in enumerate(problems.task_indices)}
     answer_of = {problems[i]["question"]: problems[i]["answer"] for i in range(6000)}
@@ -155,9 +235,13 @@ def tokenizer(tiny_model):
     return AutoTokenizer.from_pretrained(tiny_model)
 
 
+def encoder(tokenizer, template: str) -> Encoder:
+    return Encoder(tokenizer, template, 300, (tokenizer.eos_token_id,))
+
+
 def test_labels_are_the_answer_and_the_end_of_sequence(tokenizer):
     rows = [{"question": "2 plus {x}?", "answer": "#### 3"}]
-    (example,), counts = tokenize(rows, tokenizer, "Q: {question} {keep}\nA: ", 128, 300)
+    (example,), counts = tokenize(rows, encoder(tokenizer, "Q: {question} {keep}\nA: "), 128)
     labelled = [token for token in example["labels"] if token != IGNORED]
     assert tokenizer.decode(example["input_ids"]) == "Q: 2 plus {x}? {keep}\nA: #### 3<eos>"
     assert tokenizer.decode(labelled) == "#### 3<eos>"
@@ -167,7 +251,7 @@ def test_labels_are_the_answer_and_the_end_of_sequence(tokenizer):
 
 def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
     rows = [{"question": "q" * size, "answer": "1234"} for size in (1, 6, 20)]
-    examples, counts = tokenize(rows, tokenizer, "{question}", 8, 300)
+    examples, counts = tokenize(rows, encoder(tokenizer, "{question}"), 8)
     assert [len(example["input_ids"]) for example in examples] == [6, 8]
     assert counts == {
         "examples": 2,
@@ -176,12 +260,11 @@ def test_tokens_cut_off_are_counted_and_lost_answers_left_out(tokenizer):
         "tokens_cut_off": 3 + 17,
         "examples_cut_off": 2,
         "examples_left_out": 1,
-    }
+    } | dict.fromkeys(differences.WORDS, 0)
 
 
 def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_path, monkeypatch, tokenizer):
-    monkeypatch.setattr(prepare, "load_tokenizer", lambda record: tokenizer)
-    monkeypatch.setattr(prepare, "vocabulary_size", lambda record: 300)
+    monkeypatch.setattr(prepare, "load_encoder", lambda record, template: encoder(tokenizer, template))
     inputs = {name: str(tmp_path / f"{name}.json") for name in ("model", "examples")}
     for path in inputs.values():
         records.write_json(path, {"digest": ""})
@@ -197,13 +280,14 @@ def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_p
 
 def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):
     rows = [{"question": "zebra", "answer": "#### 7"}]
-    (example,), _ = tokenize(rows, tokenizer, "{question}\n", 64, 50)
+    borrowed = Encoder(tokenizer, "{question}\n", 50, (tokenizer.eos_token_id,), borrowed=True)
+    (example,), _ = tokenize(rows, borrowed, 64)
     assert max(example["input_ids"]) < 50
     assert max(example["labels"]) < 50
 
 
 def test_tokens_survive_the_file(tmp_path, tokenizer):
     rows = read_lines(str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0)))
-    examples, _ = tokenize(rows, tokenizer, "{question}", 64, 300)
+    examples, _ = tokenize(rows, encoder(tokenizer, "{question}"), 64)
     write_tokens(examples, str(tmp_path / "tokens.parquet"))
     assert load_tokens(str(tmp_path / "tokens.parquet")) == examples

@@ -1,12 +1,15 @@
 """The micro-batches that a run draws, known before it starts."""
 
+import json
 import os
 
 import pytest
 import tiny
 import torch
+from frontier.errors import UserError
 from frontier.model import prepare
 from frontier.model.data.json_lines import read_lines
+from frontier.model.data.truths import count_truths
 from frontier.plan import batches
 from frontier.study import embedded, requests, schema
 from planned import request
@@ -59,8 +62,10 @@ def test_all_that_a_run_draws_is_looked_at():
 def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section, tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     texts = read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
+    counts = {"duplicates_left_out": 0, "examples_not_taken": 0, **count_truths(texts)}
+    read = {"train": texts, "validation": texts[:2]}, counts
     for module in (prepare, batches):
-        monkeypatch.setattr(module, "read_examples", lambda section: ({"train": texts, "validation": texts[:2]}, {}))
+        monkeypatch.setattr(module, "read_examples", lambda section: read)
     study = schema.resolve({"model": {"source": "path", "path": str(tiny_model)}, "data": section, "steps": 2})
     examples = {"train": "read-train.jsonl", "validation": "read-validation.jsonl", "examples": "examples.json"}
     tokens = {name: f"tokens/{name}.parquet" for name in ("train", "validation")} | {"tokens": "tokens/tokens.json"}
@@ -82,3 +87,17 @@ def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section,
         note = (tmp_path / "tokens/tokens.json").stat()
         os.utime(tmp_path / "train.jsonl", (note.st_atime, note.st_mtime + 10))
         assert known() == "texts"
+
+
+def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tmp_path, monkeypatch):
+    """One question that is too long is no reason not to plan."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": size * "q", "answer": f"{size} #### 5"} for size in (5, 6, 7, 4000)]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows[:2]]))
+    (tmp_path / "validation.jsonl").write_text(json.dumps({"question": "v", "answer": "#### 5"}) + "\n")
+    data = {"source": "jsonl", "train_file": "train.jsonl", "validation_file": "validation.jsonl"}
+    study = {"model": embedded.EMBEDDED_MODEL, "steps": 1}
+    found, how = batches.examples(schema.resolve(study | {"data": data | {"max_length": 64}}), tmp_path)
+    assert (len(found), how) == (3, "texts")
+    with pytest.raises(UserError, match=r"^data\.max_length: got 8, takes more than the \d+ tokens of a question$"):
+        batches.examples(schema.resolve(study | {"data": data | {"max_length": 8}}), tmp_path)

@@ -9,12 +9,15 @@ import torch
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import bases, cache, layers, sources
+from frontier.model.data.encoding import Encoder
+from frontier.model.data.tokens import IGNORED, tokenize
 from frontier.model.tokenizer import load_tokenizer
 from frontier.record_types import AccuracyRecord
 from frontier.results import summary
 from frontier.run import accuracy
 from frontier.table_types import AccuracyRow, AnswerRow
 from typed import problems, problems_of_table
+from word_tables import byte_level, sentence_piece
 
 CPU = torch.device("cpu")
 QUESTIONS = [
@@ -39,12 +42,16 @@ def answering(request, tiny_model, tmp_path_factory):
     return layers.compute_in(model, torch.float32).eval(), load_tokenizer(record)
 
 
+def ends(tokenizer, text: str = "") -> accuracy.Ends:
+    return accuracy.Ends((tokenizer.eos_token_id,), text)
+
+
 def test_a_batch_changes_no_answer(answering):
     model, tokenizer = answering
     prompts = [tokenizer(f"Question: {question}\nAnswer: ")["input_ids"] for question in QUESTIONS]
     assert len(set(map(len, prompts))) == len(prompts)
-    together = accuracy.generate(model, tokenizer, prompts, 24, "", CPU)
-    alone = [accuracy.generate(model, tokenizer, [prompt], 24, "", CPU)[0] for prompt in prompts]
+    together = accuracy.generate(model, tokenizer, prompts, 24, ends(tokenizer), CPU)
+    alone = [accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0] for prompt in prompts]
     assert together == alone
     assert len({text for text, _ in together}) == len(prompts)
 
@@ -58,7 +65,7 @@ def test_answers_are_greedy_without_the_cache(answering):
         ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
     # Another model's settings, which must not count here.
     model.generation_config.repetition_penalty = 5.0
-    text, ended = accuracy.generate(model, tokenizer, [prompt], 12, "", CPU)[0]
+    text, ended = accuracy.generate(model, tokenizer, [prompt], 12, ends(tokenizer), CPU)[0]
     assert tokenizer.eos_token_id not in ids[len(prompt) :]
     assert (text, ended) == (tokenizer.decode(ids[len(prompt) :]), False)
 
@@ -66,19 +73,70 @@ def test_answers_are_greedy_without_the_cache(answering):
 def test_answer_ends_where_the_next_question_begins(answering):
     model, tokenizer = answering
     prompt = tokenizer("Question: 1?\nAnswer: ")["input_ids"]
-    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, "", CPU)[0]
+    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
     stop = whole[8:10]
-    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, stop, CPU)[0]
+    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer, stop), CPU)[0]
     assert (text, ended) == (whole[: whole.index(stop)], True)
 
 
-def test_problems_without_a_final_number_are_not_asked(answering):
-    _, tokenizer = answering
-    rows = [{"question": "a", "answer": "x\n#### 8.0"}, {"question": "b", "answer": "no end"}]
-    asked = accuracy.problems(rows, tokenizer, "Question: {question}\nAnswer: ", 64, None)
-    assert [(one["question"], one["truth"]) for one in asked] == [("a", 8)]
+def test_an_answer_ends_at_any_of_several_ends(answering):
+    """generation_config.json of instruction-tuned models names two or three."""
+    model, tokenizer = answering
+    prompt = tokenizer("Question: 1?\nAnswer: ")["input_ids"]
+    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
+    second = next(character for character in whole[4:] if character.isascii())
+    several = accuracy.Ends((tokenizer.eos_token_id, *tokenizer(second)["input_ids"]), "")
+    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, several, CPU)[0]
+    assert (text, ended) == (whole[: whole.index(second)], True)
+
+
+def an_encoder(tokenizer, template: str = "Question: {question}\nAnswer: ") -> Encoder:
+    return Encoder(tokenizer, template, 10**6, (tokenizer.eos_token_id,))
+
+
+def test_problems_without_a_final_number_are_not_asked_and_are_counted():
+    one = an_encoder(byte_level())
+    rows = [
+        {"question": "a", "answer": "x\n#### 8.0"},
+        {"question": "b", "answer": "no end"},
+        {"question": "c", "answer": "#### 3/4"},
+        {"question": "d", "answer": "####42"},
+        {"question": "e" * 64, "answer": "#### 5"},
+    ]
+    asked, counts = accuracy.problems(rows, one, 64, None)
+    assert [(problem["question"], problem["truth"]) for problem in asked] == [("a", 8), ("d", 42)]
+    assert counts == {"answers_without_final": 2, "finals_read_otherwise": 2, "prompts_too_long": 1}
+    assert len(accuracy.problems(rows, one, 64, 1)[0]) == 1
     with pytest.raises(UserError, match="no problem's answer ends in ####"):
-        accuracy.problems(rows[1:], tokenizer, "{question}", 64, None)
+        accuracy.problems(rows[1:3], one, 64, None)
+
+
+@pytest.mark.parametrize("around", ["$A", "<s> $A", "$A </s>", "<s> $A </s>"])
+@pytest.mark.parametrize("tokenizer", [byte_level, lambda around: sentence_piece("first", around)])
+def test_a_problems_prompt_is_what_training_has_before_the_answer(tokenizer, around):
+    one = an_encoder(tokenizer(around=around))
+    rows = [{"question": question, "answer": "5+3=8\n#### 8"} for question in (*QUESTIONS, "What is </s>?")]
+    trained, _ = tokenize(rows, one, 512)
+    asked, _ = accuracy.problems(rows, one, 512, None)
+    border = [sum(label == IGNORED for label in example["labels"]) for example in trained]
+    assert [problem["prompt"] for problem in asked] == [
+        example["input_ids"][:size] for example, size in zip(trained, border, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "tokenizer", "tokens", "text"),
+    [
+        ("Question: {question}\nAnswer: ", byte_level(), [2], "Question:"),
+        ("{question}\nAnswer: ", byte_level(), [2], ""),
+        ("<s>[INST] {question} [/INST] ", byte_level(around="<s> $A"), [2, 1], "[INST]"),
+        ("<s>[INST] {question} [/INST] ", byte_level(), [2, 1], ""),
+        ("<s>user\n{question}</s>\n<s>assistant\n", byte_level(), [2, 1], ""),
+    ],
+)
+def test_an_answer_ends_where_the_template_would_begin_again(template, tokenizer, tokens, text):
+    """The word `user` of a chat's template ends no answer; the control token before it does."""
+    assert accuracy.ends_of(an_encoder(tokenizer, template)) == (tuple(tokens), text)
 
 
 def test_marks_both_extractions():

@@ -10,6 +10,7 @@ import torch
 from frontier import records
 from frontier.model import cache as cache_module
 from frontier.model import dtypes, prepare
+from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
 from frontier.run import perplexity, prove
@@ -64,7 +65,8 @@ def material(tmp_path_factory, tiny_model, cache):
     for name in ("train", "validation"):
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
         rows = read_lines(files[name])
-        examples, _ = tokenize(rows, tokenizer, "Question: {question}\nAnswer: ", 128, 300)
+        encoder = Encoder(tokenizer, "Question: {question}\nAnswer: ", 300, (tokenizer.eos_token_id,))
+        examples, _ = tokenize(rows, encoder, 128)
         write_tokens(examples, str(folder / f"{name}.parquet"))
         paths[name] = str(folder / f"{name}.parquet")
     return study, paths

@@ -2,6 +2,8 @@
 
 import copy
 import re
+import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -26,6 +28,12 @@ REFUSED = [
     ({"ranks": [8, -8]}, "config: ranks.1: got -8, takes a whole number from 1 to 4096"),
     ({"ranks": [8, 2.5]}, "config: ranks.1: got 2.5, takes a whole number from 1 to 4096"),
     ({"ranks": []}, "config: ranks: got [], takes a list of different ranks, at least one"),
+    (
+        {"ranks": None},
+        "config: ranks: got nothing, takes a list of different ranks, at least one; left out, it takes its default",
+    ),
+    ({"lora": None}, "config: lora: got nothing, takes a section of LoRA's settings; left out, it takes its default"),
+    ({"ranks": [8, None]}, "config: ranks.1: got nothing, takes a whole number from 1 to 4096"),
     ({"ranks": 8}, "config: ranks: got 8, takes a list of different ranks, at least one"),
     ({"ranks": [8, 8]}, "config: ranks: got [8, 8], takes a list of different ranks, at least one"),
     ({"seeds": []}, "config: seeds: got [], takes a list of different seeds, at least one"),
@@ -51,6 +59,10 @@ REFUSED = [
     ({"model": {"source": "path"}}, "config: model.path: missing; takes a folder with config.json and safetensors"),
     ({"data": {"source": "jsonl"}}, "config: data.train_file: missing; takes a file of JSON lines"),
     ({"data": JSONL | {"template": "no place"}}, 'config: data.template: got "no place", takes a text with {question}'),
+    (
+        {"data": JSONL | {"template": "{question}\n{answer}"}},
+        "config: data.template: got one with {answer}, takes the text before the answer alone",
+    ),
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
     ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),
@@ -196,6 +208,46 @@ def test_numbers_that_yaml_reads_as_text():
     assert runs.run_names(resolve(SHIPPED | {"ranks": [4.0]}))[0] == "fp16-r4-s0"
 
 
+def configurations():
+    """A whole configuration for each source of model and of data, every key at what it is without being given."""
+    model = {"package": SHIPPED["model"], "hub": {"id": "a/b"}, "path": {"path": "x"}}
+    model |= {"architecture": {"config": {"model_type": "llama"}}}
+    data = {"reasoning-gym": SHIPPED["data"], "jsonl": {"train_file": "x"}, "hub": {"id": "a/b"}}
+    models = [{"source": source} | keys for source, keys in model.items()]
+    return [
+        {"model": one, "data": two, "steps": 1} for one in models for two in ({"source": n} | data[n] for n in data)
+    ]
+
+
+def test_a_key_that_is_left_empty_is_refused_unless_empty_has_a_meaning():
+    """YAML's `ranks:` with nothing behind it is no wish for the default: a value was meant to stand there."""
+    takes_empty, refused = set(), {}
+    for study in map(resolve, configurations()):
+        sections = {key: [None, *value] if isinstance(value, dict) else [None] for key, value in study.items()}
+        for key, name in [(key, name) for key, names in sections.items() for name in names]:
+            empty = study | ({key: None} if name is None else {key: study[key] | {name: None}})
+            place = key if name is None else f"{key}.{name}"
+            try:
+                resolve(empty)
+                takes_empty.add(place)
+            except UserError as refusal:
+                refused[place] = str(refusal)
+    for place, line in refused.items():
+        assert line.startswith(f"config: {place}: got nothing")
+    assert takes_empty == {
+        *("data.name", "data.revision", "data.test_file", "data.test_split", "data.validation_file"),
+        *("data.validation_split", "data.train_examples", "data.validation_examples", "model.revision"),
+        *("epochs", "micro_batch_size", "accuracy.examples", "budget.memory_gib", "budget.hours", "cpu_threads"),
+        *("checkpoint_minutes", "checkpoint_steps", "recommend.memory_gib", "recommend.hours"),
+        *("recommend.max_perplexity", "cluster.memory_gib", "cluster.hours"),
+    }
+    # Of the shipped configuration's source, which makes its examples, their numbers are.
+    assert takes_empty & set(refused) == {"data.train_examples", "data.validation_examples"}
+    assert {"ranks", "precisions", "seeds", "lora", "lora.alpha", "device", "evaluation", "model", "steps"} <= set(
+        refused
+    )
+
+
 def test_missing_keys_take_their_defaults():
     least = {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
     resolved = resolve(least)
@@ -308,3 +360,34 @@ def test_snakemake_prints_one_line_and_no_traceback(new_study):
     assert lines[-1] == "error: config: ranks.0: got -8, takes a whole number from 1 to 4096"
     assert len(lines) <= 2
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_refusal_tells_that_files_are_merged(tmp_path):
+    """`--configfile` adds to the workflow's own file, so that a refusal may name keys that the given file lacks."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(SHIPPED, sort_keys=False))
+    for name, text in {"other": "epochs: 2", "path": "model: {source: path, path: x}", "empty": "ranks:"}.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+
+    def refused(*arguments):
+        command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "-n"]
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stdout + done.stderr
+        return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+    own = "--replace-workflow-config leaves out config/config.yaml"
+    assert refused("--configfile", "other.yaml") == (
+        "error: config: steps: got 10 with epochs 2, takes one of the two "
+        f"(config/config.yaml, other.yaml are merged key by key, a later one winning; {own})"
+    )
+    assert refused("--configfile", "other.yaml", "path.yaml", "--config", "ranks=3") == (
+        "error: config: model.package: unknown key; takes source, path "
+        f"(config/config.yaml, other.yaml, path.yaml, --config are merged key by key, a later one winning; {own})"
+    )
+    assert refused("--configfile", "empty.yaml", "--replace-workflow-config").startswith(
+        "error: config: model: got nothing, takes a section with a source"
+    )
+    assert "merged" not in refused("--configfile", "empty.yaml", "--replace-workflow-config")
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(SHIPPED | {"ranks": None}))
+    assert refused().endswith("takes a list of different ranks, at least one; left out, it takes its default")

@@ -7,7 +7,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from frontier.errors import UserError
 from frontier.jobs import code_digest, retries
 from frontier.records import digest, read_json
-from frontier.study import embedded, identities, preflight, requests, resources, runs, schema
+from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
+
+# The study's configuration, as an input of summarize_runs, which refuses records that do not fit it. By the file's date
+# Snakemake sees an edit even where .snakemake is lost, and with it what Snakemake knew of each job's parameters. It is
+# no other rule's input, or every edit would make everything again.
+CONFIG_FILE = "config/config.yaml"
 
 retries.begin_call()
 try:
@@ -16,16 +21,12 @@ try:
     sent_away = workflow.resource_settings.nodes is not None
     preflight.check_machine(STUDY, devices_here=not sent_away)
 except UserError as error:
-    sys.exit(f"error: {error}")
+    sys.exit(f"error: {error}{refusals.of_merged(CONFIG_FILE, workflow.config_settings)}")
 
 CODE = code_digest.script_digests()
 IDENTITY = identities.study_identities(STUDY, CODE)
 RUNS = runs.run_names(STUDY)
 PRECISIONS = runs.precisions(STUDY)
-# The study's configuration, as an input of summarize_runs, which refuses records that do not fit it. By the file's date
-# Snakemake sees an edit even where .snakemake is lost, and with it what Snakemake knew of each job's parameters. It is
-# no other rule's input, or every edit would make everything again.
-CONFIG_FILE = "config/config.yaml"
 # The resources of an evaluation, and of whatever else has one device to itself.
 DEVICE = resources.for_rule(STUDY)
 # The resources of a training, which may share several devices; `gpus` is the limit of `--resources gpu=N`.

@@ -1,7 +1,8 @@
-"""Type what a study is made from: where the model and the data come from, and the records of resources/."""
+"""Type what a study is made from: where the model comes from, the model's and the bases' records of resources/."""
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from frontier.data_types import TokensRecord
 from frontier.outcome_types import Phases
 
 
@@ -41,54 +42,6 @@ class ArchitectureModel(TypedDict):
 ModelSource = PackageModel | HubModel | PathModel | ArchitectureModel
 
 
-class AnyData(TypedDict):
-    """What every source of data has."""
-
-    train_examples: Annotated[int | None, "Training examples to take; null for all."]
-    validation_examples: Annotated[
-        int | None, "Validation examples to take; null for all, or a fifth where training rows are held out."
-    ]
-    question_column: Annotated[str, "The column of the question."]
-    answer_column: Annotated[str, "The column of the worked answer."]
-
-
-class ReasoningGymData(AnyData):
-    """Problems that reasoning-gym makes."""
-
-    source: Annotated[Literal["reasoning-gym"], "The kind of source."]
-    dataset: Annotated[Literal["gsm_symbolic"], "The data set, by reasoning-gym's name."]
-    seed: Annotated[int, "Draws the problems, and which templates are for validation alone."]
-
-
-class JsonlData(AnyData):
-    """Examples in files of JSON lines."""
-
-    source: Annotated[Literal["jsonl"], "The kind of source."]
-    train_file: Annotated[str, "The file of the training examples."]
-    validation_file: Annotated[str | None, "The file of the validation examples; null to hold out training rows."]
-
-
-class HubData(AnyData):
-    """A data set of the Hugging Face hub."""
-
-    source: Annotated[Literal["hub"], "The kind of source."]
-    id: Annotated[str, "The data set's id, OWNER/NAME."]
-    name: Annotated[str | None, "The data set's configuration, such as main; null for the only one."]
-    revision: Annotated[str | None, "Commit, tag or branch; null for the branch that the hub serves by default."]
-    train_split: Annotated[str, "The split of the training examples."]
-    validation_split: Annotated[str | None, "The split of the validation examples; null to hold out training rows."]
-
-
-DataSource = ReasoningGymData | JsonlData | HubData
-
-
-class TokensRequest(TypedDict):
-    """How examples become tokens."""
-
-    template: Annotated[str, "The text before the answer; `{question}` in it stands for the question."]
-    max_length: Annotated[int, "Most tokens an example; what is longer loses its end."]
-
-
 class ModelMaterial(TypedDict):
     """The model that a run was made with, by content."""
 
@@ -107,43 +60,6 @@ class ModelRecord(ModelMaterial):
         dict[str, list[int]], "Size in bytes and time of change in ns of files outside the cache, by name."
     ]
     tokenizer: Annotated[str, "The tokenizer's folder, as `folder`."]
-
-
-class ExampleFiles(TypedDict):
-    """The content of the examples' files."""
-
-    train: Annotated[str, "SHA-256 (hex) of resources/examples/train.jsonl."]
-    validation: Annotated[str, "SHA-256 (hex) of resources/examples/validation.jsonl."]
-
-
-class ExamplesRecord(TypedDict):
-    """resources/examples/examples.json: the examples as they were fetched."""
-
-    source: Annotated[DataSource, "The configuration's section `data`, without template, length and test split."]
-    files: Annotated[ExampleFiles, "The content of the examples' files."]
-    duplicates_left_out: Annotated[int, "Rows left out because their question was there before, in either split."]
-    answers_without_final: Annotated[int, "Examples whose answer has no final answer after ####."]
-
-
-class TokenCounts(TypedDict):
-    """How many tokens a split has, and what was cut off."""
-
-    examples: Annotated[int, "Examples that are used."]
-    tokens: Annotated[int, "Tokens of these examples, prompt and answer."]
-    answer_tokens: Annotated[int, "Tokens that the loss is over: those of answers, end of sequence included."]
-    tokens_cut_off: Annotated[int, "Tokens beyond `max_length`, of all examples."]
-    examples_cut_off: Annotated[int, "Examples longer than `max_length`."]
-    examples_left_out: Annotated[int, "Examples left out because their prompt alone is `max_length` tokens or more."]
-
-
-class TokensRecord(TypedDict):
-    """resources/tokens/tokens.json: the examples as tokens."""
-
-    request: Annotated[TokensRequest, "How examples became tokens."]
-    examples: Annotated[ExamplesRecord, "The record of the examples."]
-    model: Annotated[str, "`digest` of the model whose tokenizer was used."]
-    train: Annotated[TokenCounts, "Counts of the training split."]
-    validation: Annotated[TokenCounts, "Counts of the validation split."]
 
 
 class Material(TypedDict):

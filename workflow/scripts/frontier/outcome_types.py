@@ -210,4 +210,13 @@ class AccuracyOutcome(BareOutcome):
     flexible_se: Annotated[float | None, "Standard error of `flexible`."]
     examples: Annotated[int | None, "Problems that were answered."]
     unfinished: Annotated[int | None, "Answers that were cut off at `max_new_tokens`."]
+    answers_without_final: NotRequired[
+        Annotated[int, "Rows left out, as their answer does not end in `####` and a number. Absent from old records."]
+    ]
+    finals_read_otherwise: NotRequired[
+        Annotated[int, "Rows with another number, or none, for the filter of `strict`. Absent from old records."]
+    ]
+    prompts_too_long: NotRequired[
+        Annotated[int, "Rows left out, as their prompt has `max_length` tokens or more. Absent from old records."]
+    ]
     phases: NotRequired[Annotated[Phases, "Where the process's time went; absent where there was nothing to answer."]]

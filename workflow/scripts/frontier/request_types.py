@@ -5,7 +5,8 @@ A key's description stands beside its type; docs/records.md is made from both. T
 
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
-from frontier.material_types import DataSource, Material, ModelSource, TokensRequest
+from frontier.data_types import DataSource, TokensRequest
+from frontier.material_types import Material, ModelSource
 
 Precision = Literal["fp32", "bf16", "fp16", "nf4", "fp4", "int8"]
 Dtype = Literal["float32", "bfloat16", "float16"]

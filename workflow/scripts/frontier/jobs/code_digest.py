@@ -21,6 +21,7 @@ from frontier.jobs import code_imports
 UNCOUNTED = (
     "errors",
     "progress",
+    "data_types",
     "material_types",
     "outcome_types",
     "record_types",

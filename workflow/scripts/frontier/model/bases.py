@@ -35,8 +35,8 @@ def convert(
     Returns the base's record but for its phases. A 16- or 32-bit base is the model's own folder, which is cast while it
     is loaded. A quantised base is written to the cache once, so that no run quantises again. Its record has the
     settings and the version of the quantiser as `quantiser`, and its folder is named by them, so that another quantiser
-    makes another base; one of 4 bits says how much of it is in 4 bits. Layers with the names `read_directly` are not quantised. Raises UserError where the model's
-    files are no longer those that were fetched.
+    makes another base; one of 4 bits says how much of it is in 4 bits. Layers with the names `read_directly` are not
+    quantised. Raises UserError where the model's files are no longer those that were fetched.
     """
     refuse_changed(record)
     base = {"precision": precision, "digest": record["digest"]}

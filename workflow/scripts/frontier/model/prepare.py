@@ -11,12 +11,13 @@ from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
 from frontier.material_types import TokensRequest
 from frontier.model import bases, sources
+from frontier.model.data import differences, truths
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
 from frontier.model.data.split import questions
 from frontier.model.data.tokens import tokenize, write_tokens
-from frontier.model.tokenizer import load_tokenizer, vocabulary_size
+from frontier.model.tokenizer import load_encoder
 from frontier.progress import say
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest
 
@@ -49,6 +50,11 @@ def fetch_data(job: Job[DataRequest]) -> None:
         write_lines(rows, outputs[name])
     files = {name: records.file_digest(outputs[name]) for name in splits}
     records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
+    say(
+        f"examples: {len(splits['train'])} to train on, {len(splits['validation'])} to validate on; "
+        f"{counts['duplicates_left_out']} left out that repeat a question, {counts['examples_not_taken']} beyond "
+        f"those asked for; {truths.told(counts)}"
+    )
 
 
 def tokenize_data(job: Job[TokensRequest]) -> None:
@@ -58,21 +64,22 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     """
     request, inputs, outputs = job["request"], job["input"], job["output"]
     model = records.read_json(inputs["model"])
-    tokenizer, vocabulary = load_tokenizer(model), vocabulary_size(model)
+    encoder, most = load_encoder(model, request["template"]), request["max_length"]
     record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
     for name in ("train", "validation"):
         rows = read_lines(inputs[name])
-        examples, counts = tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
+        examples, counts = tokenize(rows, encoder, most)
         if not examples:
             raise UserError(
-                f"data.max_length: got {request['max_length']}, takes room for an answer: all {len(rows)} {name} "
+                f"data.max_length: got {most}, takes room for an answer: all {len(rows)} {name} "
                 "examples are left out, as data.template and question alone are as long"
             )
         write_tokens(examples, outputs[name])
         record[name] = counts
         say(
             f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
-            f"at {request['max_length']} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
+            f"at {most} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
+            f"{differences.told(counts)}"
         )
     records.write_json(outputs["tokens"], record)
 
@@ -82,5 +89,6 @@ def fetch_test(job: Job[dict[str, Any]]) -> None:
     known = questions(read_lines(job["input"]["train"]))
     rows = read_test(job["request"]["data"])
     kept = [row for row in rows if row["question"] not in known]
-    say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training")
+    found = truths.told(truths.count_truths(kept))
+    say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training; {found}")
     write_lines(kept, job["output"]["test"])

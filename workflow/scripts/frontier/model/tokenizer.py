@@ -1,5 +1,6 @@
-"""The tokenizer of a fetched model, and the size of its vocabulary."""
+"""The tokenizer of a fetched model, the tokens that end its answers, and the size of its vocabulary."""
 
+import json
 from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer
@@ -7,18 +8,28 @@ from transformers import AutoConfig, AutoTokenizer
 from frontier.errors import UserError, first_line
 from frontier.material_types import ModelRecord
 from frontier.model import cache
+from frontier.model.data.encoding import Encoder
 from frontier.model.stamps import refuse_changed
+
+
+def load_encoder(record: ModelRecord, template: str) -> Encoder:
+    """Return what makes the tokens of a fetched model, by its record, of questions in a template and of answers.
+
+    Raises UserError where the model's files changed since, or name no end of sequence.
+    """
+    tokenizer = load_tokenizer(record)
+    ends = _end_tokens(record, tokenizer)
+    return Encoder(tokenizer, template, vocabulary_size(record), ends, record["architecture_only"])
 
 
 def load_tokenizer(record: ModelRecord):
     """Return the tokenizer of a fetched model, by its record.
 
-    Raises UserError where the model's files changed since, or the tokenizer names no end of sequence.
+    Raises UserError where the model's files changed since, or name no end of sequence.
     """
     refuse_changed(record)
     tokenizer = open_tokenizer(cache.CACHE / record["tokenizer"])
-    if tokenizer.eos_token_id is None:
-        raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
+    _end_tokens(record, tokenizer)
     return tokenizer
 
 
@@ -28,8 +39,44 @@ def vocabulary_size(record: ModelRecord) -> int:
 
 
 def open_tokenizer(folder: Path):
-    """Return the tokenizer in a folder; where transformers cannot load it, raise UserError."""
+    """Return the tokenizer in a folder; where transformers cannot load it, raise UserError.
+
+    A tokenizer that leaves out merges by chance (BPE dropout) is made to leave out none: a text has one reading.
+    """
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise UserError(f"model: its tokenizer cannot be loaded: {first_line(error)}") from error
+    if tokenizer.is_fast and getattr(tokenizer.backend_tokenizer.model, "dropout", None):
+        tokenizer.backend_tokenizer.model.dropout = None
+    return tokenizer
+
+
+def _end_tokens(record: dict, tokenizer) -> tuple[int, ...]:
+    """Return the tokens that end an answer of a fetched model; the first is the one that training puts there.
+
+    That is the tokenizer's end of sequence; without one, the first that generation_config.json names, unless
+    transformers wrote that file from its own defaults. Further ends are all others that the file names. Raises
+    UserError where there is none.
+    """
+    ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    settings = {} if record["architecture_only"] else _generation_settings(cache.CACHE / record["folder"])
+    if ends or not settings.get("_from_model_config"):
+        named = settings.get("eos_token_id")
+        ends += [token for token in (named if isinstance(named, list) else [named]) if isinstance(token, int)]
+    if not ends:
+        raise UserError(
+            "model: neither its tokenizer nor generation_config.json names an end-of-sequence token, "
+            "so no answer could be told to end"
+        )
+    return tuple(dict.fromkeys(ends))
+
+
+def _generation_settings(folder: Path) -> dict:
+    """Return what a model's generation_config.json says; nothing where there is none."""
+    path = folder / "generation_config.json"
+    try:
+        settings = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise UserError(f"model: generation_config.json is not JSON: {first_line(error)}") from error
+    return settings if isinstance(settings, dict) else {}

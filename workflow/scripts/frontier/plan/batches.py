@@ -37,7 +37,7 @@ def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
         return found, "tokens"
     if section["source"] != "hub":
         rows = read_examples(section)[0]["train"]
-        return [_guessed(row, section["template"], length) for row in rows], "texts"
+        return _guessed(rows, section["template"], length), "texts"
     if section["train_examples"]:
         return [_example(0, length)] * section["train_examples"], "max_length"
     return [_example(0, length)] * max(study["batch_size"], MOST_TOKENS // length), "uncounted"
@@ -120,13 +120,21 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
     return None
 
 
-def _guessed(row: dict, template: str, length: int) -> dict:
-    """Return an example of a question and an answer, its tokens counted by their characters."""
-    prompt = math.ceil(len(template.replace("{question}", row["question"])) / CHARACTERS_PER_TOKEN)
-    answer = math.ceil(len(row["answer"]) / CHARACTERS_PER_TOKEN) + 1
-    if prompt >= length:
-        raise UserError(f"data.max_length: got {length}, takes more than the {prompt} tokens of a question")
-    return _example(prompt, min(length, prompt + answer))
+def _guessed(rows: list[dict], template: str, length: int) -> list[dict]:
+    """Return examples of questions and answers, their tokens counted by their characters.
+
+    As for the run, those whose prompt alone is `length` tokens or more are left out; where that is all, it is refused.
+    """
+    found, shortest = [], math.inf
+    for row in rows:
+        prompt = math.ceil(len(template.replace("{question}", row["question"])) / CHARACTERS_PER_TOKEN)
+        answer = math.ceil(len(row["answer"]) / CHARACTERS_PER_TOKEN) + 1
+        shortest = min(shortest, prompt)
+        if prompt < length:
+            found.append(_example(prompt, min(length, prompt + answer)))
+    if not found:
+        raise UserError(f"data.max_length: got {length}, takes more than the {shortest} tokens of a question")
+    return found
 
 
 def _example(prompt: int, length: int) -> dict:

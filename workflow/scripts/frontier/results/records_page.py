@@ -18,7 +18,8 @@ from typing import (
 )
 
 from frontier import paths, records
-from frontier.material_types import BaseRecord, ExamplesRecord, ModelRecord, TokensRecord
+from frontier.data_types import ExamplesRecord, TokensRecord
+from frontier.material_types import BaseRecord, ModelRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest, TeamJob
 from frontier.results import columns

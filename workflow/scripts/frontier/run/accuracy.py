@@ -1,5 +1,7 @@
 """Measure how many problems a base model, or an adapter on it, solves, by the final number of greedy answers."""
 
+from typing import NamedTuple
+
 import pandas as pd
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
@@ -9,12 +11,14 @@ from frontier.errors import UserError
 from frontier.jobs.proving import holding_proof
 from frontier.machine.environment import device_and_versions
 from frontier.machine.phases import Phases
+from frontier.model.data import filters, truths
+from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
 from frontier.model.execution import OWN, Method
-from frontier.model.tokenizer import load_tokenizer
+from frontier.model.tokenizer import load_encoder
 from frontier.outcome_types import AccuracyOutcome
 from frontier.outcomes import ACCURACY, Status, Stop
-from frontier.progress import Pacer
+from frontier.progress import Pacer, say
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
 
@@ -22,21 +26,44 @@ from frontier.run import answers, evaluation
 _UNMEASURED = dict.fromkeys(ACCURACY)
 
 
-def problems(rows: list[dict], tokenizer, template: str, max_length: int, limit: int | None) -> list[dict]:
-    """Return the first `limit` rows that state a final number, as `question`, `truth` (Decimal), `prompt` (token ids).
+class Ends(NamedTuple):
+    """Where an answer ends: before one of `tokens`, and before `text`, unless that is empty."""
 
-    The prompt is that of the training examples, up to the answer; rows with one of `max_length` tokens or more are left
-    out, as they are there. Raises UserError where no row is left.
+    tokens: tuple[int, ...]
+    text: str
+
+
+def problems(rows: list[dict], encoder: Encoder, max_length: int, limit: int | None) -> tuple[list[dict], dict]:
+    """Return the first `limit` problems, as `question`, `truth` (Decimal), `prompt` (token ids), and counts.
+
+    A problem is a row whose answer has a truth and whose prompt, that of the training examples up to the answer, has
+    less than `max_length` tokens. The counts are those of AccuracyOutcome, over all rows. Raises UserError where no
+    problem is left.
     """
-    kept = []
-    for row in rows:
-        truth = answers.number(answers.strict(row["answer"]))
-        prompt = tokenizer(template.replace("{question}", row["question"]))["input_ids"]
+    kept, too_long = [], 0
+    for row, ids in zip(rows, encoder.prompts([row["question"] for row in rows]), strict=True):
+        truth, prompt = truths.truth(row["answer"]), encoder.inside(ids)
+        too_long += len(prompt) >= max_length
         if truth is not None and 0 < len(prompt) < max_length:
             kept.append({"question": row["question"], "truth": truth, "prompt": prompt})
     if not kept:
         raise UserError("accuracy: no problem's answer ends in #### and a number, so none can be marked")
-    return kept[:limit]
+    return kept[:limit], truths.count_truths(rows) | {"prompts_too_long": too_long}
+
+
+def ends_of(encoder: Encoder) -> Ends:
+    """Return where answers end: at an end of sequence, and where the template would begin once more.
+
+    It begins with its text up to the question, or with its first control token if it has one there.
+    """
+    tokens, text = list(encoder.ends), encoder.head()
+    while control := encoder.reader.first(text):
+        name, token = control
+        tokens.append(token)
+        if not text.startswith(name) or token not in encoder.beginning:
+            return Ends(tuple(tokens), "")
+        text = text.removeprefix(name).lstrip()
+    return Ends(tuple(tokens), text.strip())
 
 
 class _Numbers(LogitsProcessor):
@@ -52,23 +79,23 @@ class _Numbers(LogitsProcessor):
 
 
 @torch.no_grad()
-def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, stop: str, device: torch.device):
+def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, ends: Ends, device: torch.device):
     """Return greedy answers to one batch of prompts: (text, whether it ended by itself) for each.
 
     Prompts are padded on the left and their positions counted from their own first token, so that an answer is the
-    same alone and in any batch. An answer ends at the end-of-sequence token or where `stop`, a text, begins. Raises
-    Stop, diverged, where logits are no numbers: the largest of them would still be a token.
+    same alone and in any batch. Raises Stop, diverged, where logits are no numbers: the largest of them would still be
+    a token.
     """
     longest = max(map(len, prompts))
-    end = tokenizer.eos_token_id
+    end = ends.tokens[0]
     ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
-        eos_token_id=end,
+        eos_token_id=list(ends.tokens),
         pad_token_id=end,
-        stop_strings=[stop] if stop else None,
+        stop_strings=[ends.text] if ends.text else None,
     )
     # A model's own settings (a repetition penalty, say) would make the answers other than greedy.
     model.generation_config = settings
@@ -77,12 +104,12 @@ def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, st
     output = model.generate(ids, attention_mask=mask, generation_config=settings, **watched)
     if lost := int(numbers.lost.sum()):
         raise Stop(Status.DIVERGED, f"logits not finite in {lost} of {len(prompts)} answers of a batch")
-    return [_text(row[longest:].tolist(), tokenizer, stop) for row in output]
+    return [_text(row[longest:].tolist(), tokenizer, ends) for row in output]
 
 
 def mark(problem: dict, text: str, ended: bool) -> dict:
     """Return a row of a problem's answer, with both extractions and whether each is the truth."""
-    taken = {"strict": answers.strict(text), "flexible": answers.flexible(text)}
+    taken = {"strict": filters.strict(text), "flexible": filters.flexible(text)}
     return {
         "question": problem["question"],
         "truth": str(problem["truth"]),
@@ -109,43 +136,45 @@ def measure_accuracy(job: Job[AccuracyRequest]) -> None:
 def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
     """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    tokenizer = load_tokenizer(records.read_json(inputs["model"]))
+    encoder = load_encoder(records.read_json(inputs["model"]), request["template"])
     rows = read_lines(inputs["problems"])
-    asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
+    asked, counts = problems(rows, encoder, request["max_length"], request["examples"])
+    say(
+        f"{request['name']}  asks {len(asked)} of {len(rows)} problems; {truths.told(counts)}, "
+        f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
+    )
     phases.enter("load")
     proof = holding_proof(inputs, request, device_and_versions(device))
     # Answering needs a mask and a cache, which the model's own attention alone takes.
     method = Method(OWN, tuple(proof["read_directly"]))
     model = evaluation.load_judged(inputs, request, device, method)
     phases.enter("evaluate")
-    marked = _answer(model, tokenizer, asked, request, device)
+    marked = _answer(model, encoder, asked, request, device)
     phases.enter("save")
     pd.DataFrame(marked).to_parquet(outputs["answers"])
-    return {"status": Status.OK} | score(marked)
+    return {"status": Status.OK} | score(marked) | counts
 
 
-def _answer(model, tokenizer, asked: list[dict], request: AccuracyRequest, device: torch.device) -> list[dict]:
+def _answer(model, encoder: Encoder, asked: list[dict], request: AccuracyRequest, device: torch.device) -> list[dict]:
     """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
-    stop = request["template"].split("{question}")[0].strip()
+    ends = ends_of(encoder)
     marked: dict[int, dict] = {}
     lines = Pacer()
     for start in range(0, len(order), request["batch_size"]):
         part = order[start : start + request["batch_size"]]
         prompts = [asked[index]["prompt"] for index in part]
-        texts = generate(model, tokenizer, prompts, request["max_new_tokens"], stop, device)
+        texts = generate(model, encoder.tokenizer, prompts, request["max_new_tokens"], ends, device)
         marked |= {index: mark(asked[index], *answer) for index, answer in zip(part, texts, strict=True)}
         line = f"{request['name']}  answered {len(marked)}/{len(asked)} problems"
         lines.tell(line, is_last=len(marked) == len(asked))
     return [marked[index] for index in range(len(asked))]
 
 
-def _text(tokens: list[int], tokenizer, stop: str) -> tuple[str, bool]:
+def _text(tokens: list[int], tokenizer, ends: Ends) -> tuple[str, bool]:
     """Return the text of an answer's tokens up to its end, and whether the answer ended by itself."""
-    ended = tokenizer.eos_token_id in tokens
-    if ended:
-        tokens = tokens[: tokens.index(tokenizer.eos_token_id)]
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
-    if stop and stop in text:
-        return text[: text.index(stop)], True
-    return text, ended
+    end = next((index for index, token in enumerate(tokens) if token in ends.tokens), None)
+    text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
+    if ends.text and ends.text in text:
+        return text[: text.index(ends.text)], True
+    return text, end is not None

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import os
+from pathlib import Path
 
 import jsonschema
 
@@ -19,7 +21,23 @@ def refusal(error: jsonschema.ValidationError) -> str:
         missing = next(key for key in error.schema["required"] if key not in error.instance)
         takes = error.schema["properties"][missing].get("description", "a value")
         return f"config: {'.'.join([*place, missing])}: missing; takes {takes}"
-    return f"config: {'.'.join(place)}: got {shown(error.instance)}, takes {error.schema['description']}"
+    left_out = "; left out, it takes its default" if error.instance is None and "default" in error.schema else ""
+    return f"config: {'.'.join(place)}: got {shown(error.instance)}, takes {error.schema['description']}{left_out}"
+
+
+def of_merged(own: str, settings) -> str:
+    """Return what a refusal adds where a configuration was put together of several sources, in their order.
+
+    A key that it names may stand in another of them than the one that its user thinks of. `own` is the workflow's own
+    file, `settings` Snakemake's of the configuration (its ConfigSettings). One source adds nothing.
+    """
+    sources = [own] if Path(own).exists() and not settings.replace_workflow_config else []
+    sources += [os.path.relpath(file) for file in settings.configfiles]
+    sources += ["--config"] if settings.config else []
+    if len(sources) < 2:
+        return ""
+    alone = f"; --replace-workflow-config leaves out {own}" if sources[0] == own else ""
+    return f" ({', '.join(sources)} are merged key by key, a later one winning{alone})"
 
 
 def shown(value) -> str:

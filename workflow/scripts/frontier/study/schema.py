@@ -68,13 +68,12 @@ def _numbers(value, schema: dict):
 
 
 def _complete(value, schema: dict):
-    """Return the value with the schema's defaults where a key is missing, or empty and not allowed to be."""
+    """Return the value with the schema's defaults where a key is missing; one that is there and empty stays so."""
     if not isinstance(value, dict):
         return value
     result = dict(value)
     for key, item in schema.get("properties", {}).items():
-        may_be_empty = "null" in item.get("type", ())
-        if "default" in item and (key not in result or (result[key] is None and not may_be_empty)):
+        if "default" in item and key not in result:
             result[key] = copy.deepcopy(item["default"])
         if key in result:
             result[key] = _complete(result[key], item)

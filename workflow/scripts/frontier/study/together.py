@@ -12,6 +12,8 @@ def check_together(config: dict) -> None:
     """Raise UserError, in one line, where the values of a completed configuration do not go together."""
     # Looked up for its refusal of a card that is not known.
     cards.find(config["plan"]["card"])
+    if "{answer}" in config["data"]["template"]:
+        raise UserError("config: data.template: got one with {answer}, takes the text before the answer alone")
     names = run_names(config)
     twice = next((name for name, following in itertools.pairwise(names) if name == following), None)
     if twice:

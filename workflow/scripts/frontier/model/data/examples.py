@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from frontier.errors import UserError
-from frontier.model.data.checks import has_final_answer
 from frontier.model.data.readers import read_source
 from frontier.model.data.split import hold_out, questions, without_repeats
+from frontier.model.data.truths import count_truths
 
 
 def read_examples(data: Mapping[str, Any]) -> tuple[dict[str, list[dict]], dict[str, int]]:
     """Return the examples of a config's `data` section by split, `train` and `validation`, and counts.
 
     Each example is a dict of `question` and `answer`. The counts are of `duplicates_left_out` (a question that was met
-    before, or a training question that stands in validation too) and of `answers_without_final`. The result depends on
-    the data section alone. Raises UserError where a row cannot be used, or where there are fewer examples than wanted.
+    before, or a training question that stands in validation too), of `examples_not_taken` (more than the section asks
+    for), and those of `count_truths` over the examples of both splits. The result depends on the data section alone.
+    Raises UserError where a row cannot be used, or where there are fewer examples than wanted.
     """
     train_rows, validation_rows = read_source(data)
     if validation_rows is None:
@@ -30,8 +31,9 @@ def read_examples(data: Mapping[str, Any]) -> tuple[dict[str, list[dict]], dict[
                 f"{len(validation_rows)} to validate on; {duplicates} repeat a question"
             )
         splits[name] = _first(rows, data[f"{name}_examples"], name)
-    without = sum(not has_final_answer(row) for rows in splits.values() for row in rows)
-    return splits, {"duplicates_left_out": duplicates, "answers_without_final": without}
+    used = splits["train"] + splits["validation"]
+    not_taken = len(train) + len(validation) - len(used)
+    return splits, {"duplicates_left_out": duplicates, "examples_not_taken": not_taken} | count_truths(used)
 
 
 def _first(rows: list[dict], wanted: int | None, name: str) -> list[dict]:

@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from frontier import errors
+from frontier.errors import UserError
 from frontier.model.data.checks import checked_example
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.split import VALIDATION_SHARE
+
+# Arrow's types of text.
+_TEXTS = ("string", "large_string", "string_view")
 
 
 def read_source(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
@@ -42,14 +46,26 @@ def _read_hub(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
 
 
 def _hub_split(data: Mapping[str, Any], name: str) -> list[dict]:
-    """Return the examples of one split of a data set of the Hugging Face hub."""
+    """Return the examples of one split of a data set of the Hugging Face hub, of which two columns are read."""
     from datasets import load_dataset
 
     instead = "use data.source jsonl with a file you have, or reasoning-gym"
     with errors.fetching("data", f"{data['id']}, split {name}", instead):
         table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
     columns = data["question_column"], data["answer_column"]
-    return [checked_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(table, start=1)]
+    for column in columns:
+        _check_column(column, table.features, f"{data['id']}/{name}")
+    rows = table.select_columns(list(dict.fromkeys(columns)))
+    return [checked_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(rows, start=1)]
+
+
+def _check_column(column: str, features: dict, where: str) -> None:
+    """Raise UserError where a data set has no such column, or one of anything but text."""
+    if column not in features:
+        raise UserError(f"{where}: has no column {column}; takes one of {', '.join(features)}")
+    kind = getattr(features[column], "dtype", None)
+    if kind not in _TEXTS:
+        raise UserError(f"{where}: {column} takes a text, got a column of {kind or type(features[column]).__name__}")
 
 
 def _read_reasoning_gym(data: Mapping[str, Any]) -> tuple[list[dict], list[dict]]:

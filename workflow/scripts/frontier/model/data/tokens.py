@@ -5,36 +5,40 @@ from collections import Counter
 import pyarrow
 from pyarrow import parquet
 
+from frontier.model.data.differences import count_differences
+from frontier.model.data.encoding import Encoder
+
 # The label of a token that is not learned: torch's cross entropy leaves it out.
 IGNORED = -100
 _COUNTS = ("tokens", "answer_tokens", "tokens_cut_off", "examples_cut_off", "examples_left_out")
 
 
-def tokenize(rows: list[dict], tokenizer, template: str, max_length: int, vocabulary: int) -> tuple[list[dict], dict]:
-    """Return each row as `input_ids` and `labels`, both lists of token ids, and counts of what was cut off.
+def tokenize(rows: list[dict], encoder: Encoder, max_length: int) -> tuple[list[dict], dict]:
+    """Return each row as `input_ids` and `labels`, both lists of token ids, and the counts of material_types.
 
     The labels are the ids of the answer and of the end of sequence after it, and IGNORED on the prompt. An example
-    longer than `max_length` tokens loses its end; one whose answer would be lost whole is left out. Ids are taken
-    modulo `vocabulary`, which changes them only for a borrowed tokenizer.
+    longer than `max_length` tokens loses its end; one of which nothing that can be learned would be left is left out.
+    Raises UserError where the model has no embedding of a token.
     """
+    prompts = encoder.prompts([row["question"] for row in rows])
+    answers = encoder.answers([encoder.without_end(row["answer"]) for row in rows])
     examples, counts = [], Counter()
-    for row in rows:
-        prompt, answer = _prompt_and_answer(row, tokenizer, template)
-        ids = [token % vocabulary for token in prompt + answer]
+    for prompt, answer in zip(prompts, answers, strict=True):
+        ids = encoder.inside([*prompt, *answer, encoder.ends[0]])
         counts["tokens_cut_off"] += max(0, len(ids) - max_length)
         counts["examples_cut_off"] += len(ids) > max_length
-        if len(prompt) >= max_length:
+        # Nothing predicts the first token of a sequence.
+        unlearned = max(1, len(prompt))
+        if min(len(ids), max_length) <= unlearned:
             counts["examples_left_out"] += 1
             continue
-        labels = [IGNORED] * len(prompt) + ids[len(prompt) :]
-        if not prompt:
-            # Nothing predicts the first token of a sequence.
-            labels[0] = IGNORED
+        labels = [IGNORED] * unlearned + ids[unlearned:]
         example = {"input_ids": ids[:max_length], "labels": labels[:max_length]}
         counts["answer_tokens"] += sum(label != IGNORED for label in example["labels"])
         counts["tokens"] += len(example["input_ids"])
         examples.append(example)
-    return examples, {"examples": len(examples)} | {name: counts[name] for name in _COUNTS}
+    kept = {"examples": len(examples)} | {name: counts[name] for name in _COUNTS}
+    return examples, kept | count_differences(encoder, rows, prompts, answers)
 
 
 def write_tokens(examples: list[dict], path: str) -> None:
@@ -45,10 +49,3 @@ def write_tokens(examples: list[dict], path: str) -> None:
 def load_tokens(path: str) -> list[dict]:
     """Return the examples that `write_tokens` wrote, as Python lists."""
     return parquet.read_table(path).to_pylist()
-
-
-def _prompt_and_answer(row: dict, tokenizer, template: str) -> tuple[list[int], list[int]]:
-    """Return the token ids of prompt and answer, tokenised apart so that the border between them is exact."""
-    prompt = tokenizer(template.replace("{question}", row["question"]))["input_ids"]
-    answer = tokenizer(row["answer"], add_special_tokens=False)["input_ids"]
-    return prompt, [*answer, tokenizer.eos_token_id]
