@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
 from frontier import outcomes, records
 from frontier.errors import UserError
 from frontier.jobs.hopeless import predicted_outcome
 from frontier.jobs.team import Team
+from frontier.machine import file_locks
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.machine.device import open_device
 from frontier.machine.environment import describe_environment, utc_now
@@ -53,11 +53,9 @@ def train_adapter(job: dict) -> None:
         environment["device"] += f", {run.share.processes} processes"
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
-    try:
-        with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
-            _train_in_all_processes(job, run, environment)
-    except Timeout:
-        raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
+    # Two trainings of one run would write into the same checkpoints.
+    with file_locks.held(folder / ".lock", _LOCK_SECONDS):
+        _train_in_all_processes(job, run, environment)
 
 
 def follow(job: dict) -> None:
