@@ -58,6 +58,6 @@ def load_judged(inputs: dict, request: dict, device: torch.device):
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]]).eval()
+    layers.compute_in(model, dtypes.compute_dtype(request["compute_dtype"], "", device)).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base
