@@ -11,6 +11,7 @@ from frontier.study import embedded, identities, preflight, requests, resources,
 
 retries.begin_call()
 try:
+    preflight.check_python()
     STUDY = schema.resolve(config)
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None
