@@ -16,6 +16,7 @@ CONFIG_FILE = "config/config.yaml"
 
 retries.begin_call()
 try:
+    preflight.check_python()
     STUDY = schema.resolve(config)
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None

@@ -40,7 +40,7 @@ class DeviceRequest(TypedDict):
     """The device that a job runs on."""
 
     device: Annotated[str, "`auto`, `cpu`, `cuda` or `cuda:N`, as configured; `environment.device` has what it was."]
-    cpu_threads: Annotated[int | None, "Threads that torch uses on the CPU; null for one each physical core."]
+    cpu_threads: Annotated[int | None, "Threads that torch uses on the CPU; null for one each core it may use."]
 
 
 class LoraSettings(TypedDict):

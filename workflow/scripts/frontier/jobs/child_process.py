@@ -42,8 +42,8 @@ class Child:
         for file in (stdin, stdout, telling):
             os.close(file)
         self._readers = [
-            threading.Thread(target=self._read_lines, args=[os.fdopen(lines), log], daemon=True),
-            threading.Thread(target=self._read_events, args=[os.fdopen(events)], daemon=True),
+            threading.Thread(target=self._read_lines, args=[_text(lines), log], daemon=True),
+            threading.Thread(target=self._read_events, args=[_text(events)], daemon=True),
         ]
         for reader in self._readers:
             reader.start()
@@ -121,6 +121,11 @@ class Child:
             self.phase = facts.get("phase", self.phase)
             self.environment = facts.get("environment", self.environment)
             self.material = facts.get("material", self.material)
+
+
+def _text(pipe: int):
+    """Open a pipe from a worker, which writes UTF-8 whatever this process's locale is."""
+    return os.fdopen(pipe, encoding="utf-8", errors="replace")
 
 
 def start(function: str, variables: dict[str, str], files: list[int]) -> subprocess.Popen | Forked:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frontier.errors import UserError
+from frontier.errors import UserError, first_line
 from frontier.machine import gpus
 
 
@@ -51,9 +51,12 @@ def claim(request: Mapping[str, Any], wait, folder: Path | None = None):
 
 def private_folder() -> Path:
     """Return the folder on this host where a user's jobs meet; raises UserError where it is not this user's alone."""
-    folder = Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
+    try:
+        folder = Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise UserError(f"TMPDIR: {first_line(error)}; takes a folder of this host that can be written to") from error
     if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode) or status.st_mode & 0o077:
         raise UserError(f"{folder}: takes a folder that is yours alone; remove it, or name another place by TMPDIR")
     return folder
@@ -66,11 +69,15 @@ def _lock(names: list[str], folder: Path, count: int) -> dict[str, int]:
     """
     held: dict[str, int] = {}
     for name in names:
-        lock = os.open(folder / f"device-{name.replace('/', '-')}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        path = folder / f"device-{name.replace('/', '-')}.lock"
         try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
+        except OSError as error:
+            line = f"{path}: {error.strerror}; takes a disk with room and locks, which TMPDIR names"
+            raise UserError(line) from error
         else:
             held[name] = lock
         if len(held) == count:

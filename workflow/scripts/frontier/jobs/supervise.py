@@ -35,12 +35,11 @@ def run_job(function: str, snakemake) -> None:
     that the kernel ends for want of memory, or that hangs under a memory budget, leaves its record all the same.
     """
     job, log = _job(function, snakemake), Path(snakemake.log[0])
-    log.parent.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kills = kernel_kills()
     try:
         retries.refuse(log, job["digest"])
-        with device_locks.claim(job["request"], _waiting()) as device, open(log, "w", encoding="utf-8") as file:
+        with device_locks.claim(job["request"], _waiting()) as device, _opened(log) as file:
             child = Child(function, job, file, device)
             try:
                 hung = child.watch()
@@ -87,6 +86,16 @@ def _fail(failure: Failure, log: Path, identity: str) -> None:
     if failure.is_lasting:
         retries.give_up(log, identity, failure.line)
     sys.exit(1 if failure.is_told else failure.line)
+
+
+def _opened(log: Path):
+    """Open a job's log; raises UserError where the disk does not let it."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return open(log, "w", encoding="utf-8")
+    except OSError as error:
+        line = f"{log}: {error.strerror}; takes a folder that can be written to, and room on its disk"
+        raise UserError(line) from error
 
 
 def _job(function: str, snakemake) -> Job:

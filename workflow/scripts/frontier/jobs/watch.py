@@ -27,8 +27,10 @@ def kernel_kills() -> int:
 def snakemake_ancestor() -> psutil.Process | None:
     """Return the Snakemake that this job runs under, whose death no signal tells: shells stand between."""
     for process in psutil.Process().parents():
-        if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
-            return process
+        # Of another user's process, root's say, a host need not tell the command line (/proc mounted with hidepid).
+        with suppress(psutil.Error):
+            if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
+                return process
     return None
 
 

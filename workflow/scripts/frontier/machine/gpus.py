@@ -7,6 +7,9 @@ from pathlib import Path
 
 from frontier.errors import UserError
 
+# What CUDA_VISIBLE_DEVICES holds where devices are hidden on purpose: by a user, by Slurm, by NVIDIA's containers.
+_HIDDEN = ("", "-1", "NoDevFiles", "none", "void")
+
 
 def cuda_devices(root: Path = Path("/")) -> int:
     """Return how many NVIDIA GPUs Linux has device files of; one for WSL's shared device, none on other systems."""
@@ -27,18 +30,42 @@ def inventory(variables: Mapping[str, str], present: int) -> dict[str, str]:
     """Return the devices that a process may use: by the name of each on this host, its name in CUDA_VISIBLE_DEVICES.
 
     `variables` are the process's environment variables, `present` the number of devices in the machine, which counts
-    where CUDA_VISIBLE_DEVICES is not set. Where Slurm names the job's devices, its names are the host's: it hides the
+    where CUDA_VISIBLE_DEVICES is not set. As CUDA does, it reads the names up to the first that is none: a number that
+    no device in the machine has, or a word. Where Slurm names the job's devices, its names are the host's: it hides the
     other devices, so that CUDA counts from 0 in each job of a node.
     """
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(present)) if visible is None else map(str.strip, visible.split(","))
     known = []
     for name in names:
-        if name in ("", "-1"):
+        if not _is_device(name, present):
             break
-        known.append(name)
+        if name not in known:
+            known.append(name)
     bound = (variables.get("SLURM_STEP_GPUS") or variables.get("SLURM_JOB_GPUS") or "").split(",")
     return dict(zip(bound if all(bound) and len(bound) == len(known) else known, known, strict=True))
+
+
+def usable(variables: Mapping[str, str], present: int) -> dict[str, str]:
+    """Return `inventory`; none where the machine has no device, whatever CUDA_VISIBLE_DEVICES says."""
+    return inventory(variables, present) if present else {}
+
+
+def check_visible(variables: Mapping[str, str], present: int) -> None:
+    """Raise UserError where CUDA_VISIBLE_DEVICES hides the machine's devices by what looks like a slip."""
+    visible = variables.get("CUDA_VISIBLE_DEVICES")
+    if present and visible is not None and visible.strip() not in _HIDDEN and not inventory(variables, present):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES: got {visible}, which hides every GPU; takes numbers below {present}, names that "
+            "nvidia-smi -L lists, or nothing to hide them"
+        )
+
+
+def _is_device(name: str, present: int) -> bool:
+    """Return whether CUDA takes a name for a device's, of so many in the machine; 0 where that is not known."""
+    if name.isascii() and name.isdigit():
+        return not present or int(name) < present
+    return name.startswith(("GPU-", "MIG-"))
 
 
 def wanted(device: str, found: dict[str, str], count: int = 1) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frontier import paths
-from frontier.machine import gpus, heap
+from frontier.machine import gpus, heap, shell
 from frontier.progress import DEVICE_IDS, EVENTS
 
 # The work space of cuBLAS (pairs of KiB and count) that is its default on consumer cards. On Hopper its default is four
@@ -27,16 +27,19 @@ def allocation(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def job_variables(request: Mapping[str, Any], claim=None) -> dict[str, str]:
-    """Return the environment variables of a job's process: no telemetry, and the number of threads left to torch.
+    """Return the environment variables of a job's process: the shell's, but for those that could change its result.
+
+    No telemetry, the number of threads left to torch, and UTF-8 whatever the locale.
 
     `claim`, a `device_locks.Claim`, names the devices that it sees; without one it sees one GPU at most.
     """
-    variables = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    variables = shell.for_jobs(os.environ)
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))
     variables["TOKENIZERS_PARALLELISM"] = "false"
     variables["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    variables["PYTHONUTF8"] = "1"
     variables = allocation(variables) | variables
-    on_cpu = request.get("device") == "cpu" or not gpus.cuda_devices()
+    on_cpu = request.get("device") == "cpu" or not gpus.usable(variables, gpus.cuda_devices())
     variables.setdefault(heap.VARIABLE, heap.settings(on_cpu))
     if claim:
         claimed = {DEVICE_IDS: ",".join(claim.ids), "CUDA_VISIBLE_DEVICES": ",".join(claim.visible)}

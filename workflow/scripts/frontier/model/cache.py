@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from frontier import paths
+from frontier.machine import file_locks
 
 # A record names a folder in the cache by its path relative to this one, and a folder elsewhere by its absolute path:
 # `cache.CACHE / folder` is right for both. Modules read it as `cache.CACHE`, since tests put another in its place.
@@ -24,8 +25,10 @@ _LEFT_SECONDS = 24 * 3600
 def cached(name: str, build: Callable[[Path], None]) -> str:
     """Return `name`, the path in the cache of a folder that `build(partial)` has filled unless it was there already."""
     folder = CACHE / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    # What is there is whole, and is taken without a lock: from a cache that this user may only read, too.
+    if folder.is_dir():
+        return name
+    with file_locks.held(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             _sweep(folder.parent)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as partial:

@@ -7,7 +7,7 @@ import psutil
 import torch
 
 from frontier import records
-from frontier.machine import environment
+from frontier.machine import control_groups, environment
 from frontier.machine.device import open_device
 from frontier.machine.meter import PROCESS, open_meter
 from frontier.plan.rates import measure_device
@@ -41,7 +41,8 @@ def calibrate_device(job: Job[DeviceRequest]) -> None:
 def present(device: torch.device) -> dict:
     """Return the figures of a device that is there, named as in a run's record, with the speed of a known card."""
     seen = environment.describe_environment(device, environment.utc_now())
-    memory = seen.get("device_gib") or psutil.virtual_memory().total / GIB
+    host = min(psutil.virtual_memory().total, control_groups.memory_bytes() or psutil.virtual_memory().total)
+    memory = seen.get("device_gib") or host / GIB
     capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
     known = {cards.normalised_name(name): card for name, card in cards.table().items()}
     figures = {"name": seen["device"], "memory_gib": memory, "capability": capability}

@@ -4,6 +4,7 @@ import bitsandbytes as bnb
 import torch
 import torch.nn.functional as F
 
+from frontier.model import dtypes
 from frontier.plan.device_clock import clock, dtype_name
 from frontier.plan.small_step import small_step
 
@@ -12,10 +13,12 @@ def measure_device(device: torch.device) -> dict:
     """Return a device's `roofline.Rates` as a dict; takes under a minute, most of it the compilation of kernels."""
     cuda = device.type == "cuda"
     tokens, width = (2048, 4096) if cuda else (512, 1024)
-    half = [torch.float16] + ([torch.bfloat16] if not cuda or torch.cuda.is_bf16_supported() else [])
-    dtypes = [*half, torch.float32] if cuda else [torch.float32]
+    half = [torch.float16]
+    if cuda and dtypes.multiplies_bfloat16(torch.cuda.get_device_capability(device)):
+        half.append(torch.bfloat16)
+    multiplied = [*half, torch.float32] if cuda else [torch.float32]
     return {
-        "matmul": {dtype_name(dtype): _products(width, dtype, device) for dtype in dtypes},
+        "matmul": {dtype_name(dtype): _products(width, dtype, device) for dtype in multiplied},
         "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),
         "traffic": _traffic([2**20, 2**24, 2**28] if cuda else [2**18, 2**22, 2**26], device),
         "dequantize": _dequantize(width, device),

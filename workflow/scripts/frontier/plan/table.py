@@ -109,10 +109,8 @@ def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:
         return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
     if request["precision"] == "int8":
         return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
-    name = request["compute_dtype"]
-    needs_bfloat16 = name == "bfloat16" or (name == "auto" and request["precision"] == "bf16")
-    if device.is_cuda and device.capability < (8, 0) and needs_bfloat16:
-        return f"plan: {run}: this card does not multiply bfloat16; use fp16, or compute_dtype float16"
-    if "8bit" in request["training"]["optimizer"] and not device.is_cuda:
-        return f"plan: {run}: {request['training']['optimizer']} runs on CUDA alone; use adamw_torch"
+    try:
+        device.compute_dtype(request)
+    except UserError as error:
+        return f"plan: {run}: {error}"
     return None

@@ -75,6 +75,7 @@ def load_judged(
     model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, dtypes.DTYPES[request["compute_dtype"]], method.read_directly).eval()
+    dtype = dtypes.compute_dtype(request["compute_dtype"], "", device)
+    layers.compute_in(model, dtype, method.read_directly).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base

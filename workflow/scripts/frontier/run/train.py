@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from frontier import outcomes, records
 from frontier.errors import UserError
 from frontier.jobs.hopeless import predicted_outcome
 from frontier.jobs.proving import holding_proof
 from frontier.jobs.team import Team
+from frontier.machine import file_locks
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.machine.device import open_device
 from frontier.machine.environment import describe_environment, device_and_versions, utc_now
@@ -62,11 +62,9 @@ def train_adapter(job: Job[TrainingRequest]) -> None:
         environment["device"] += f", {run.share.processes} processes"
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
-    try:
-        with FileLock(folder / ".lock", timeout=_LOCK_SECONDS):
-            _train_in_all_processes(job, run, environment)
-    except Timeout:
-        raise UserError(f"{request['run']}: another process is training it; wait for that, or end it") from None
+    # Two trainings of one run would write into the same checkpoints.
+    with file_locks.held(folder / ".lock", _LOCK_SECONDS):
+        _train_in_all_processes(job, run, environment)
 
 
 def follow(job: TeamJob) -> None:

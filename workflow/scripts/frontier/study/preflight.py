@@ -1,16 +1,50 @@
 """Check that the machine has what a configuration names, before any job starts and without loading torch."""
 
+import os
+import re
+import sys
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from frontier.errors import UserError
 from frontier.machine import gpus
 
+# What a job's figures rest on: modules that PYTHONPATH may put others of in the place of the environment's.
+_MODULES = (
+    "torch transformers peft accelerate bitsandbytes tokenizers safetensors datasets huggingface_hub numpy pandas "
+    "scipy filelock psutil liger_kernel"
+).split()
+# Characters that a shell does not take for a part of a path.
+_SPECIAL = re.compile(r"""[\s'"\\$`&|;<>()*?\[\]{}~#!]""")
 
-def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = True) -> None:
+
+def check_python(executable: str = sys.executable, variables: Mapping[str, str] = os.environ) -> None:
+    """Raise UserError, in one line, where jobs could not be started with this Python, or not with its own modules."""
+    if os.name == "posix" and _SPECIAL.search(executable):
+        raise UserError(
+            f"python: got {executable}, takes a path without spaces and a shell's signs, since Snakemake starts each "
+            "job through a shell; move the project's folder, or make .venv elsewhere"
+        )
+    given = [folder for folder in variables.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    own = [folder for folder in sys.path if folder not in given]
+    for name in _MODULES if given else ():
+        found, ours = PathFinder.find_spec(name, given), PathFinder.find_spec(name, own)
+        if found and ours and found.origin != ours.origin:
+            raise UserError(
+                f"PYTHONPATH: {found.origin} stands in the place of this environment's {name}, whose version the "
+                "records would name; unset PYTHONPATH"
+            )
+
+
+def check_machine(
+    config: dict, root: Path = Path("/"), devices_here: bool = True, variables: Mapping[str, str] = os.environ
+) -> None:
     """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing.
 
     `devices_here` is False where jobs run on other machines, whose accelerators cannot be seen from here.
-    `root` is the folder whose `dev` has the GPUs' files.
+    `root` is the folder whose `dev` has the GPUs' files; of those, CUDA_VISIBLE_DEVICES among the environment
+    `variables` may hide some.
     """
     for section, key in (("data", "train_file"), ("data", "validation_file"), ("data", "test_file")):
         path = config[section].get(key)
@@ -21,8 +55,11 @@ def check_machine(config: dict, root: Path = Path("/"), devices_here: bool = Tru
         raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")
     if not devices_here:
         return
-    count = gpus.cuda_devices(root)
+    present = gpus.cuda_devices(root)
+    count = len(gpus.usable(variables, present))
     name, _, index = config["device"].partition(":")
+    if name != "cpu":
+        gpus.check_visible(variables, present)
     if name == "cuda" and int(index or 0) >= count:
         raise UserError(f"config: device: got {config['device']}, takes a device that is there; found {count} GPU(s)")
     processes = config["processes"]

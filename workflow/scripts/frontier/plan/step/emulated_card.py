@@ -19,10 +19,6 @@ class EmulatedCard(Card):
     def has_varlen(self) -> bool:
         return self.is_cuda and self.capability >= (8, 0)
 
-    @property
-    def has_bfloat16(self) -> bool:
-        return self.capability >= (8, 0)
-
     def fuse(self, model) -> bool:
         return self.is_cuda and stand_ins.fuse(model)
 
@@ -38,5 +34,5 @@ class EmulatedCard(Card):
         return stand_ins.ATTENTION_ON_CARD if self.is_cuda else stand_ins.ATTENTION_ON_CPU
 
     def compute_dtype(self, request: TrainingRequest) -> torch.dtype:
-        """Return the dtype of a run's products there."""
-        return dtypes.compute_dtype(request["compute_dtype"], request["precision"], self.device, self.has_bfloat16)
+        """Return the dtype of a run's products there; raises UserError where the card does not have it."""
+        return dtypes.compute_dtype(request["compute_dtype"], request["precision"], self.device, self.capability)

@@ -101,7 +101,8 @@ def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
 def optimizer(model, request: TrainingRequest, card: EmulatedCard):
     """Return the optimiser that the Trainer would make for the run."""
     if "8bit" in request["training"]["optimizer"]:
-        return _EightBitState(model, request["training"]["optimizer"].startswith("paged"))
+        # On a CPU bitsandbytes keeps paged state as it keeps any.
+        return _EightBitState(model, card.is_cuda and request["training"]["optimizer"].startswith("paged"))
     arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
     kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     if card.is_cuda and not options.get("fused"):

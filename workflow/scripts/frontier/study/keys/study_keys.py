@@ -170,6 +170,6 @@ DEVICE = (
         "cpu_threads",
         whole(1, 4096, "a whole number from 1").or_empty("for every physical core"),
         default=None,
-        buys="empty: every physical core",
+        buys="empty: every physical core that the process may use, by its container's quota too",
     ),
 )

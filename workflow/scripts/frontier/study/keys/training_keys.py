@@ -105,7 +105,7 @@ TRAINING = (
         "optimizer",
         one_of("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit"),
         default="adamw_torch_fused",
-        buys="adamw_8bit (slower), paged_adamw_8bit: state in a quarter of the memory (CUDA)",
+        buys="adamw_8bit (slower), paged_adamw_8bit: state in a quarter of the memory, from 4,096 elements a matrix",
         part="training",
     ),
     Key(
