@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Study
 from frontier import outcomes, paths, records, version
+from frontier.cost_types import PhaseCost
 from frontier.data_types import ExamplesRecord, TokensRecord
 from frontier.jobs import code_digest, hopeless
 from frontier.material_types import BaseRecord, ModelRecord
-from frontier.outcome_types import BareOutcome, PhaseCost, Status, TrainingOutcome
+from frontier.outcome_types import BareOutcome, Status, TrainingOutcome
 from frontier.plan import table as plan_table
 from frontier.record_types import EvaluationRecord, TrainingRecord
 from frontier.results import records_page

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 from frontier import outcomes, records
+from frontier.cost_types import AdapterCounts
 from frontier.errors import UserError
-from frontier.outcome_types import AdapterCounts
 from frontier.run import adapter_check, build, fit
 from frontier.run.adapter_check import AdapterCheck, Noted, judge
 from frontier.run.train import train_adapter

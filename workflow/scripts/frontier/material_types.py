@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+from frontier.cost_types import Phases
 from frontier.data_types import TokensRecord
-from frontier.outcome_types import Phases
 
 
 class PackageModel(TypedDict):

@@ -21,9 +21,11 @@ from frontier.jobs import code_imports
 UNCOUNTED = (
     "errors",
     "progress",
+    "cost_types",
     "data_types",
     "material_types",
     "outcome_types",
+    "proof_types",
     "record_types",
     "request_types",
     "table_types",

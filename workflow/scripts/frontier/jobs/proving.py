@@ -14,10 +14,11 @@ from typing import Any
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.proof_types import ProofRecord
 from frontier.request_types import DeviceRequest
 
 
-def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[str, Any]) -> dict[str, Any]:
+def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[str, Any]) -> ProofRecord:
     """Return the record of a proof of the job's model that holds for `present`, its `device` type and `versions`.
 
     `inputs` are the job's, `request` has its device. Raises UserError with the proof's own line where there is none.

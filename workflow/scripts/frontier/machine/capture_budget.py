@@ -2,8 +2,8 @@
 
 import contextlib
 
+from frontier.cost_types import Levers
 from frontier.machine.meter import Meter
-from frontier.outcome_types import Levers
 from frontier.units import GIB
 
 

@@ -39,7 +39,7 @@ def convert(
     quantised. Raises UserError where the model's files are no longer those that were fetched.
     """
     refuse_changed(record)
-    base = {"precision": precision, "digest": record["digest"]}
+    base: dict[str, Any] = {"precision": precision, "digest": record["digest"]}
     if precision not in QUANTIZED:
         return base | {key: record[key] for key in ("folder", "files", "stamps")}
     how = quantization(precision, read_directly)

@@ -7,6 +7,8 @@ head's matrix. `run/proof.py` finds out which ways give a model's own losses; th
 
 from typing import NamedTuple
 
+from frontier.proof_types import ProofRecord
+
 
 class Execution(NamedTuple):
     """One way to compute losses.
@@ -54,7 +56,7 @@ class Method(NamedTuple):
 UNPROVED = Method()
 
 
-def method_for(proof: dict, longest: int) -> Method:
+def method_for(proof: ProofRecord, longest: int) -> Method:
     """Return how examples of up to `longest` tokens are computed by a proof's record (resources/proof.json)."""
     ways = [Execution(**one) for one in proof["ways"]]
     way = next(one for one in ways if one.holds_for(longest))

@@ -6,9 +6,7 @@ and keeps no copy, forward or backward, so the cost of a precision is its storag
 """
 
 from collections.abc import Collection
-from functools import cache
 from types import MethodType
-from typing import Any
 
 import bitsandbytes as bnb
 import torch
@@ -16,6 +14,9 @@ import torch.nn.functional as F
 from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
+
+# Classes of linear layers by whether they compute a product and nothing else; others are added as they are met.
+_PLAIN: dict[type, bool] = {nn.Linear: True, bnb.nn.Linear4bit: True, Conv1D: True}
 
 
 def dense_weight(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> torch.Tensor:
@@ -156,14 +157,17 @@ def is_castable(module: nn.Module) -> bool:
     return not module.weight.requires_grad and is_plain(type(module))
 
 
-@cache
-def is_plain(kind: Any) -> bool:
+def is_plain(kind: type[nn.Module]) -> bool:
     """Return whether a class of linear layers computes x W' + b and nothing else, as a small one of it shows.
 
     A router that also picks experts, or a layer with scales of its own, keeps its own forward pass.
     """
-    if kind in (nn.Linear, bnb.nn.Linear4bit, Conv1D):
-        return True
+    if kind not in _PLAIN:
+        _PLAIN[kind] = _computes_a_product(kind)
+    return _PLAIN[kind]
+
+
+def _computes_a_product(kind: type[nn.Module]) -> bool:
     try:
         with torch.device("cpu"), torch.no_grad(), torch.random.fork_rng(devices=[]):
             layer, x = kind(8, 4), torch.randn(3, 8)

@@ -6,10 +6,10 @@ Each job has the name of its rule.
 from typing import Any
 
 from frontier import records
+from frontier.data_types import TokensRequest
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
-from frontier.material_types import TokensRequest
 from frontier.model import bases, sources
 from frontier.model.data import differences, truths
 from frontier.model.data.examples import read_examples

@@ -52,7 +52,7 @@ def open_tokenizer(folder: Path):
     return tokenizer
 
 
-def _end_tokens(record: dict, tokenizer) -> tuple[int, ...]:
+def _end_tokens(record: ModelRecord, tokenizer) -> tuple[int, ...]:
     """Return the tokens that end an answer of a fetched model; the first is the one that training puts there.
 
     That is the tokenizer's end of sequence; without one, the first that generation_config.json names, unless

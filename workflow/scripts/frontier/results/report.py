@@ -10,7 +10,7 @@ from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
 from frontier import paths, records
-from frontier.material_types import TokensRecord
+from frontier.data_types import TokensRecord
 from frontier.outcome_types import Status
 from frontier.record_types import Environment
 from frontier.results import columns

@@ -8,8 +8,6 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from frontier import records
 from frontier.errors import UserError
-from frontier.jobs.proving import holding_proof
-from frontier.machine.environment import device_and_versions
 from frontier.machine.phases import Phases
 from frontier.model.data import filters, truths
 from frontier.model.data.encoding import Encoder
@@ -21,6 +19,7 @@ from frontier.outcomes import ACCURACY, Status, Stop
 from frontier.progress import Pacer, say
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
+from frontier.run.method import proof_here
 
 # What the record says of an accuracy without result.
 _UNMEASURED = dict.fromkeys(ACCURACY)
@@ -144,7 +143,7 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
         f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
     )
     phases.enter("load")
-    proof = holding_proof(inputs, request, device_and_versions(device))
+    proof = proof_here(inputs, request, device)
     # Answering needs a mask and a cache, which the model's own attention alone takes.
     method = Method(OWN, tuple(proof["read_directly"]))
     model = evaluation.load_judged(inputs, request, device, method)

@@ -1,5 +1,7 @@
 """Clock a training while it runs: its seconds, tokens and losses, a line of progress, and when it will end."""
 
+import csv
+import io
 import math
 import statistics
 import time
@@ -108,3 +110,12 @@ class Clock(TrainerCallback):
 def _finite(value):
     """Return a number as JSON can hold it: None for one that is not finite."""
     return None if value is None or not math.isfinite(value) else value
+
+
+def write_history(history: list[HistoryRow], path: str) -> None:
+    """Write the logged steps as a table of the columns of `outcomes.HISTORY`."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, outcomes.HISTORY)
+    writer.writeheader()
+    writer.writerows(history)
+    records.write_text(path, text.getvalue())

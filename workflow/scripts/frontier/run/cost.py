@@ -3,10 +3,16 @@
 from typing import Any, cast
 
 from frontier import outcome_types, records
+from frontier.cost_types import Cost
 from frontier.machine.phases import Phases
 from frontier.model import bases
-from frontier.outcome_types import BareOutcome, Cost, Status, TrainingOutcome
+from frontier.outcome_types import BareOutcome, Status, TrainingOutcome
 from frontier.run.clock import Clock
+
+# The figures of an outcome that are told of each process, and of all together as the largest; in GiB.
+_OF_EACH = (
+    "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_held_gib peak_device_gib peak_host_gib"
+).split()
 
 
 def cost(clock: Clock, phases: Phases) -> Cost:
@@ -60,3 +66,18 @@ def unfinished(outcome: BareOutcome, phases: Phases, clock: Clock, inputs: dict[
 def _each(phases: outcome_types.Phases) -> list[dict[str, Any]]:
     """Return what each phase took, without its name."""
     return list(cast(dict[str, dict[str, Any]], phases).values())
+
+
+def merged(outcomes: list[TrainingOutcome]) -> TrainingOutcome:
+    """Return one outcome for all processes: the first's, with the largest of each peak, and every process's peaks.
+
+    Where a process did not end ok, the status and its reason are those of the first such one.
+    """
+    if len(outcomes) == 1:
+        return outcomes[0]
+    every = cast(list[dict[str, Any]], outcomes)
+    worst = next((one for one in every if one["status"] != Status.OK), every[0])
+    ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
+    each = [{name: one.get(name) for name in _OF_EACH} for one in every]
+    most = {name: max((one[name] for one in each if one[name] is not None), default=None) for name in _OF_EACH}
+    return cast(TrainingOutcome, every[0] | ending | most | {"processes": each})

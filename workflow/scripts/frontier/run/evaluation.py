@@ -7,14 +7,13 @@ import torch
 from peft import PeftModel
 
 from frontier import outcomes, records
-from frontier.jobs.proving import holding_proof
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe_environment, device_and_versions, utc_now
+from frontier.machine.environment import describe_environment, utc_now
 from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.model import dtypes, layers
-from frontier.model.execution import Method, method_for
+from frontier.model.execution import Method
 from frontier.outcome_types import AccuracyOutcome, BareOutcome, EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import event
@@ -60,11 +59,6 @@ def not_judged(inputs: dict[str, Any]) -> BareOutcome | None:
     if trained["status"] not in outcomes.WITH_ADAPTER:
         return {key: trained.get(key) for key in ("status", "phase", "reason")}
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
-
-
-def method_of(inputs: dict[str, Any], request: EvaluationRequest, device: torch.device, longest: int) -> Method:
-    """Return how a proof that holds here computes the losses of examples of up to `longest` tokens."""
-    return method_for(holding_proof(inputs, request, device_and_versions(device)), longest)
 
 
 def load_judged(

@@ -5,6 +5,7 @@ computed in nor on a compute dtype: in 16 bits the batch alone moves it by as mu
 """
 
 import math
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from frontier.outcome_types import EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import Pacer
 from frontier.request_types import EvaluationRequest, Job
-from frontier.run import evaluation
+from frontier.run import evaluation, method
 
 # What the record says of an evaluation without result.
 _UNMEASURED = {"perplexity": None, "eval_loss": None}
@@ -62,8 +63,10 @@ def quality(losses: pd.DataFrame) -> EvaluationOutcome:
     elif not loss < _LARGEST_LOSS:
         reason = f"mean validation loss of {loss:.3g} nats a token, too large for a perplexity"
     if reason:
-        return {"status": Status.DIVERGED, "phase": "evaluate", "reason": reason} | _UNMEASURED | counts
-    return {"status": Status.OK, "eval_loss": loss, "perplexity": math.exp(loss)} | counts
+        ending: dict[str, Any] = {"status": Status.DIVERGED, "phase": "evaluate", "reason": reason} | _UNMEASURED
+    else:
+        ending = {"status": Status.OK, "eval_loss": loss, "perplexity": math.exp(loss)}
+    return cast(EvaluationOutcome, ending | counts)
 
 
 def evaluate(job: Job[EvaluationRequest]) -> None:
@@ -76,16 +79,15 @@ def measure_perplexity(job: Job[EvaluationRequest], device: torch.device, phases
     request, inputs, outputs = job["request"], job["input"], job["output"]
     examples = load_tokens(inputs["tokens"])
     phases.enter("load")
-    longest = max(len(example["input_ids"]) for example in examples)
-    method = evaluation.method_of(inputs, request, device, longest)
-    model = evaluation.load_judged(inputs, request, device, method)
+    how = method.method_of(method.proof_here(inputs, request, device), examples)
+    model = evaluation.load_judged(inputs, request, device, how)
     phases.enter("evaluate")
     lines = Pacer()
 
     def tell(done: int) -> None:
         lines.tell(f"{request['name']}  evaluated {done}/{len(examples)} examples", is_last=done == len(examples))
 
-    losses = example_losses(model, examples, request["batch_size"], device, tell, method.way)
+    losses = example_losses(model, examples, request["batch_size"], device, tell, how.way)
     phases.enter("save")
     losses.to_parquet(outputs["losses"])
     return quality(losses)

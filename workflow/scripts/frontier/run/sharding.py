@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import bitsandbytes as bnb
 import torch
@@ -24,13 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from frontier.model import loss, packing
 from frontier.model.data.tokens import IGNORED
 from frontier.model.execution import Execution
-from frontier.outcome_types import Status, TrainingOutcome
 from frontier.units import GIB
-
-# The figures of an outcome that are told of each process, and of all together as the largest; in GiB.
-_OF_EACH = (
-    "weights_gib peak_memory_gib peak_allocated_gib peak_reserved_gib peak_held_gib peak_device_gib peak_host_gib"
-).split()
 
 
 class Share(NamedTuple):
@@ -184,18 +178,3 @@ def held_gib(model: nn.Module) -> float:
     """Return the GiB of the model's weights that this process holds between steps."""
     local = (getattr(parameter, "_local_tensor", parameter) for parameter in model.parameters())
     return sum(tensor.nbytes for tensor in local) / GIB
-
-
-def merged(outcomes: list[TrainingOutcome]) -> TrainingOutcome:
-    """Return one outcome for all processes: the first's, with the largest of each peak, and every process's peaks.
-
-    Where a process did not end ok, the status and its reason are those of the first such one.
-    """
-    if len(outcomes) == 1:
-        return outcomes[0]
-    every = cast(list[dict[str, Any]], outcomes)
-    worst = next((one for one in every if one["status"] != Status.OK), every[0])
-    ending = {name: worst[name] for name in ("status", "phase", "reason") if name in worst}
-    each = [{name: one.get(name) for name in _OF_EACH} for one in every]
-    most = {name: max((one[name] for one in each if one[name] is not None), default=None) for name in _OF_EACH}
-    return cast(TrainingOutcome, every[0] | ending | most | {"processes": each})

@@ -1,7 +1,5 @@
 """Train one adapter and record what it cost."""
 
-import csv
-import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +10,11 @@ import torch
 from frontier import outcomes, records
 from frontier.errors import UserError
 from frontier.jobs.hopeless import predicted_outcome
-from frontier.jobs.proving import holding_proof
 from frontier.jobs.team import Team
 from frontier.machine import file_locks
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.machine.device import open_device
-from frontier.machine.environment import describe_environment, device_and_versions, utc_now
+from frontier.machine.environment import describe_environment, utc_now
 from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
@@ -25,21 +22,19 @@ from frontier.machine.spill import Sampler
 from frontier.material_types import Material
 from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
-from frontier.model.execution import Method, method_for
 from frontier.outcome_types import TrainingOutcome
 from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.record_types import Environment
 from frontier.request_types import Job, TeamJob, TrainingRequest
-from frontier.run import sharding
+from frontier.run import method, sharding
 from frontier.run.build import build_model, load_base
-from frontier.run.clock import Clock
-from frontier.run.cost import cost, unfinished
+from frontier.run.clock import Clock, write_history
+from frontier.run.cost import cost, merged, unfinished
 from frontier.run.fit import Run, fit
 from frontier.run.guard import Guard
 from frontier.run.recovery import caught
 from frontier.run.sharding import Share
-from frontier.table_types import HistoryRow
 
 # Seconds to wait for a run's lock: a node that died keeps it on a network file system for a minute or two.
 _LOCK_SECONDS = 180
@@ -103,12 +98,11 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     meter = open_meter(run.device)
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
-    proof = holding_proof(inputs, run.request, device_and_versions(run.device))
-    run = replace(run, method=method_for(proof, max(len(example["input_ids"]) for example in examples)))
-    refuse_unshared(run)
+    proof = method.proof_here(inputs, run.request, run.device)
+    run = replace(run, method=method.method_of(proof, examples))
+    method.refuse_unshared(run.method, share)
     if run.is_first:
-        on = f"{share.processes} x {run.device.type}" if share.processes > 1 else run.device.type
-        say(f"{run.request['run']}  training on {len(examples)} examples, {on}, {run.dtype} products")
+        _tell_of_start(run, len(examples))
     phases.enter("load")
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
@@ -132,26 +126,17 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         {"status": Status.OK}
         | cost(clock, phases)
         | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
-        | {"proof": proof_in_short(proof, run.method)}
+        | {"proof": method.in_short(proof, run.method)}
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
     )
 
 
-def refuse_unshared(run: Run) -> None:
-    """Raise UserError where several processes would share a model whose examples are computed one at a time."""
-    if run.share.processes > 1 and run.method.way.rows != "packed":
-        raise UserError(
-            f"processes: got {run.share.processes}, takes 1 for this model: its examples are rows of their own, and "
-            "processes that share a model must take as many rows as each other"
-        )
-
-
-def proof_in_short(proof: dict, method: Method) -> dict:
-    """Return what a training's record says of its model's proof: the way that was taken, and what was shown of it."""
-    kept = ("device", "versions", "layers", "layers_in_all", "sizes", "left_out", "read_directly")
-    return {"way": method.way._asdict()} | {key: proof[key] for key in kept}
+def _tell_of_start(run: Run, examples: int) -> None:
+    processes = run.share.processes
+    on = f"{processes} x {run.device.type}" if processes > 1 else run.device.type
+    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products")
 
 
 def material(inputs: dict[str, Any]) -> Material:
@@ -164,15 +149,6 @@ def material(inputs: dict[str, Any]) -> Material:
     }
 
 
-def write_history(history: list[HistoryRow], path: str) -> None:
-    """Write the logged steps as a table of the columns of `outcomes.HISTORY`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, outcomes.HISTORY)
-    writer.writeheader()
-    writer.writerows(history)
-    records.write_text(path, text.getvalue())
-
-
 def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: Environment) -> None:
     """Train in this process, the first, and in the others that it starts, and write the record of how that ended."""
     phases = run.clock.phases
@@ -183,7 +159,7 @@ def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: En
 
     team = Team(job, run.share.processes, cut_short)
     with caught(phases, before_raising=team.settle) as ending:
-        _finish(job, sharding.merged([train(job, run, team.rendezvous), *team.finish()]), environment)
+        _finish(job, merged([train(job, run, team.rendezvous), *team.finish()]), environment)
     if ending.outcome:
         team.end()
         cut_short(unfinished(ending.outcome, phases, run.clock, job["input"]))

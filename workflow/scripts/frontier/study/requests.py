@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from frontier.material_types import DataSource, TokensRequest
+from frontier.data_types import DataSource, TokensRequest
 from frontier.model.files import used_files
 from frontier.outcome_types import Status
 from frontier.record_types import AnyRecord

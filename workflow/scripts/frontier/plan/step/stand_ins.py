@@ -144,10 +144,10 @@ def _flash_attention(query, key, value, is_causal=False, scale=None, dropout_p=0
     return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
 
 
-def _cpu_attention(query, key, value, attn_mask=None, is_causal=False, scale=None, dropout_p=0.0, **_):
+def _cpu_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0, **how):
     """Call the kernel that `scaled_dot_product_attention` takes on a CPU."""
     attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return attend(query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale)[0]
+    return attend(query, key, value, dropout_p, is_causal, attn_mask=how.get("attn_mask"), scale=scale)[0]
 
 
 # Tensors without content are given plain products by `scaled_dot_product_attention`, not the device's own kernel.
