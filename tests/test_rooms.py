@@ -10,9 +10,8 @@ from frontier import paths
 from frontier.jobs import code_imports
 
 HALL = {"errors", "outcomes", "paths", "progress", "records", "units", "version"}
-HALL |= {
-    f"{subject}_types" for subject in ("cost", "data", "material", "outcome", "proof", "record", "request", "table")
-}
+SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table")
+HALL |= {f"{subject}_types" for subject in SUBJECTS}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.
 MAY_IMPORT = {
     "hall": set(),

@@ -5,7 +5,7 @@ neighbours, an attention of the model's own may know nothing of packed rows, log
 head's matrix. `run/proof.py` finds out which ways give a model's own losses; these are the ways there are.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from frontier.proof_types import ProofRecord
 
@@ -19,9 +19,9 @@ class Execution(NamedTuple):
     `up_to`: the longest example in tokens for which it holds; None for any length.
     """
 
-    rows: str
-    attention: str
-    head: str
+    rows: Literal["packed", "single"]
+    attention: Literal["packed", "own"]
+    head: Literal["matrix", "own"]
     up_to: int | None = None
 
     def holds_for(self, longest: int) -> bool:

@@ -20,6 +20,7 @@ from typing import (
 from frontier import paths, records
 from frontier.data_types import ExamplesRecord, TokensRecord
 from frontier.material_types import BaseRecord, ModelRecord
+from frontier.proof_types import ProofRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest, TeamJob
 from frontier.results import columns
@@ -48,6 +49,7 @@ FILES = {
     "results/runs/RUN/answers.parquet": AnswerRow,
     "resources/model.json": ModelRecord,
     "resources/bases/PRECISION.json": BaseRecord,
+    "resources/proof.json": ProofRecord,
     "resources/examples/examples.json": ExamplesRecord,
     "resources/tokens/tokens.json": TokensRecord,
 }

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from transformers import TrainerCallback
 
+from frontier import records
 from frontier.machine.device import synchronize
 from frontier.machine.phases import Phases
 from frontier.outcomes import HISTORY
@@ -115,7 +116,7 @@ def _finite(value):
 def write_history(history: list[HistoryRow], path: str) -> None:
     """Write the logged steps as a table of the columns of `outcomes.HISTORY`."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, outcomes.HISTORY)
+    writer = csv.DictWriter(text, HISTORY)
     writer.writeheader()
     writer.writerows(history)
     records.write_text(path, text.getvalue())
