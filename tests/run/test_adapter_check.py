@@ -7,6 +7,8 @@ import torch
 from frontier import outcomes, records
 from frontier.cost_types import AdapterCounts
 from frontier.errors import UserError
+from frontier.model import captured_step
+from frontier.model.loss import token_losses
 from frontier.run import adapter_check, build, fit
 from frontier.run.adapter_check import AdapterCheck, Noted, judge
 from frontier.run.train import train_adapter
@@ -54,6 +56,33 @@ def test_a_rate_of_zero_explains_what_it_leaves(material, tmp_path):  # noqa: F8
     assert counts == WHOLE | {"moved": 0, "without_gradient": 14, "partner_at_zero": 14, "at_rate_zero": 14}
     counts = counts_of(material, tmp_path / "two", steps=2, warmup_steps=1)
     assert counts == WHOLE | {"moved": 14, "without_gradient": 14, "partner_at_zero": 14}
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(1, {"moved": 14, "without_gradient": 14, "partner_at_zero": 14}), (2, {})]
+)
+def test_captured_steps_gradients_are_seen_where_they_are_kept(material, tmp_path, monkeypatch, steps, expected):  # noqa: F811
+    """They lie in tensors of their own, which are the parameters' gradients from a step's start to its end."""
+
+    class Uncaptured(captured_step.CapturedStep):
+        def __init__(self, model, *others):
+            self.model = model
+            self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+            self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+        def __call__(self, batch, factor):
+            self.keep_gradients()
+            summed = token_losses(self.model, batch).sum()
+            (summed * factor).backward()
+            kept = zip(self.parameters, self.gradients, strict=True)
+            assert all(parameter.grad is gradient for parameter, gradient in kept)
+            return summed.detach()
+
+    monkeypatch.setattr(captured_step, "CapturedStep", Uncaptured)
+    monkeypatch.setattr(captured_step, "is_capturable", lambda *_: True)
+    record, _, _ = train(material, tmp_path, steps=steps)
+    assert record["outcome"]["levers"]["cuda_graphs"] is True
+    assert record["outcome"]["adapter"] == WHOLE | expected
 
 
 @pytest.mark.parametrize("half", ["lora_A", "lora_B"])

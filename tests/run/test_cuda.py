@@ -207,6 +207,8 @@ def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path,
     record, history, resumed = train(material, tmp_path / "resumed", "nf4-r4-s0", **options)
     assert record["outcome"]["resumes"] == 1
     assert record["outcome"]["levers"]["cuda_graphs"] == graphs
+    counts = record["outcome"]["adapter"]
+    assert (counts["moved"], counts["without_gradient"]) == (counts["tensors"], 0)
     assert (history["loss"] - undisturbed["loss"]).abs().max() < 1e-2
     files = [load_file(folder / "adapter_model.safetensors") for folder in (resumed, adapter)]
     assert distance(*(list(weights.values()) for weights in files)) < 1e-2
