@@ -280,6 +280,7 @@ def broken_context(monkeypatch):
 
     for name in ("get_device_properties", "mem_get_info", "max_memory_allocated", "synchronize", "get_device_name"):
         monkeypatch.setattr(torch.cuda, name, fail)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     return text
 
 
