@@ -1,5 +1,7 @@
 """How much of a base is in 4 bits: a mixture's experts are not, and what never is does not count."""
 
+import shutil
+
 import pytest
 import tiny
 import torch
@@ -49,6 +51,19 @@ def test_embeddings_and_the_head_do_not_count(tmp_path, changes):
     base = base_of(tiny.write_model(tmp_path / "model", **changes), "nf4")
     linear = 2 * (3072 + 3 * 32 * 64)
     assert base["four_bit_share"] == linear / (linear + 5 * 32) > 0.99
+
+
+def test_a_base_in_several_files_has_the_same_share(tiny_model, cache, monkeypatch):
+    """A weight may lie in one file and what tells that it is quantised in the next."""
+    shares = []
+    for size in (bases._SAVED_BYTES, 5_000):
+        monkeypatch.setattr(bases, "_SAVED_BYTES", size)
+        base = base_of(tiny_model, "nf4")
+        files = list((cache / base["folder"]).glob("*.safetensors"))
+        shares.append(base["four_bit_share"])
+        shutil.rmtree(cache / base["folder"])
+    assert len(files) > 3
+    assert shares[0] == shares[1]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])

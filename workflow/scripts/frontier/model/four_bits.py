@@ -23,12 +23,14 @@ def four_bit_share(quantised: Path, dense: Path) -> float:
     Counted are the elements that the model of the folder `dense` has, but for those of its embeddings and of its head:
     NF4 and FP4 leave these as they are in every model, and in a small one they outweigh all layers.
     """
-    packed = 0
+    sizes: dict[str, int] = {}
     for path in weight_files(quantised):
         with safe_open(path, "pt") as file:
-            stored = file.keys()
-            names = {name.partition(_STATE)[0] for name in stored if _STATE in name}
-            packed += sum(_PACKED * _elements(file.get_slice(name).get_shape()) for name in names)
+            names = file.keys()
+            sizes |= {name: torch.Size(file.get_slice(name).get_shape()).numel() for name in names}
+    # A weight and its state may be in different files.
+    in_4_bits = {name.partition(_STATE)[0] for name in sizes if _STATE in name}
+    packed = sum(_PACKED * sizes[name] for name in in_4_bits)
     return min(1.0, packed / _elements_of_layers(dense))
 
 
@@ -41,7 +43,3 @@ def _elements_of_layers(folder: Path) -> int:
         outside += head.parameters()
     left_out = {id(weight) for weight in outside}
     return sum(weight.numel() for weight in model.parameters() if id(weight) not in left_out)
-
-
-def _elements(shape: list[int]) -> int:
-    return torch.Size(shape).numel()
