@@ -6,6 +6,7 @@ import pytest
 from frontier.errors import UserError
 from frontier.model import tokenizer as model_tokenizer
 from frontier.model.data import differences
+from frontier.model.data.controls import Reader
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.tokens import IGNORED, tokenize
 from hypothesis import given, settings
@@ -283,3 +284,22 @@ def test_settings_of_a_tokenizers_file_that_would_cut_pad_or_shuffle_a_text(tmp_
     found = {tuple(encoded(opened, question="2+" * 20)[0]) for _ in range(5)}
     assert len(found) == 1
     assert said(opened, list(found.pop())) == TEMPLATE.replace("{question}", "2+" * 20)
+
+
+MANY = byte_level()
+MANY.add_special_tokens({"extra_special_tokens": [f"<|reserved_{i}|>" for i in range(300)] + ["<s>x", "[PAD]", "(?"]})
+
+
+@given(st.lists(st.sampled_from([*"<s>x|[]", BEGIN, "<|reserved_1", "<|reserved_12|>", "[PAD]", "(?"]), max_size=9))
+def test_names_of_control_tokens_are_found_the_longest_first(parts):
+    """One name may begin another, and may be no regular expression."""
+    text = "".join(parts)
+    reader = Reader(MANY)
+    found, rest = [], text
+    while rest:
+        name = next((name for name in reader.controls if rest.startswith(name)), None)
+        found += [name] if name else []
+        rest = rest[len(name or "x") :]
+    assert reader.count(text) == len(found)
+    assert reader.first(text) == ((found[0], reader.controls[found[0]]) if found else None)
+    assert set(reader.controls.values()).isdisjoint(reader.ids([text])[0])

@@ -22,7 +22,7 @@ class Reader:
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.controls = _control_tokens(tokenizer)
-        self._names = re.compile("|".join(map(re.escape, self.controls)) or r"(?!)")
+        self._names = re.compile(_pattern(list(self.controls)) or r"(?!)")
 
     def count(self, text: str) -> int:
         """Return how many control tokens a text names."""
@@ -85,10 +85,12 @@ class Reader:
             )
         other = copy.deepcopy(self.tokenizer)
         ways = {str(added): added for added in self.tokenizer.added_tokens_decoder.values()}
+        stand_ins = []
         for index, name in enumerate(self.controls):
             way = ways.get(name)
             sides = {side: bool(way and getattr(way, side)) for side in ("lstrip", "rstrip", "single_word")}
-            other.add_tokens([AddedToken(_STAND_IN.format(index), special=False, normalized=False, **sides)])
+            stand_ins.append(AddedToken(_STAND_IN.format(index), special=False, normalized=False, **sides))
+        other.add_tokens(stand_ins)
         return other
 
 
@@ -103,3 +105,17 @@ def _control_tokens(tokenizer) -> dict[str, int]:
     named = {token: tokenizer.convert_tokens_to_ids(token) for token in tokenizer.all_special_tokens}
     named |= {str(added): token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     return dict(sorted(named.items(), key=lambda item: (-len(item[0]), item[0])))
+
+
+def _pattern(names: list[str]) -> str:
+    """Return a regular expression of names, the longest first, which tells at the first character that none is there.
+
+    Some tokenizers have a thousand control tokens: one alternative for each would be tried at every `<` of a text.
+    """
+    following: dict[str, list[str]] = {}
+    for name in filter(None, names):
+        following.setdefault(name[0], []).append(name[1:])
+    parts = [re.escape(first) + _pattern(rest) for first, rest in following.items()]
+    if not parts:
+        return ""
+    return f"(?:{'|'.join(parts)})" + ("?" if "" in names else "")
