@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from frontier import records
+from frontier import paths, records
 from frontier.errors import UserError
+from frontier.machine import launch
 from frontier.proof_types import ProofRecord
 from frontier.request_types import DeviceRequest
 
@@ -32,7 +33,14 @@ def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[
         job = {"request": asked, "input": {"model": str(inputs["model"])}, "output": {"proof": str(target)}}
         # The function is named by a text, so that to mend the proof makes no training again.
         command = [sys.executable, "-m", "frontier.jobs.worker", "run.prove.prove_model", str(os.getpid())]
-        done = subprocess.run(command, input=json.dumps(job), text=True, stdout=subprocess.PIPE)
+        modules = {"PYTHONPATH": os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))}
+        done = subprocess.run(
+            command,
+            input=json.dumps(job),
+            text=True,
+            stdout=subprocess.PIPE,
+            env=launch.inherited_variables() | modules,
+        )
         if done.returncode:
             line = (done.stdout.strip().splitlines() or ["the proof of the model failed; see the log"])[-1]
             raise UserError(line.removeprefix("error: "))

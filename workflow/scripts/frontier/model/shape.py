@@ -69,9 +69,12 @@ def with_short_reach(config) -> tuple[object, int | None]:
     return short, min(found, default=None)
 
 
-def lively(config, device: torch.device, seed: int = 0):
-    """Return a model of random float32 weights of such a spread that each layer and token moves the losses."""
-    torch.manual_seed(seed)
+def lively(config, device: torch.device, gain: float = 1.0):
+    """Return a model of random float32 weights of such a spread that each layer and token moves the losses.
+
+    `gain` is how much wider the spread of the head's is: a family may scale its logits down.
+    """
+    torch.manual_seed(0)
     with device, no_init_weights():
         model = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=torch.float32)
     block = torch.randn(_BLOCK, device=device)
@@ -93,9 +96,10 @@ def lively(config, device: torch.device, seed: int = 0):
                 elif is_linear and name == "bias":
                     parameter.zero_()
         # Of a matrix that is the head's too, the spread is the one that logits need.
-        _fill(embeddings.weight, block, 2 / math.sqrt(embeddings.weight.shape[-1]) if is_tied else 1.0)
+        wide = 2 * gain / math.sqrt(embeddings.weight.shape[-1])
+        _fill(embeddings.weight, block, wide if is_tied else 1.0)
         if head is not None and not is_tied:
-            _fill(head.weight, block, 2 / math.sqrt(head.weight.shape[-1]))
+            _fill(head.weight, block, wide)
     return model
 
 
