@@ -1,20 +1,20 @@
 """Frozen base models: converted to a precision once, loaded at it, and their weights' size."""
 
 import importlib.metadata
-import math
 import os
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 
 from frontier import records
 from frontier.model import cache
 from frontier.model.cache import cached
 from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
 from frontier.model.files import weight_files
+from frontier.model.headers import elements, read_header
+from frontier.model.loading import load_whole
 from frontier.model.packing import ATTENTION
 from frontier.model.stamps import refuse_changed
 from frontier.units import GIB
@@ -53,8 +53,12 @@ def load(base: dict, device: torch.device):
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
     with _loading_in_order() if in_order else nullcontext():
-        model = AutoModelForCausalLM.from_pretrained(
-            cache.CACHE / base["folder"], dtype=dtype, device_map={"": device}, attn_implementation=ATTENTION
+        model, _ = load_whole(
+            cache.CACHE / base["folder"],
+            base["folder"],
+            dtype=dtype,
+            device_map={"": device},
+            attn_implementation=ATTENTION,
         )
     return model.requires_grad_(False)
 
@@ -80,10 +84,7 @@ def weights_gib(base: dict) -> float:
         if base["precision"] in QUANTIZED:
             total += path.stat().st_size
         else:
-            with safe_open(path, "pt") as file:
-                names = file.keys()
-                count = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-            total += count * STORED[base["precision"]].itemsize
+            total += elements(read_header(path, base["folder"])) * STORED[base["precision"]].itemsize
     return total / GIB
 
 
@@ -101,7 +102,5 @@ def quantization(precision: str) -> BitsAndBytesConfig:
 
 def _quantize(folder: Path, how: BitsAndBytesConfig, device: torch.device, into: Path) -> None:
     """Load a model quantised on `device` and write it to the folder `into`."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float16, quantization_config=how, device_map={"": device}
-    )
+    model, _ = load_whole(folder, str(folder), dtype=torch.float16, quantization_config=how, device_map={"": device})
     model.save_pretrained(into, max_shard_size=_SAVED_BYTES)

@@ -13,7 +13,9 @@ from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
 from frontier.model.data.split import questions
 from frontier.model.data.tokens import tokenize, write_tokens
+from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_tokenizer, vocabulary_size
+from frontier.model.tokenizer_files import check_ids
 from frontier.progress import say
 
 
@@ -55,15 +57,21 @@ def tokenize_data(job: dict) -> None:
     request, inputs, outputs = job["request"], job["input"], job["output"]
     model = records.read_json(inputs["model"])
     tokenizer, vocabulary = load_tokenizer(model), vocabulary_size(model)
+    # A borrowed tokenizer's ids are taken modulo the embeddings' rows, a model's own as they are.
+    modulus = vocabulary if model["architecture_only"] else max(vocabulary, len(tokenizer))
     record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
     for name in ("train", "validation"):
         rows = read_lines(inputs[name])
-        examples, counts = tokenize(rows, tokenizer, request["template"], request["max_length"], vocabulary)
+        examples, counts = tokenize(rows, tokenizer, request["template"], request["max_length"], modulus)
         if not examples:
             raise UserError(
                 f"data.max_length: got {request['max_length']}, takes room for an answer: all {len(rows)} {name} "
                 "examples are left out, as data.template and question alone are as long"
             )
+        rows_of_ids = [example["input_ids"] for example in examples]
+        check_ids(rows_of_ids, tokenizer, vocabulary)
+        if warning := check_positions(model, max(map(len, rows_of_ids)), "data.max_length"):
+            say(f"warning: {name}: {warning}")
         write_tokens(examples, outputs[name])
         record[name] = counts
         say(

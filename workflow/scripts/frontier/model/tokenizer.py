@@ -16,9 +16,14 @@ def load_tokenizer(record: dict):
     """
     refuse_changed(record)
     tokenizer = open_tokenizer(cache.CACHE / record["tokenizer"])
+    refuse_endless(tokenizer)
+    return tokenizer
+
+
+def refuse_endless(tokenizer) -> None:
+    """Raise UserError where a tokenizer names no end of sequence."""
     if tokenizer.eos_token_id is None:
         raise UserError("model: its tokenizer names no end-of-sequence token, so no answer could be told to end")
-    return tokenizer
 
 
 def vocabulary_size(record: dict) -> int:
@@ -29,6 +34,7 @@ def vocabulary_size(record: dict) -> int:
 def open_tokenizer(folder: Path):
     """Return the tokenizer in a folder; where transformers cannot load it, raise UserError."""
     try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        # tokenizers raises plain exceptions, a tokenizer's class whatever its files bring about.
         raise UserError(f"model: its tokenizer cannot be loaded: {first_line(error)}") from error

@@ -8,9 +8,10 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.machine.phases import Phases
 from frontier.model.data.json_lines import read_lines
+from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_tokenizer
 from frontier.outcomes import ACCURACY, Status
-from frontier.progress import Pacer
+from frontier.progress import Pacer, say
 from frontier.run import answers, evaluation
 
 # What the record says of an accuracy without result.
@@ -90,6 +91,9 @@ def solve(job: dict, device: torch.device, phases: Phases) -> dict:
     tokenizer = load_tokenizer(records.read_json(inputs["model"]))
     rows = read_lines(inputs["problems"])
     asked = problems(rows, tokenizer, request["template"], request["max_length"], request["examples"])
+    longest = max(len(problem["prompt"]) for problem in asked) + request["max_new_tokens"]
+    if warning := check_positions(records.read_json(inputs["model"]), longest, "accuracy.max_new_tokens"):
+        say(f"warning: a prompt and accuracy.max_new_tokens: {warning}")
     phases.enter("load")
     model = evaluation.load_judged(inputs, request, device)
     # The packed attention takes no mask and no cache; answering needs both.
