@@ -102,7 +102,7 @@ def test_a_whole_model_is_taken_and_its_record_says_what_was_opened(tiny_model):
         "parameters": count,
         "gib": count * 4 / 2**30,
         "quantised": False,
-        "unused": [],
+        "unused": 0,
         "positions": 256,
         "is_table": False,
     }
@@ -353,7 +353,7 @@ def test_an_adapter_that_comes_after_the_fetch_is_a_change(folder):
         ({"model_type": "gpt7"}, f"transformers {transformers.__version__} has no model_type gpt7"),
         (
             {"model_type": "chatglm", "auto_map": {"AutoConfig": "configuration_chatglm.ChatGLMConfig"}},
-            f"transformers {transformers.__version__} has no model_type chatglm but with code of its own (auto_map), which is never run",
+            f"transformers {transformers.__version__} has no model_type chatglm but with code of its own",
         ),
         ({"model_type": "t5"}, "is an encoder and a decoder (t5); give a causal language model"),
         ({"model_type": "bart"}, "is an encoder and a decoder (bart); give a causal language model"),
@@ -384,6 +384,20 @@ def test_a_weight_that_no_file_has_is_refused(folder):
     assert refusal(folder) == (f"no file has {UP} and 1 more, which transformers would draw at random")
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model.model."])
+def test_weights_under_a_wrappers_names_are_refused(folder, prefix):
+    """As torch's wrappers and PEFT's leave them: transformers would draw the whole model at random."""
+
+    def change(weights):
+        renamed = {prefix + key: weight for key, weight in weights.items()}
+        weights.clear()
+        weights.update(renamed)
+
+    line = refusal(edit_weights(folder, change))
+    assert line.startswith("no file has ")
+    assert line.endswith(f"; they have {prefix}model.embed_tokens.weight and 19 more instead")
+
+
 def test_a_layer_more_or_fewer_than_the_configuration_has_is_refused(folder):
     edit_config(folder, num_hidden_layers=3)
     assert refusal(folder).startswith("no file has model.layers.2.input_layernorm.weight and 8 more")
@@ -408,10 +422,10 @@ def test_a_weight_that_the_model_should_have_had_is_refused(folder, name):
 def test_a_weight_of_another_business_is_counted_and_said(folder):
     names = ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.masked_bias"]
     edit_weights(folder, lambda weights: weights.update({name: torch.ones(4) for name in names}))
-    assert fetch(folder)["opened"]["unused"] == []
+    assert fetch(folder)["opened"]["unused"] == 0
     edit_weights(folder, lambda weights: weights.update({"v_head.summary.weight": torch.ones(1, 32)}))
     record = fetch(folder)
-    assert record["opened"]["unused"] == ["v_head.summary.weight"]
+    assert record["opened"]["unused"] == 1
     assert record["warnings"] == [
         f"{folder}: v_head.summary.weight of its files belong to no causal language model and are not read"
     ]
@@ -428,6 +442,27 @@ def test_a_head_that_is_tied_and_there_is_the_files_own(folder):
     edit_weights(folder, lambda weights: weights.pop("lm_head.weight"))
     edit_config(folder, tie_word_embeddings=False)
     assert refusal(folder) == "no file has lm_head.weight, which transformers would draw at random"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "nf4", "fp4"])
+def test_a_weight_that_float16_cannot_hold_is_refused_at_that_precision(folder, precision):
+    """bfloat16's largest number is 3e38: cast, it is an infinity, and every loss after it NaN."""
+
+    def change(weights):
+        weights[UP] = weights[UP].bfloat16()
+        weights[UP][3, 5] = 1e6
+
+    record = fetch(edit_weights(folder, change))
+    assert bases.load(bases.convert(record, "bf16", CPU), CPU).model.layers[0].mlp.up_proj.weight[3, 5] == 999424
+    with pytest.raises(UserError, match=rf"^model: .*: {UP} is not finite at {precision}: its files hold NaN, an inf"):
+        bases.load(bases.convert(record, precision, CPU), CPU)
+
+
+def test_a_weight_that_is_no_number_is_refused_at_any_precision(folder):
+    record = fetch(edit_weights(folder, lambda weights: weights["model.norm.weight"].fill_(float("nan"))))
+    for precision in ("fp32", "nf4"):
+        with pytest.raises(UserError, match=rf"^model: .*: model\.norm\.weight is not finite at {precision}: "):
+            bases.load(bases.convert(record, precision, CPU), CPU)
 
 
 # The tokenizer

@@ -107,7 +107,7 @@ class OpenedFiles(TypedDict):
     parameters: Annotated[int, "Numbers in these tensors."]
     gib: Annotated[float, "GiB of these tensors in the files."]
     quantised: Annotated[bool, "Whether the weights are quantised: false, since such a model is refused."]
-    unused: Annotated[list[str], "Tensors that a causal language model has no use for, such as another task's head."]
+    unused: Annotated[int, "Tensors of these that the model has no use for, such as another task's head."]
     positions: Annotated[int | None, "max_position_embeddings of config.json; null where it names none."]
     is_table: Annotated[bool, "Whether the model has a table with a row for each position, and none beyond."]
 

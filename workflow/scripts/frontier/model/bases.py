@@ -14,7 +14,7 @@ from frontier.model.cache import cached
 from frontier.model.dtypes import QUANTIZED, STORED, stored_dtype
 from frontier.model.files import weight_files
 from frontier.model.headers import elements, read_header
-from frontier.model.loading import load_whole
+from frontier.model.loading import load_whole, refuse_infinite
 from frontier.model.packing import ATTENTION
 from frontier.model.stamps import refuse_changed
 from frontier.units import GIB
@@ -45,7 +45,7 @@ def convert(record: dict, precision: str, device: torch.device) -> dict:
 def load(base: dict, device: torch.device):
     """Return the base model of a record of `convert`, frozen, on `device`, with the attention of packed rows.
 
-    Raises UserError where its files are no longer those that were fetched.
+    Raises UserError where its files are no longer those that were fetched, or a weight is not finite at its precision.
     """
     refuse_changed(base)
     dtype = stored_dtype(base["precision"])
@@ -60,6 +60,7 @@ def load(base: dict, device: torch.device):
             device_map={"": device},
             attn_implementation=ATTENTION,
         )
+    refuse_infinite(model, base["folder"], base["precision"])
     return model.requires_grad_(False)
 
 

@@ -46,7 +46,7 @@ def inspect(folder: Path, name: str, has_tokenizer: bool = True) -> tuple[dict, 
         "parameters": elements(tensors),
         "gib": sum(tensor.size for tensor in tensors.values()) / GIB,
         "quantised": False,
-        "unused": unused,
+        "unused": len(unused),
         **positions.positions_of(model),
     }
     warnings = _second_copy(folder, name) + _own_code(folder, name, config)

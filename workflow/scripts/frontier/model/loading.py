@@ -29,7 +29,11 @@ def load_whole(folder: Path, name: str, **options) -> tuple[torch.nn.Module, lis
         raise UserError(f"model: {name}: config.json gives another shape than {line}")
     missing = sorted(report["missing_keys"])
     if missing:
-        raise UserError(f"model: {name}: no file has {and_more(missing)}, which transformers would draw at random")
+        others = sorted(report["unexpected_keys"])
+        instead = f"; they have {and_more(others)} instead" if others else ""
+        raise UserError(
+            f"model: {name}: no file has {and_more(missing)}, which transformers would draw at random{instead}"
+        )
     if report["error_msgs"]:
         raise UserError(f"model: {name}: transformers reports {and_more(sorted(map(str, report['error_msgs'])))}")
     return model, sorted(report["unexpected_keys"])
@@ -58,6 +62,21 @@ def refuse_unused(model: torch.nn.Module, unused: list[str], tensors: dict[str, 
             f"model: {name}: its files have {and_more(lost)}, for which the model of its config.json has no place"
         )
     return left
+
+
+def refuse_infinite(model: torch.nn.Module, name: str, precision: str) -> None:
+    """Raise UserError where a weight is no finite number: in the files, or since float16 holds none above 65,504."""
+    for key, weight in model.named_parameters():
+        state = getattr(weight, "quant_state", None)
+        # The scales of the scales, and what all of them lie above, of a weight that is quantised twice.
+        held = [weight] if state is None else [state.state2.absmax, state.offset] if state.nested else [state.absmax]
+        for numbers in held:
+            # The least and the greatest take no memory of the weight's size, as a mask over it would.
+            if numbers.is_floating_point() and not all(map(torch.isfinite, torch.aminmax(numbers))):
+                raise UserError(
+                    f"model: {name}: {key} is not finite at {precision}: its files hold NaN, an infinity, or more than "
+                    "float16 can, which fp16 and the quantised precisions pass through; bf16 and fp32 hold it"
+                )
 
 
 def _is_computed(key: str, tensor: Tensor | None) -> bool:
