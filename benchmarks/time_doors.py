@@ -11,6 +11,8 @@ from pathlib import Path
 
 import _path  # noqa: F401
 import torch
+from frontier.jobs import fork_client
+from frontier.machine.preload import preload
 from frontier.model.inspection import inspect
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -31,16 +33,19 @@ def write_hollow(folder: Path) -> None:
 
 
 def main() -> None:
+    # As a job finds them, which is forked from a process that has.
+    preload(fork_client.MODULES)
     with tempfile.TemporaryDirectory() as hollow:
         folders = [Path(folder) for folder in sys.argv[1:]]
         if not folders:
             write_hollow(Path(hollow))
             folders = [Path(hollow)]
         for folder in folders:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             opened, _ = inspect(folder, str(folder), has_tokenizer=(folder / "tokenizer.json").exists())
-            seconds = time.perf_counter() - start
-            print(f"{folder}: {seconds:.1f} s, {opened['tensors']} tensors, {opened['gib']:.1f} GiB", flush=True)
+            seconds, cpu = time.perf_counter() - start, time.process_time() - busy
+            size = f"{opened['tensors']} tensors, {opened['gib']:.1f} GiB"
+            print(f"{folder}: {seconds:.1f} s, {cpu:.1f} s of a core; {size}", flush=True)
 
 
 if __name__ == "__main__":

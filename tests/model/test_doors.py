@@ -14,7 +14,7 @@ import torch
 import transformers
 from frontier import paths, records
 from frontier.errors import UserError
-from frontier.model import bases, cache, prepare
+from frontier.model import bases, cache, prepare, sources
 from frontier.model.data.json_lines import write_lines
 from frontier.study import embedded
 from safetensors.torch import load_file, save_file
@@ -237,9 +237,11 @@ def test_links_that_lead_nowhere_are_refused(folder):
 
 
 def test_a_file_beside_the_model_that_nothing_reads_may_be_anything(folder):
-    for name in ("README.md", "pytorch_model.bin", "consolidated.safetensors", "original/params.json"):
+    for name in ("README.md", "pytorch_model.bin", "consolidated.safetensors", "original/params.json", "rows.json"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(POINTER)
+    (folder / "flax_model.msgpack").symlink_to("../blobs/4d7a")
+    (folder / "again").symlink_to(folder, target_is_directory=True)
     assert fetch(folder)["warnings"] == []
 
 
@@ -332,6 +334,24 @@ def test_an_adapter_alone_is_no_model(folder):
         "has no config.json: it is an adapter alone; give the model that it was trained on, or one that it was merged "
         "into"
     )
+
+
+def test_an_adapter_on_the_hub_is_no_part_of_the_model(tiny_model, tmp_path, monkeypatch):
+    snapshot = tmp_path / "hub/models--owner--name/snapshots" / ("a" * 40)
+    shutil.copytree(tiny_model, snapshot)
+    (snapshot / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+    shutil.copy(tiny_model / "model.safetensors", snapshot / "adapter_model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    section = {"source": "hub", "id": "owner/name", "revision": "a" * 40}
+    record = sources.fetch(section, {})
+    assert set(record["files"]) == {path.name for path in tiny_model.iterdir()}
+    shutil.rmtree(cache.CACHE)
+    (snapshot / "config.json").unlink()
+    with pytest.raises(
+        UserError, match=r"^model: owner/name has no config\.json: it is an adapter alone; give the model"
+    ):
+        sources.fetch(section, {})
 
 
 def test_an_adapter_that_comes_after_the_fetch_is_a_change(folder):

@@ -1,6 +1,7 @@
 """What a model's folder holds, each file opened: seconds for a 7B, since of weights the headers alone are read."""
 
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 from frontier.errors import UserError, first_line
@@ -15,13 +16,26 @@ from frontier.model.files import (
     open_json,
     pointer_line,
     require_weights,
-    used_files,
     weight_map,
 )
 from frontier.model.headers import Tensor, elements, read_header, read_tensors
 from frontier.model.tokenizer_files import check_tokenizer
 from frontier.units import GIB
 
+# The files beside weights that transformers loads a model, its settings or its tokenizer from.
+_LOADED = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "*.jinja",
+    INDEX,
+)
 # The last words in the names of tensors of whole numbers that no quantiser has made.
 _MASKS = ("bias", "masked_bias", "position_ids", "token_type_ids", "mask", "tid2eid", "num_batches_tracked")
 # Bytes of each tensor that are compared where a folder has its weights twice.
@@ -59,13 +73,14 @@ def inspect(folder: Path, name: str, has_tokenizer: bool = True) -> tuple[dict, 
 
 def _open_all(folder: Path, name: str) -> None:
     """Raise UserError where a file that loading reads leads to nothing, is a pointer or no JSON, or is an adapter's."""
-    dead = sorted(path.name for path in folder.iterdir() if path.is_symlink() and not path.exists())
+    files = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in _LOADED))
+    dead = [file for file in files if (folder / file).is_symlink() and not (folder / file).exists()]
     if dead:
         raise UserError(f"model: {name}: {and_more(dead)} there is a link to nothing; copy the files themselves")
-    for path in used_files(folder):
+    for path in (folder / file for file in files):
         if path.suffix == ".json":
             open_json(path, name)
-        elif path.suffix in (".txt", ".jinja", ".model") and is_pointer(path):
+        elif is_pointer(path):
             raise UserError(pointer_line(path, name))
     if (folder / ADAPTER[0]).exists():
         raise UserError(

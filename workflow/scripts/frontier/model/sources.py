@@ -15,7 +15,7 @@ from frontier import errors, records
 from frontier.errors import UserError
 from frontier.model import cache, gguf_file, loading
 from frontier.model.cache import cached
-from frontier.model.config_file import config_of
+from frontier.model.config_file import config_of, read_config
 from frontier.model.files import ADAPTER, OTHER_LAYOUT, require_weights, used_files
 from frontier.model.inspection import inspect
 from frontier.model.random_weights import write_random_weights
@@ -99,15 +99,26 @@ def _fetch_hub(model: dict, into: Path) -> None:
     # Folders of a repository hold the same weights in other layouts (original/, onnx/).
     wanted = {
         "allow_patterns": ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"],
-        "ignore_patterns": ["*/*", *OTHER_LAYOUT, *ADAPTER],
+        "ignore_patterns": ["*/*", *OTHER_LAYOUT, ADAPTER[1]],
     }
-    with errors.fetching("model", model["id"], "use model.source path with a folder you have, or package"):
-        snapshot = Path(snapshot_download(model["id"], revision=model.get("revision"), **wanted))
-        for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
-            _link((snapshot / name).resolve(), into / name)
+    name, revision = model["id"], model.get("revision")
+    fetching = ("model", name, "use model.source path with a folder you have, or package")
+    with errors.fetching(*fetching):
+        shape = Path(snapshot_download(name, revision=revision, allow_patterns=["config.json"]))
+    if (shape / "config.json").is_file():
+        # What its configuration rules out is refused before gigabytes are downloaded.
+        read_config(shape, name)
+    with errors.fetching(*fetching):
+        snapshot = Path(snapshot_download(name, revision=revision, **wanted))
+        files = set(filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted))
+        if "config.json" in files:
+            # An adapter beside the model is no part of it; one that is there alone is told from a model by this file.
+            files.discard(ADAPTER[0])
+        for file in files:
+            _link((snapshot / file).resolve(), into / file)
     # Without a connection snapshot_download returns what is in its cache, which may be a part of the model. What is
     # refused is not kept, so that it is fetched again once it is whole.
-    inspect(into, model["id"])
+    inspect(into, name)
 
 
 def _link(source: Path, target: Path) -> None:
