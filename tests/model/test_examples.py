@@ -267,7 +267,7 @@ def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_p
     monkeypatch.setattr(prepare, "load_encoder", lambda record, template: encoder(tokenizer, template))
     inputs = {name: str(tmp_path / f"{name}.json") for name in ("model", "examples")}
     for path in inputs.values():
-        records.write_json(path, {"digest": ""})
+        records.write_json(path, {"digest": "", "architecture_only": False})
     inputs |= {"train": str(tiny.write_sums(tmp_path / "rows.jsonl", 5, 0))}
     job = {"request": {"template": "A long preface. {question}", "max_length": 8}, "input": inputs, "output": {}}
     with pytest.raises(UserError) as refusal:

@@ -218,6 +218,17 @@ def test_hub_model_is_fetched_and_an_unpinned_one_warned_of(hub, cache):
     assert unpinned["warnings"] == ["model.revision is not pinned: owner/name may change between runs"]
 
 
+def test_what_a_configuration_rules_out_is_not_downloaded(hub, tmp_path):
+    config = json.loads((tmp_path / "served/config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (tmp_path / "served/config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        UserError, match=r"^model: owner/name is quantised already \(.*: gptq\); give the 16- or 32-bit"
+    ):
+        sources.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, embedded.EMBEDDED_MODEL)
+    assert hub.downloads == ["config.json"]
+
+
 def test_hub_weights_in_other_layouts_are_left_there(hub, tiny_model):
     record = sources.fetch({"source": "hub", "id": "owner/name", "revision": COMMIT}, embedded.EMBEDDED_MODEL)
     wanted = {path.name for path in tiny_model.iterdir()}

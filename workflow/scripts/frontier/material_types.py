@@ -52,8 +52,23 @@ class ModelMaterial(TypedDict):
     warnings: Annotated[list[str], "What a reader should know of the source, such as a revision that is not pinned."]
 
 
+class OpenedFiles(TypedDict):
+    """What a model's files hold, each opened when the model was fetched."""
+
+    tensors: Annotated[int, "Tensors in its safetensors files."]
+    dtypes: Annotated[dict[str, int], "How many tensors there are of each dtype, by safetensors' name, such as BF16."]
+    parameters: Annotated[int, "Numbers in these tensors."]
+    gib: Annotated[float, "GiB of these tensors in the files."]
+    quantised: Annotated[bool, "Whether the weights are quantised: false, since such a model is refused."]
+    unused: Annotated[int, "Tensors of these that the model has no use for, such as another task's head."]
+    positions: Annotated[int | None, "max_position_embeddings of config.json; null where it names none."]
+    is_table: Annotated[bool, "Whether the model has a table with a row for each position, and none beyond."]
+
+
 class ModelRecord(ModelMaterial):
     """resources/model.json: the model as it was fetched."""
+
+    opened: Annotated[OpenedFiles, "What its files hold."]
 
     folder: Annotated[str, "The model's folder, relative to resources/cache beside the code, or absolute."]
     stamps: Annotated[

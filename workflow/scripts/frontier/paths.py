@@ -1,5 +1,6 @@
 """Where the project's own files lie, so that no other module counts its parent folders."""
 
+import os
 from pathlib import Path
 
 # The package.
@@ -14,6 +15,8 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 CARDS = ROOT / "config" / "cards.yaml"
 # The template of results/report.html.
 TEMPLATE = ROOT / "workflow" / "report" / "report.html.jinja"
+# The variable that names another folder for what CACHE holds, where the code's own cannot be written to.
+CACHE_VARIABLE = "FRONTIER_CACHE"
 # Models and quantised bases. They lie beside the code, not beside the results, so that studies in other folders share
 # what was fetched and converted once.
-CACHE = ROOT / "resources" / "cache"
+CACHE = Path(os.environ.get(CACHE_VARIABLE) or ROOT / "resources" / "cache").absolute()

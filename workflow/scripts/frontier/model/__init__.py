@@ -2,7 +2,9 @@
 
 May import the hall and machine. Read its files in this order:
 
-    where a model comes from:   files, cache, stamps, tokenizer, random_weights, sources, dtypes, bases
+    where a model lies:         files, cache, stamps, tokenizer
+    what its files hold:        headers, config_file, loading, positions, tokenizer_files, inspection
+    where a model comes from:   gguf_file, random_weights, sources, dtypes, bases
     examples and their tokens:  data/
     the jobs that make these:   prepare
     arithmetic of a step:       packing, layers, loss, levers, captured_step

@@ -1,7 +1,6 @@
 """Frozen base models: converted to a precision once, loaded at it, and their weights' size."""
 
 import importlib.metadata
-import math
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -9,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 
 from frontier import records
 from frontier.material_types import BaseRecord, ModelRecord
@@ -19,6 +17,8 @@ from frontier.model.cache import cached
 from frontier.model.dtypes import FOUR_BIT, QUANTIZED, STORED, stored_dtype
 from frontier.model.files import weight_files
 from frontier.model.four_bits import four_bit_share
+from frontier.model.headers import elements, read_header
+from frontier.model.loading import load_whole, refuse_infinite
 from frontier.model.packing import ATTENTION
 from frontier.model.stamps import refuse_changed
 from frontier.units import GIB
@@ -57,7 +57,7 @@ def load(base: BaseRecord, device: torch.device, attention: str = ATTENTION):
 
     `attention` is the name that transformers knows it by: that of packed rows, or "own" for what the model comes with.
 
-    Raises UserError where its files are no longer those that were fetched.
+    Raises UserError where its files are no longer those that were fetched, or a weight is not finite at its precision.
     """
     refuse_changed(base)
     dtype = stored_dtype(base["precision"])
@@ -65,10 +65,11 @@ def load(base: BaseRecord, device: torch.device, attention: str = ATTENTION):
     # CPU a memory limit may leave no room for threads.
     in_order = base["precision"] in QUANTIZED or device.type == "cpu"
     with _loading_in_order() if in_order else nullcontext():
-        model = AutoModelForCausalLM.from_pretrained(cache.CACHE / base["folder"], dtype=dtype, device_map={"": device})
+        model, _ = load_whole(cache.CACHE / base["folder"], base["folder"], dtype=dtype, device_map={"": device})
     # A family whose classes are chosen by the attention's name knows none of another's.
     if attention != "own":
         model.set_attn_implementation(attention)
+    refuse_infinite(model, base["folder"], base["precision"])
     return model.requires_grad_(False)
 
 
@@ -93,10 +94,7 @@ def weights_gib(base: BaseRecord) -> float:
         if base["precision"] in QUANTIZED:
             total += path.stat().st_size
         else:
-            with safe_open(path, "pt") as file:
-                names = file.keys()
-                count = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-            total += count * STORED[base["precision"]].itemsize
+            total += elements(read_header(path, base["folder"])) * STORED[base["precision"]].itemsize
     return total / GIB
 
 
@@ -117,7 +115,5 @@ def quantization(precision: str, read_directly: Sequence[str] = ()) -> BitsAndBy
 
 def _quantize(folder: Path, how: BitsAndBytesConfig, device: torch.device, into: Path) -> None:
     """Load a model quantised on `device` and write it to the folder `into`."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float16, quantization_config=how, device_map={"": device}
-    )
+    model, _ = load_whole(folder, str(folder), dtype=torch.float16, quantization_config=how, device_map={"": device})
     model.save_pretrained(into, max_shard_size=_SAVED_BYTES)

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from frontier import paths
+from frontier.errors import UserError, first_line
 from frontier.machine import file_locks
 
 # A record names a folder in the cache by its path relative to this one, and a folder elsewhere by its absolute path:
@@ -23,11 +24,16 @@ _LEFT_SECONDS = 24 * 3600
 
 
 def cached(name: str, build: Callable[[Path], None]) -> str:
-    """Return `name`, the path in the cache of a folder that `build(partial)` has filled unless it was there already."""
+    """Return `name`, the path in the cache of a folder that `build(partial)` has filled unless it was there already.
+
+    What is there is taken from a cache that cannot be written to, too. Raises UserError where it is not there, and the
+    cache cannot be written to.
+    """
     folder = CACHE / name
     # What is there is whole, and is taken without a lock: from a cache that this user may only read, too.
     if folder.is_dir():
         return name
+    _require_writable(folder.parent)
     with file_locks.held(folder.with_name(f".{folder.name}.lock")):
         if not folder.is_dir():
             _sweep(folder.parent)
@@ -42,6 +48,19 @@ def cached(name: str, build: Callable[[Path], None]) -> str:
                     if not folder.is_dir():
                         raise
     return name
+
+
+def _require_writable(folder: Path) -> None:
+    """Make a folder of the cache where there is none; UserError where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"model: models and bases cannot be kept in {CACHE} ({first_line(error)}); set {paths.CACHE_VARIABLE} to a "
+            "folder that can be written to"
+        ) from error
 
 
 def _sweep(folder: Path) -> None:

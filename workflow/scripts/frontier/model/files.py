@@ -1,4 +1,7 @@
-"""Which files of a folder are a model's: those that its digest covers, and those that hold its weights."""
+"""Which files of a folder are a model's, those that its digest covers and those that hold its weights; and open one.
+
+Loads no torch: each call of Snakemake asks which files to watch.
+"""
 
 import json
 from fnmatch import fnmatch
@@ -6,10 +9,16 @@ from pathlib import Path
 
 from frontier.errors import UserError
 
+# Where transformers looks for weights, in this order.
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Mistral's own layout of the same weights, which transformers never reads.
 OTHER_LAYOUT = ("consolidated*",)
+# An adapter's files beside a model's weights: transformers would put the adapter on the model without a word.
+ADAPTER = ("adapter_config.json", "adapter_model*")
 # Files that no model is loaded from.
 _UNREAD = (".*", "*.md", *OTHER_LAYOUT)
+# What a file begins with that Git LFS has left in place of the one it stands for, by its specification.
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def used_files(folder: Path) -> list[Path]:
@@ -19,27 +28,86 @@ def used_files(folder: Path) -> list[Path]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that transformers loads.
-
-    They are `model.safetensors`, or without it those that the index names, or without an index all that there are.
-    """
-    one, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    """Return the safetensors files that transformers loads: `model.safetensors`, or without it those of the index."""
+    one, index = folder / WEIGHTS, folder / INDEX
     if one.exists():
         return [one]
     if index.exists():
-        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-        return sorted(folder / name for name in names)
-    return [path for path in used_files(folder) if path.suffix == ".safetensors"]
+        return sorted(folder / name for name in set(weight_map(index, str(folder)).values()))
+    return []
+
+
+def weight_map(index: Path, name: str) -> dict[str, str]:
+    """Return which file has each tensor, by an index; `name` is what its user calls the model.
+
+    Raises UserError where it is no index, or names a file that the model's digest does not cover.
+    """
+    content = open_json(index, name)
+    files = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not files or not all(isinstance(file, str) for file in files.values()):
+        raise UserError(f"model: {name}: {index.name} has no weight_map that names a file for each tensor")
+    for file in sorted(set(files.values())):
+        if Path(file).name != file or any(fnmatch(file, pattern) for pattern in _UNREAD):
+            raise UserError(
+                f"model: {name}: {index.name} names {file}, which is not read; weights lie in the folder itself"
+            )
+    return files
 
 
 def require_weights(folder: Path, name: str) -> None:
     """Raise UserError where a model's folder lacks config.json or weights; `name` is what its user calls the model."""
     if not (folder / "config.json").is_file():
-        raise UserError(f"model: {name} has no config.json")
+        raise UserError(f"model: {name} has no config.json{_is_adapter(folder)}")
     paths = weight_files(folder)
     if not paths:
-        raise UserError(f"model: {name} has no weights in safetensors files, which alone are read")
+        raise UserError(f"model: {name} has no weights in safetensors files, which alone are read{_instead(folder)}")
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        more = f" and {len(missing) - 1} more" if missing[1:] else ""
-        raise UserError(f"model: {name} lacks {missing[0]}{more}, which its index names")
+        raise UserError(f"model: {name} lacks {and_more(missing)}, which its index names")
+
+
+def open_json(path: Path, name: str):
+    """Return what a JSON file of the model `name` holds; UserError where it holds none."""
+    if is_pointer(path):
+        raise UserError(pointer_line(path, name))
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"model: {name}: {path.name} is not whole: it is no JSON ({error})") from error
+
+
+def is_pointer(path: Path) -> bool:
+    """Return whether a file is a pointer of Git LFS in place of the file itself."""
+    with open(path, "rb") as file:
+        return file.read(len(_POINTER)) == _POINTER
+
+
+def pointer_line(path: Path, name: str) -> str:
+    """Return the refusal of a pointer of Git LFS."""
+    return f"model: {name}: {path.name} is a pointer of Git LFS, not the file; run git lfs pull in that folder"
+
+
+def and_more(names: list[str]) -> str:
+    """Return the first of some names and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if names[1:] else names[0]
+
+
+def _is_adapter(folder: Path) -> str:
+    """Return what to say of a folder without config.json that holds an adapter; nothing of another."""
+    if (folder / ADAPTER[0]).is_file():
+        return ": it is an adapter alone; give the model that it was trained on, or one that it was merged into"
+    return ""
+
+
+def _instead(folder: Path) -> str:
+    """Return what a folder holds in place of weights that are read; nothing where it holds no weights at all."""
+    names = sorted(path.name for path in folder.iterdir())
+    others = [name for name in names if name.endswith(".safetensors") and not fnmatch(name, ADAPTER[1])]
+    if WEIGHTS in names or INDEX in names:
+        return f"; {WEIGHTS if WEIGHTS in names else INDEX} there is a link to nothing"
+    if others:
+        return f"; {and_more(others)} there is neither {WEIGHTS} nor named by {INDEX}"
+    pickled = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf"))]
+    if pickled:
+        return f"; transformers' save_pretrained writes them, of {and_more(pickled)} there"
+    return ""

@@ -17,6 +17,7 @@ from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
 from frontier.model.data.split import questions
 from frontier.model.data.tokens import tokenize, write_tokens
+from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
 from frontier.progress import say
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest
@@ -74,6 +75,9 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
                 f"data.max_length: got {most}, takes room for an answer: all {len(rows)} {name} "
                 "examples are left out, as data.template and question alone are as long"
             )
+        longest = max(len(example["input_ids"]) for example in examples)
+        if warning := check_positions(model, longest, "data.max_length"):
+            say(f"warning: {name}: {warning}")
         write_tokens(examples, outputs[name])
         record[name] = counts
         say(

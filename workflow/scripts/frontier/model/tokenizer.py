@@ -44,8 +44,9 @@ def open_tokenizer(folder: Path):
     A tokenizer that leaves out merges by chance (BPE dropout) is made to leave out none: a text has one reading.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        # tokenizers raises plain exceptions, a tokenizer's class whatever its files bring about.
         raise UserError(f"model: its tokenizer cannot be loaded: {first_line(error)}") from error
     if tokenizer.is_fast and getattr(tokenizer.backend_tokenizer.model, "dropout", None):
         tokenizer.backend_tokenizer.model.dropout = None

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from transformers import AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import cache
+from frontier.model.config_file import check_options, config_of, read_config
 from frontier.study import embedded
 from frontier.study.embedded import EMBEDDED_CONFIG
 
@@ -14,13 +15,13 @@ from frontier.study.embedded import EMBEDDED_CONFIG
 def find(model: dict):
     """Return the transformers config of a study's `model` section, from what is on this machine.
 
-    Raises UserError where the shape is known after a download alone.
+    Raises UserError where the shape is known after a download alone, or is that of a model that is not measured here.
     """
     source = model["source"]
     if source == "architecture":
         return _from_dict(model["config"])
     if source == "path":
-        return AutoConfig.from_pretrained(Path(model["path"]).resolve(), local_files_only=True)
+        return read_config(Path(model["path"]).resolve(), model["path"])
     fetched = cache.CACHE / "models" / records.digest(model)[:16]
     if (fetched / "config.json").exists():
         return AutoConfig.from_pretrained(fetched, local_files_only=True)
@@ -28,9 +29,12 @@ def find(model: dict):
         return _from_dict(EMBEDDED_CONFIG)
     if source == "hub":
         try:
-            return AutoConfig.from_pretrained(model["id"], revision=model.get("revision"), local_files_only=True)
+            config = AutoConfig.from_pretrained(model["id"], revision=model.get("revision"), local_files_only=True)
         except OSError:
             pass
+        else:
+            check_options(config.to_dict(), model["id"])
+            return config
     name = model.get("id") or f"{model.get('package')}=={model.get('version')}"
     raise UserError(
         f"plan: the shape of {name} is not known without a download; run snakemake --cores 1 resources/model.json "
@@ -39,9 +43,7 @@ def find(model: dict):
 
 
 def _from_dict(options: dict):
-    options = dict(options)
-    kind = options.pop("model_type")
-    try:
-        return AutoConfig.for_model(kind, **options)
-    except ValueError:
-        raise UserError(f"config: model.config.model_type: got {kind}, takes a transformers model type") from None
+    kind = options["model_type"]
+    if kind not in CONFIG_MAPPING:
+        raise UserError(f"config: model.config.model_type: got {kind}, takes a transformers model type")
+    return config_of(options, kind)

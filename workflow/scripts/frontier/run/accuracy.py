@@ -13,6 +13,7 @@ from frontier.model.data import filters, truths
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
 from frontier.model.execution import OWN, Method
+from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
 from frontier.outcome_types import AccuracyOutcome
 from frontier.outcomes import ACCURACY, Status, Stop
@@ -142,6 +143,9 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
         f"{request['name']}  asks {len(asked)} of {len(rows)} problems; {truths.told(counts)}, "
         f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
     )
+    longest = max(len(problem["prompt"]) for problem in asked) + request["max_new_tokens"]
+    if warning := check_positions(records.read_json(inputs["model"]), longest, "accuracy.max_new_tokens"):
+        say(f"warning: a prompt and accuracy.max_new_tokens: {warning}")
     phases.enter("load")
     proof = proof_here(inputs, request, device)
     # Answering needs a mask and a cache, which the model's own attention alone takes.

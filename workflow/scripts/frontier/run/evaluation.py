@@ -1,12 +1,14 @@
 """What the two jobs share that judge a base model or an adapter: loading it, and a record of how that ended."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
 
 from frontier import outcomes, records
+from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.environment import describe_environment, utc_now
 from frontier.machine.limits import set_memory_limit
@@ -14,6 +16,8 @@ from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.model import dtypes, layers
 from frontier.model.execution import Method
+from frontier.model.files import and_more
+from frontier.model.headers import read_header
 from frontier.outcome_types import AccuracyOutcome, BareOutcome, EvaluationOutcome
 from frontier.outcomes import Status
 from frontier.progress import event
@@ -66,10 +70,24 @@ def load_judged(
 ):
     """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
     base = load_base(records.read_json(inputs["base"]), device, method=method)
-    model = PeftModel.from_pretrained(base, inputs["adapter"]) if "adapter" in inputs else base
+    model = _adapted(base, Path(inputs["adapter"])) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     dtype = dtypes.compute_dtype(request["compute_dtype"], "", device)
     layers.compute_in(model, dtype, method.read_directly).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base
+
+
+def _adapted(base, folder: Path):
+    """Return the base with the adapter of a folder on it.
+
+    Raises UserError where its file lacks a tensor, which would stay as it was drawn, or has one too many.
+    """
+    held = set(read_header(folder / "adapter_model.safetensors", str(folder)))
+    model = PeftModel.from_pretrained(base, folder)
+    wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    other = sorted(held ^ wanted)
+    if other:
+        raise UserError(f"adapter: {folder} and the base do not go together: {and_more(other)} is in one of them alone")
+    return model
