@@ -36,11 +36,12 @@ has in the model's own forward pass, with activations computed twice as well. Wh
 is a row of its own, with the model's own attention: right, and slower, by 1.5 to 4 times where examples are short.
 Where nothing holds, one line says which property fails and by how much, before anything is trained.
 
-No list of names decides. These are the families that were tried, each by a tiny configuration (`benchmarks/families.py`)
+No list of names decides. These families were tried, each by a tiny configuration (`benchmarks/families.py`)
 under transformers {transformers}; a family that transformers gains later is proved in the same way.
 
 - *rows*: packed, or one example a row. *up to*: the longest example, in tokens, for which a packed row holds.
-- *head*: the losses come from the head's matrix, a slice at a time, or from the model's own code (logits that are capped
+- *head*: the losses come from the matrix of the head, a slice at a time, or from the code of the model (logits that are
+  capped
   or scaled), which takes the memory of all logits.
 - *not adapted*: linear layers that `all-linear` leaves out, since an adapter there would not act.
 - *NF4*: the share of the parameters, embeddings and head aside, that lie in linear layers, which bitsandbytes

@@ -54,14 +54,19 @@ def open_tokenizer(folder: Path):
 
 
 def _end_tokens(record: ModelRecord, tokenizer) -> tuple[int, ...]:
-    """Return the tokens that end an answer of a fetched model; the first is the one that training puts there.
+    """Return the tokens that end an answer of a fetched model; of one without files of its own, its tokenizer's."""
+    return end_tokens(tokenizer, None if record["architecture_only"] else cache.CACHE / record["folder"])
 
-    That is the tokenizer's end of sequence; without one, the first that generation_config.json names, unless
-    transformers wrote that file from its own defaults. Further ends are all others that the file names. Raises
-    UserError where there is none.
+
+def end_tokens(tokenizer, folder: Path | None) -> tuple[int, ...]:
+    """Return the tokens that end an answer; the first is the one that training puts there.
+
+    That is the tokenizer's end of sequence; without one, the first that generation_config.json of the model's folder
+    names, unless transformers wrote that file from its own defaults. Further ends are all others that the file names.
+    Raises UserError where there is none.
     """
     ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    settings = {} if record["architecture_only"] else _generation_settings(cache.CACHE / record["folder"])
+    settings = _generation_settings(folder) if folder else {}
     if ends or not settings.get("_from_model_config"):
         named = settings.get("eos_token_id")
         ends += [token for token in (named if isinstance(named, list) else [named]) if isinstance(token, int)]

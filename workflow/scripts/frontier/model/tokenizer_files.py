@@ -4,7 +4,7 @@ from pathlib import Path
 
 from frontier.errors import UserError
 from frontier.model.files import and_more
-from frontier.model.tokenizer import open_tokenizer, refuse_endless
+from frontier.model.tokenizer import end_tokens, open_tokenizer
 
 # What a tokenizer must make tokens of: words, numbers, signs, as the examples have them.
 _PROBE = "Question: 12 + 3 = 15?"
@@ -26,7 +26,7 @@ def check_tokenizer(folder: Path, name: str, vocabulary: int) -> list[str]:
                 f"read; where they are, AutoTokenizer.from_pretrained(...).save_pretrained(...) writes {_READ}"
             ) from error
         raise
-    refuse_endless(tokenizer)
+    end_tokens(tokenizer, folder)
     if tokenizer.eos_token_id >= vocabulary:
         raise UserError(
             f"model: {name}: its tokenizer's end of sequence, {tokenizer.eos_token}, is token "
