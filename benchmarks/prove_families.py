@@ -41,8 +41,7 @@ under transformers {transformers}; a family that transformers gains later is pro
 
 - *rows*: packed, or one example a row. *up to*: the longest example, in tokens, for which a packed row holds.
 - *head*: the losses come from the matrix of the head, a slice at a time, or from the code of the model (logits that are
-  capped
-  or scaled), which takes the memory of all logits.
+  capped or scaled), which takes the memory of all logits.
 - *not adapted*: linear layers that `all-linear` leaves out, since an adapter there would not act.
 - *NF4*: the share of the parameters, embeddings and head aside, that lie in linear layers, which bitsandbytes
   quantises. Below one half, claims about NF4 are withheld.

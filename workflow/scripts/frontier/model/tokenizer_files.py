@@ -27,7 +27,7 @@ def check_tokenizer(folder: Path, name: str, vocabulary: int) -> list[str]:
             ) from error
         raise
     end_tokens(tokenizer, folder)
-    if tokenizer.eos_token_id >= vocabulary:
+    if tokenizer.eos_token_id is not None and tokenizer.eos_token_id >= vocabulary:
         raise UserError(
             f"model: {name}: its tokenizer's end of sequence, {tokenizer.eos_token}, is token "
             f"{tokenizer.eos_token_id}, and the model has {vocabulary}"
