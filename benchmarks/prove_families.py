@@ -66,7 +66,9 @@ def four_bit_share(config) -> float:
     if head := model.get_output_embeddings():
         outside |= {id(one) for one in head.parameters()}
     total = sum(one.numel() for one in model.parameters() if id(one) not in outside)
-    return sum(one.weight.numel() for one in linear_layers(model).values()) / total
+    # A weight that several layers share is one.
+    weights = {id(one.weight): one.weight.numel() for one in linear_layers(model).values()}
+    return sum(weights.values()) / total
 
 
 def request_for() -> dict:

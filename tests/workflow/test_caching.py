@@ -116,6 +116,12 @@ def test_plumbing(study):
     assert study.plan() == {}
 
 
+def test_proof_code(study):
+    """The proof is made again, and nothing that was measured: what was found right stays what it is."""
+    study.edit(f"{PACKAGE}/run/proof.py", "_RANK = 4", "_RANK = 5")
+    assert study.plan() == {"prove_model": [""]}
+
+
 def test_touched_files(study):
     for path in [*(study.folder / "workflow").rglob("*.*"), study.folder / "config/config.yaml"]:
         os.utime(path)

@@ -1,0 +1,273 @@
+"""The proof of a model before it is measured: which families it finds right, and which faults it finds."""
+
+import json
+import re
+
+import pytest
+import tiny
+import torch
+from conftest import ROOT
+from families import FAMILIES, configuration
+from frontier import records
+from frontier.errors import UserError
+from frontier.model import attention, layers, packing, shape
+from frontier.model.execution import OWN, Execution, method_for
+from frontier.model.targets import adapted_layers, linear_layers
+from frontier.run import proof as proof_module
+from frontier.run import prove
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+CPU = torch.device("cpu")
+
+
+def config_of(family: str, **changes):
+    options = json.loads(json.dumps(configuration(family) | changes))
+    return AutoConfig.for_model(options.pop("model_type"), **options)
+
+
+def proved(family: str, **changes) -> dict:
+    return prove.proof_of(config_of(family, **changes), CPU)
+
+
+def ways(found: dict) -> list[tuple]:
+    return [tuple(way.values()) for way in found["ways"]]
+
+
+def table() -> dict[str, list[str]]:
+    """The rows of docs/models.md, by family."""
+    lines = (ROOT / "docs/models.md").read_text("utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows if row[0] in FAMILIES}
+
+
+def test_every_family_is_right_or_refused_and_as_the_page_says():
+    """Right means: by the proof itself, which compares with each family's own forward pass."""
+    said = table()
+    assert set(said) == set(FAMILIES)
+    assert len(said) >= 60
+    for family in FAMILIES:
+        rows, up_to, head, left_out, *_, refused = said[family]
+        if refused:
+            with pytest.raises(UserError, match=re.escape(refused)):
+                proved(family)
+            continue
+        found = proved(family)
+        way = found["ways"][0]
+        assert rows == ("packed" if way["rows"] == "packed" else "one example"), family
+        assert (up_to, head) == (str(way["up_to"] or ""), way["head"]), family
+        assert left_out == ", ".join(found["left_out"]), family
+        assert max(size for size in found["sizes"].values() if size is not None) < 0.02, family
+
+
+@pytest.mark.parametrize("family", ["lfm2", "mamba2", "qwen3_next", "bloom", "falcon:alibi"])
+def test_what_leaks_or_has_no_mask_in_a_packed_row_is_computed_one_example_a_row(family):
+    found = proved(family)
+    assert ways(found)[0][:2] == ("single", "own")
+    assert "packed, by" in found["failed"]["packed / packed / own"]
+
+
+@pytest.mark.parametrize("family", ["mistral:window", "gemma2", "gemma3_text", "gpt_oss", "olmo3", "gemma4_text"])
+def test_windows_caps_and_sinks_are_computed_in_packed_rows(family):
+    assert ways(proved(family))[0][:2] == ("packed", "packed")
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "replaced"),
+    [
+        ("mistral:window", "_seen", lambda query, window: _seen(query, None)),
+        ("gemma2", "attend", lambda q, k, v, scores, product: _attend(q, k, v, scores._replace(cap=None), product)),
+        ("gpt_oss", "attend", lambda q, k, v, scores, product: _attend(q, k, v, scores._replace(sinks=None), product)),
+    ],
+)
+def test_an_attention_without_what_the_family_has_is_found(monkeypatch, family, name, replaced):
+    module = attention if name == "_seen" else packing
+    monkeypatch.setattr(module, name, replaced)
+    assert ways(proved(family))[0][:2] == ("single", "own")
+
+
+_seen, _attend = attention._seen, attention.attend
+
+
+def test_examples_that_see_each_other_are_found(monkeypatch):
+    def together(module, query, key, value, attention_mask, scaling=None, **kwargs):
+        grouped = query.shape[1] != key.shape[1]
+        product = torch.nn.functional.scaled_dot_product_attention
+        return product(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped).transpose(1, 2), None
+
+    from transformers import AttentionInterface
+
+    try:
+        AttentionInterface.register(packing.ATTENTION, together)
+        found = proved("llama")
+    finally:
+        AttentionInterface.register(packing.ATTENTION, packing.packed_attention)
+    assert ways(found)[0][:2] == ("single", "own")
+    assert found["failed"]["packed / packed / matrix"].startswith("packed, by")
+
+
+def test_random_numbers_that_are_not_drawn_again_are_found(monkeypatch):
+    """seed_oss has dropout of its own at its defaults."""
+    assert proved("seed_oss")["sizes"]["checkpointing"] < 1e-3
+    monkeypatch.setattr(proof_module, "draws_randomly", lambda model: False)
+    with pytest.raises(UserError, match="checkpointing, by"):
+        proved("seed_oss")
+
+
+def test_nothing_that_holds_is_one_line_that_says_what_fails(monkeypatch):
+    real = proof_module.token_losses
+    monkeypatch.setattr(proof_module, "token_losses", lambda *args, **kwargs: 1.01 * real(*args, **kwargs))
+    line = (
+        r"model: llama is not measured, since its losses here would not be its own "
+        r"\(own, by 0\.\d+, with single / own / own\): an example alone has the losses of the model's own forward "
+        r"pass; use a model of another family"
+    )
+    with pytest.raises(UserError) as refusal:
+        proved("llama")
+    assert re.fullmatch(line, str(refusal.value))
+
+
+def test_weights_that_tell_nothing_prove_nothing(monkeypatch):
+    monkeypatch.setattr(shape, "_fill", lambda weight, block, spread: weight.zero_())
+    with pytest.raises(UserError, match="llama cannot be proved: its shape with random weights shows nothing"):
+        proved("llama")
+
+
+def test_a_reach_that_packed_rows_do_not_have_bounds_them():
+    """Llama 4's chunks are in its mask alone: a packed row holds for examples that are no longer than a chunk."""
+    found = proved("llama4_text")
+    assert ways(found) == [("packed", "packed", "own", 64), ("single", "own", "own", None)]
+    assert method_for(found, 64).way == Execution("packed", "packed", "own", 64)
+    assert method_for(found, 65).way == OWN
+
+
+def test_a_shape_has_one_layer_of_each_kind():
+    assert shape.fewest_layers(config_of("llama", num_hidden_layers=40)) == 2
+    mixed = config_of(
+        "gemma3_text", num_hidden_layers=40, layer_types=["sliding_attention"] * 5 + ["full_attention"] * 35
+    )
+    assert shape.fewest_layers(mixed) == 6
+    assert shape.shortened(mixed, 6).layer_types == mixed.layer_types[:6]
+
+
+def test_a_head_that_caps_its_logits_is_known_in_a_composite_model():
+    text = configuration("gemma4_text") | {"final_logit_softcapping": 3.0}
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("gemma4", text_config=text, vision_config=vision, audio_config=None)
+    assert ways(prove.proof_of(config, CPU))[0][2] == "own"
+
+
+def test_adapters_are_put_on_the_text_decoder_alone():
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision |= {"image_size": 28, "patch_size": 14}
+    text = configuration("gemma3_text")
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    names, _ = adapted_layers(model, "all-linear")
+    assert len(names) == 7 * text["num_hidden_layers"]
+    assert not [name for name in names if "vision" in name or "projector" in name]
+
+
+@pytest.fixture(scope="module")
+def llama():
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config_of("llama"))
+
+
+def test_targets_that_no_layer_has_are_one_line_with_those_there_are(llama):
+    line = r"lora.targets: got v_porj, which no layer is called; there are down_proj, gate_proj, k_proj, .*, v_proj"
+    with pytest.raises(UserError, match=line):
+        adapted_layers(llama, ["q_proj", "v_porj"])
+    assert len(adapted_layers(llama, ["q_proj", "1.mlp.down_proj"])[0]) == 3
+    with pytest.raises(UserError, match="got lm_head"):
+        adapted_layers(llama, ["lm_head"])
+
+
+def test_what_cannot_be_adapted_is_left_out_of_all_and_refused_by_name():
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config_of("mamba2"))
+    names, left_out = adapted_layers(model, "all-linear")
+    assert left_out == ["out_proj"]
+    assert {name.rpartition(".")[2] for name in names} == {"in_proj"}
+    with pytest.raises(UserError, match=r"got out_proj, which cannot have an adapter here: .*incompatible"):
+        adapted_layers(model, ["out_proj"])
+
+
+def test_a_linear_layer_that_does_more_keeps_its_own_forward_pass():
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    class Twice(nn.Linear):
+        def forward(self, x):
+            return super().forward(x), x
+
+    class Same(nn.Linear):
+        def forward(self, x):
+            return x @ self.weight.T + (0 if self.bias is None else self.bias)
+
+    assert [layers.is_plain(kind) for kind in (nn.Linear, Same, Scaled, Twice)] == [True, True, False, False]
+    model = nn.Sequential(Scaled(8, 8, dtype=torch.float16)).requires_grad_(False)
+    x = torch.randn(3, 8)
+    layer = model[0]
+    expected = 2 * torch.nn.functional.linear(x, layer.weight.float(), layer.bias.float())
+    assert torch.allclose(layers.compute_in(model, torch.float32)(x), expected, atol=1e-5)
+    with torch.device("meta"):
+        llama4 = AutoModelForCausalLM.from_config(config_of("llama4_text"))
+    assert adapted_layers(llama4, "all-linear")[1] == ["router"]
+    assert any(name.endswith("router") for name in linear_layers(llama4))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "jamba", "gemma3n_text"])
+def test_stored_in_16_bits_and_computed_in_32_it_trains(family):
+    """gpt2's layers are no nn.Linear; jamba and gemma3n read weights without calling their layers."""
+    found = proved(family)
+    assert found["sizes"]["gradients"] < 1e-3
+
+
+def test_a_study_of_a_model_with_a_state_is_that_of_its_own_forward_pass(new_study, tmp_path):
+    """Through the workflow: rows ok, the same at any evaluation batch, and transformers' own perplexity."""
+    model = tiny.write_model(tmp_path / "model", **{"vocab_size": 300} | FAMILIES["lfm2"] | {"model_type": "lfm2"})
+    study = new_study(model={"source": "path", "path": str(model)}, precisions=["fp16"], ranks=[2], steps=2)
+    study.run(
+        "resources/proof.json", "results/baselines/fp16/evaluation.json", "results/runs/fp16-r2-s0/evaluation.json"
+    )
+    record = records.read_json(study.folder / "results/runs/fp16-r2-s0/training.json")
+    assert record["outcome"]["proof"]["way"] == {"rows": "single", "attention": "own", "head": "matrix"}
+    baseline = study.folder / "results/baselines/fp16/evaluation.json"
+    before = records.read_json(baseline)["outcome"]["perplexity"]
+    assert before == pytest.approx(own_perplexity(study, model), rel=1e-5)
+    study.configure(evaluation={"batch_size": 1})
+    study.run(str(baseline.relative_to(study.folder)))
+    assert records.read_json(baseline)["outcome"]["perplexity"] == pytest.approx(before, rel=1e-9)
+
+
+def own_perplexity(study, folder) -> float:
+    """Perplexity of the validation tokens by transformers alone."""
+    import pandas as pd
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float16).float().eval()
+    losses = []
+    for example in pd.read_parquet(study.folder / "resources/tokens/validation.parquet").to_dict("records"):
+        ids, labels = (torch.tensor(list(example[name]))[None] for name in ("input_ids", "labels"))
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
+        kept = labels[0, 1:] != -100
+        losses.append(torch.nn.functional.cross_entropy(logits[kept], labels[0, 1:][kept], reduction="none"))
+    return float(torch.cat(losses).double().mean().exp())
+
+
+def test_a_proof_of_other_versions_is_made_again_by_the_run_and_by_no_rule(finished_study, tmp_path):
+    """An upgraded package reruns nothing that is finished; a training that starts under it is proved again first."""
+    from test_caching import copy_of
+
+    study = copy_of(finished_study, tmp_path / "study")
+    path = study.folder / "resources/proof.json"
+    proof = records.read_json(path)
+    records.write_json(path, proof | {"versions": proof["versions"] | {"torch": "1.0"}})
+    assert study.plan() == {}
+    study.run("results/runs/nf4-r3-s0/training.json")
+    record = records.read_json(study.folder / "results/runs/nf4-r3-s0/training.json")
+    assert record["outcome"]["proof"]["versions"] == proof["versions"]
+    assert records.read_json(path)["versions"]["torch"] == "1.0"
