@@ -17,11 +17,13 @@ from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
 from frontier.plan import rates
+from frontier.run import prove
 from frontier.run.guard import Guard
 from job_doubles import OUTPUTS, Job, start
 from safetensors.torch import load_file
 from small_models import gradients, make_model
-from test_training import cache, evaluate, job_of, material, train  # noqa: F401
+from test_training import cache, evaluate, job_of, train  # noqa: F401
+from test_training import material as material_of_a_cpu  # noqa: F401
 from torch import nn
 from transformers.models.llama import modeling_llama
 
@@ -31,6 +33,14 @@ pytestmark = [
 ]
 DEVICE = torch.device("cuda", 0)
 KINDS = DECODERS
+
+
+@pytest.fixture(scope="module")
+def material(material_of_a_cpu):  # noqa: F811
+    """The tiny model's bases and tokens, with a proof that holds on the GPU, or each training would make its own."""
+    _, paths = material_of_a_cpu
+    prove.prove_model({"request": {"device": "cuda", "cpu_threads": None}, "input": paths, "output": paths})
+    return material_of_a_cpu
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +162,7 @@ def test_nf4_on_the_gpu_is_nf4_on_the_cpu(dtype):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
-def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):  # noqa: F811
+def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):
     name, curves = f"{precision}-r4-s0", []
     _, history, _ = train(material, tmp_path / "cpu", name, steps=20)
     for levers in ({}, {"fused_kernels": True}, {"cuda_graphs": True}, {"fused_kernels": True, "cuda_graphs": True}):
@@ -168,7 +178,7 @@ def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):  
         assert abs(curve.tail(4).mean() - history["loss"].tail(4).mean()) < 0.02
 
 
-def test_recorded_steps_are_those_of_a_model_in_training(material, tmp_path, monkeypatch):  # noqa: F811
+def test_recorded_steps_are_those_of_a_model_in_training(material, tmp_path, monkeypatch):
     """One that was just loaded is not, and recomputes nothing in its backward pass, whatever it was told."""
     seen = set()
 
@@ -183,7 +193,7 @@ def test_recorded_steps_are_those_of_a_model_in_training(material, tmp_path, mon
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "nf4"])
-def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, precision):  # noqa: F811
+def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, precision):
     found = [
         evaluate(material, tmp_path / str(size), precision=precision, device="cuda", batch_size=size)[0]["perplexity"]
         for size in (1, 4, 7, 40)
@@ -192,7 +202,7 @@ def test_evaluation_batch_does_not_change_the_perplexity(material, tmp_path, pre
 
 
 @pytest.mark.parametrize("graphs", [False, True])
-def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path, monkeypatch, graphs):  # noqa: F811
+def test_an_interrupted_training_ends_as_the_undisturbed_one(material, tmp_path, monkeypatch, graphs):
     options = {"device": "cuda", "cuda_graphs": graphs, "steps": 12, "limits": {"checkpoint_steps": 3}}
     _, undisturbed, adapter = train(material, tmp_path / "undisturbed", "nf4-r4-s0", **options)
 
@@ -226,7 +236,7 @@ def supervised(job: dict, folder) -> dict:
     return records.read_json(folder / "training.json")["outcome"]
 
 
-def test_a_budget_caps_the_allocator(material, tmp_path):  # noqa: F811
+def test_a_budget_caps_the_allocator(material, tmp_path):
     """The context counts too: what it leaves of the budget is all that the allocator gets, whatever a neighbour has."""
     neighbour = torch.empty(3 * 2**30, dtype=torch.uint8, device=DEVICE)
     job = job_of(material, tmp_path, "nf4-r4-s0", device="cuda", steps=4, micro_batch_size=1)
@@ -260,7 +270,7 @@ def full(index: int):
         process.communicate()
 
 
-def test_a_device_without_room_for_a_context_is_a_row(material, tmp_path):  # noqa: F811
+def test_a_device_without_room_for_a_context_is_a_row(material, tmp_path):
     torch.cuda.empty_cache()
     with full(0):
         outcome = supervised(job_of(material, tmp_path, "nf4-r4-s0", device="cuda"), tmp_path)
@@ -293,7 +303,7 @@ def test_what_the_meter_reads_is_the_device():
     assert meter.held(after) >= taken.nbytes
 
 
-def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(material, tmp_path, monkeypatch):  # noqa: F811
+def test_recorded_steps_that_pass_the_budget_give_way_to_unrecorded_ones(material, tmp_path, monkeypatch):
     """Recordings that seem to take the whole device: the loss curve is that of a training without any."""
     whole = torch.cuda.get_device_properties(DEVICE).total_memory
     moves = iter([whole, -whole])
