@@ -73,7 +73,7 @@ def evaluation(trained: Study, folder: Path, **inputs) -> Job:
     """The evaluation of a base model, with a device if there is one."""
     job = job_of(trained, "evaluation")
     job["request"] |= {"device": "auto"}
-    inputs = {key: inputs_of(trained)[key] for key in ("base", "tokens", "model")} | inputs
+    inputs = {key: inputs_of(trained)[key] for key in ("base", "tokens", "model", "proof")} | inputs
     return Job(job, folder, inputs, EVALUATED)
 
 

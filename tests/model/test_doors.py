@@ -515,7 +515,7 @@ def test_a_tokenizer_of_no_end_is_refused_at_fetch(folder):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.eos_token = None
     tokenizer.save_pretrained(folder)
-    assert refusal(folder).startswith("its tokenizer names no end-of-sequence token")
+    assert refusal(folder).startswith("neither its tokenizer nor generation_config.json names an end-of-sequence")
 
 
 def test_words_beyond_the_embeddings_are_refused(tmp_path):
@@ -532,7 +532,9 @@ def test_an_added_token_beyond_the_embeddings_is_said_and_refused_in_a_text(tmp_
     line = f"{folder}: its tokenizer adds <image>, of which the model has no embedding; no example may hold them"
     assert fetch(folder)["warnings"] == [line]
     assert tokens(folder, "7")["train"]["examples"] == 1
-    with pytest.raises(UserError, match=r"^model: the text has <image>, which is token 257, and the model has 257$"):
+    with pytest.raises(
+        UserError, match=r"^model: its tokenizer has <image> as token 257, its weights have 257 embeddings; "
+    ):
         tokens(folder, "the <image> has 7")
     tokenizer.eos_token = "<image>"
     tokenizer.save_pretrained(folder)

@@ -73,6 +73,8 @@ def test_other_precisions_have_no_share(tiny_model, precision):
 
 def test_the_bases_record_has_the_share(tiny_model, tmp_path):
     paths = {"model": str(tmp_path / "model.json"), "base": str(tmp_path / "base.json")}
+    paths["proof"] = str(tmp_path / "proof.json")
+    records.write_json(paths["proof"], {"read_directly": []})
     records.write_json(paths["model"], sources.fetch({"source": "path", "path": str(tiny_model)}, {}))
     request = {"precision": "nf4", "device": "cpu", "cpu_threads": 1}
     prepare.prepare_base({"request": request, "input": paths, "output": paths})

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from frontier.errors import UserError
 from frontier.model import layers, packing
 from frontier.model.data.tokens import IGNORED
 from frontier.model.loss import token_losses
@@ -64,13 +63,6 @@ def test_a_mask_of_ones_changes_nothing_and_a_cache_is_refused(examples):
     cached = model(**packing.collate(examples[:1]) | {"labels": None}, use_cache=True).past_key_values
     with pytest.raises(ValueError, match="no cache"):
         model(**inputs, past_key_values=cached, use_cache=True)
-
-
-def test_example_longer_than_the_attention_window_is_refused():
-    model = make_model("mistral", packing.ATTENTION)
-    long = {"input_ids": [1] * 65, "labels": [IGNORED] + [1] * 64}
-    with pytest.raises(UserError, match="64"):
-        token_losses(model, packing.collate([long]))
 
 
 def test_collate_adds_no_mask(examples):

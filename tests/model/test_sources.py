@@ -391,7 +391,7 @@ def test_another_quantiser_makes_another_base(tiny_model, cache, monkeypatch):
     plain = bases_module.BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype="float32"
     )
-    monkeypatch.setattr(bases_module, "quantization", lambda precision: plain)
+    monkeypatch.setattr(bases_module, "quantization", lambda precision, read_directly: plain)
     edited = bases_module.convert(record, "nf4", CPU)
     assert not bases_module.load(edited, CPU).model.layers[0].self_attn.q_proj.weight.quant_state.nested
     monkeypatch.setattr(bases_module, "quantization", real)

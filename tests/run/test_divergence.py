@@ -140,7 +140,10 @@ def test_an_answer_of_logits_that_are_no_numbers_is_none(material, tmp_path):  #
     """Their largest would be some token all the same, and the answers wrong ones of a run that is ok."""
     study, paths = material
     _, _, adapter = train(material, tmp_path / "run")
-    inputs = {"base": paths["fp32"], "model": paths["model"], "problems": study["data"]["validation_file"]}
+    inputs = {key: paths[key] for key in ("model", "proof")} | {
+        "base": paths["fp32"],
+        "problems": study["data"]["validation_file"],
+    }
     outputs = {name: str(tmp_path / file) for name, file in ANSWERED.items()}
     request = requests.accuracy_request(study | {"accuracy": study["accuracy"] | {"max_new_tokens": 4}}, "fp32")
     for judged, status in ((adapter, "ok"), (spoilt(adapter, tmp_path / "spoilt"), "diverged")):

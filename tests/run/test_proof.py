@@ -2,11 +2,12 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import tiny
 import torch
-from conftest import ROOT
+from conftest import ROOT, Study
 from families import FAMILIES, configuration
 from frontier import records
 from frontier.errors import UserError
@@ -83,7 +84,8 @@ def test_windows_caps_and_sinks_are_computed_in_packed_rows(family):
 def test_an_attention_without_what_the_family_has_is_found(monkeypatch, family, name, replaced):
     module = attention if name == "_seen" else packing
     monkeypatch.setattr(module, name, replaced)
-    assert ways(proved(family))[0][:2] == ("single", "own")
+    of_any_length = [way for way in ways(proved(family)) if way[3] is None]
+    assert of_any_length[0][:2] == ("single", "own")
 
 
 _seen, _attend = attention._seen, attention.attend
@@ -260,9 +262,7 @@ def own_perplexity(study, folder) -> float:
 
 def test_a_proof_of_other_versions_is_made_again_by_the_run_and_by_no_rule(finished_study, tmp_path):
     """An upgraded package reruns nothing that is finished; a training that starts under it is proved again first."""
-    from test_caching import copy_of
-
-    study = copy_of(finished_study, tmp_path / "study")
+    study = Study(shutil.copytree(finished_study.folder, tmp_path / "study", symlinks=True))
     path = study.folder / "resources/proof.json"
     proof = records.read_json(path)
     records.write_json(path, proof | {"versions": proof["versions"] | {"torch": "1.0"}})

@@ -164,7 +164,7 @@ def test_the_key_is_part_of_what_several_processes_made_alone(study):
     study.configure(**shipped)
     without = {key: value for key, value in shipped.items() if key != "processes"}
     one, default = schema.resolve(without | {"processes": 1}), schema.resolve(without)
-    code = dict.fromkeys("fetch_model fetch_data tokenize_data prepare_base train_adapter".split(), "")
+    code = dict.fromkeys("fetch_model prove_model fetch_data tokenize_data prepare_base train_adapter".split(), "")
     identities = {study_identities(each, code)["training"](RUN) for each in (one, default)}
     two = study_identities(schema.resolve(shipped), code)["training"](RUN)
     assert len(identities) == 1

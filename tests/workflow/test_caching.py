@@ -91,7 +91,9 @@ def test_weights_changed_in_place(study):
         weights.write_bytes(content)
         os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
     both = ["fp16", "nf4"]
-    assert plan == retrained(fetch_model=[""], prepare_base=both, tokenize_data=[""], evaluate_base=both)
+    assert plan == retrained(
+        fetch_model=[""], prove_model=[""], prepare_base=both, tokenize_data=[""], evaluate_base=both
+    )
 
 
 def test_figure_code_and_caption(study):
@@ -105,7 +107,7 @@ def test_summary_code(study):
 
 
 def test_comment_and_docstring_in_training_code(study):
-    study.edit(f"{PACKAGE}/run/train.py", "import csv\n", "import csv  # a comment\n")
+    study.edit(f"{PACKAGE}/run/train.py", "import shutil\n", "import shutil  # a comment\n")
     study.edit(f"{PACKAGE}/run/train.py", '"""Train one adapter and', '"""Train an adapter and')
     assert study.plan() == {}
 
@@ -117,9 +119,10 @@ def test_plumbing(study):
 
 
 def test_proof_code(study):
-    """The proof is made again, and nothing that was measured: what was found right stays what it is."""
+    """What other code proved is made again with all that stands on it."""
     study.edit(f"{PACKAGE}/run/proof.py", "_RANK = 4", "_RANK = 5")
-    assert study.plan() == {"prove_model": [""]}
+    both = ["fp16", "nf4"]
+    assert study.plan() == retrained(prove_model=[""], prepare_base=both, evaluate_base=both)
 
 
 def test_touched_files(study):
@@ -147,7 +150,8 @@ def test_logic_in_a_rules_own_script(study):
 
 def test_logic_in_a_module_that_training_shares(study):
     study.edit(f"{PACKAGE}/model/loss.py", "2**23", "2**22")
-    assert study.plan() == retrained(evaluate_base=["fp16", "nf4"])
+    both = ["fp16", "nf4"]
+    assert study.plan() == retrained(prove_model=[""], prepare_base=both, evaluate_base=both)
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 3}, {"compute_dtype": "bfloat16"}])

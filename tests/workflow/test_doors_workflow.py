@@ -50,11 +50,11 @@ def test_an_adapter_beside_the_weights_is_refused_at_fetch(study, tiny_model, tm
 
 def test_rows_past_a_table_of_positions_are_refused_before_any_training(study, tmp_path):
     folder = tiny.write_model(
-        tmp_path / "model", model_type="opt", max_position_embeddings=16, word_embed_proj_dim=32, ffn_dim=64
+        tmp_path / "model", model_type="opt", max_position_embeddings=44, word_embed_proj_dim=32, ffn_dim=64
     )
     line = refused(study, folder, precisions=["fp32"])
     assert line.startswith(
-        "error: data.max_length: takes at most 16, for which the model has a table of positions; got "
+        "error: data.max_length: takes at most 44, for which the model has a table of positions; got "
     )
     assert not (study.folder / "results/runs").exists()
 

@@ -83,7 +83,11 @@ def test_two_devices_of_one_machine(finished_study, tmp_path, monkeypatch):
 def test_a_bug_is_not_tried_again(finished_study, tmp_path):
     """Snakemake's retries start it again all the same; it ends at once, with the same line, its traceback kept."""
     study = unmade(finished_study, tmp_path / "study")
-    study.configure(lora={"targets": ["no_such_layer"]})
+    study.edit(
+        "workflow/scripts/frontier/run/train.py",
+        "    base = load_base(",
+        "    raise KeyError(7)\n    base = load_base(",
+    )
     target = f"results/runs/{RUNS[0]}/training.json"
     done = study.snakemake("--cores", "1", "--retries", "2", "--", target)
     assert done.returncode == 1
@@ -91,7 +95,7 @@ def test_a_bug_is_not_tried_again(finished_study, tmp_path):
     assert len(told) == 3
     assert len(set(told)) == 1
     log = study.folder / f"results/runs/{RUNS[0]}/training.log"
-    assert "no_such_layer" in told[0]
+    assert "KeyError: 7" in told[0]
     assert log.read_text().count("Traceback") == 1
 
 

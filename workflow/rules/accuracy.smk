@@ -31,7 +31,7 @@ rule measure_accuracy:
         adapter=rules.train_adapter.output.adapter,
         base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
         problems=PROBLEMS,
     output:
         accuracy="results/runs/{run}/accuracy.json",
@@ -57,7 +57,7 @@ use rule measure_accuracy as measure_base_accuracy with:
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
         problems=PROBLEMS,
     output:
         accuracy="results/baselines/{precision}/accuracy.json",

@@ -5,7 +5,7 @@ rule evaluate_adapter:
         adapter=rules.train_adapter.output.adapter,
         base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
         tokens=rules.tokenize_data.output.validation,
     output:
         evaluation="results/runs/{run}/evaluation.json",
@@ -31,7 +31,7 @@ use rule evaluate_adapter as evaluate_base with:
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
         tokens=rules.tokenize_data.output.validation,
     output:
         evaluation="results/baselines/{precision}/evaluation.json",

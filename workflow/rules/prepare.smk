@@ -35,14 +35,10 @@ rule prove_model:
         "../scripts/prove_model.py"
 
 
-# A proof that is made again, for another device or by other code, makes nothing again that has been measured.
-PROOF = ancient(rules.prove_model.output.proof)
-
-
 rule prepare_base:
     input:
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
     output:
         base="resources/bases/{precision}.json",
     params:

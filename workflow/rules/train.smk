@@ -4,7 +4,7 @@ rule train_adapter:
         base=lambda wc: f"resources/bases/{runs.parse_run(wc.run)[0]}.json",
         tokens=rules.tokenize_data.output.train,
         model=rules.fetch_model.output.model,
-        proof=PROOF,
+        proof=rules.prove_model.output.proof,
         material=rules.tokenize_data.output.tokens,
     output:
         training="results/runs/{run}/training.json",

@@ -31,7 +31,7 @@ def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[
         target = Path(folder) / "proof.json"
         asked = {"device": request["device"], "cpu_threads": request["cpu_threads"]}
         job = {"request": asked, "input": {"model": str(inputs["model"])}, "output": {"proof": str(target)}}
-        # The function is named by a text, so that to mend the proof makes no training again.
+        # In a process of its own, with which ends what the proof sets in torch and holds on the device.
         command = [sys.executable, "-m", "frontier.jobs.worker", "run.prove.prove_model", str(os.getpid())]
         modules = {"PYTHONPATH": os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))}
         done = subprocess.run(

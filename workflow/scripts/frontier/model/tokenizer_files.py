@@ -38,14 +38,6 @@ def check_tokenizer(folder: Path, name: str, vocabulary: int) -> list[str]:
     return _beyond(tokenizer, name, vocabulary)
 
 
-def check_ids(rows: list[list[int]], tokenizer, vocabulary: int) -> None:
-    """Raise UserError where token ids of a model's own tokenizer lie beyond its embeddings' rows."""
-    most = max((max(ids) for ids in rows if ids), default=0)
-    if most >= vocabulary:
-        token = tokenizer.convert_ids_to_tokens(most)
-        raise UserError(f"model: the text has {token}, which is token {most}, and the model has {vocabulary}")
-
-
 def _beyond(tokenizer, name: str, vocabulary: int) -> list[str]:
     """Return a warning where added tokens lie beyond the embeddings' rows; UserError where words do."""
     added = tokenizer.get_added_vocab()

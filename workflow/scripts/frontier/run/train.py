@@ -118,9 +118,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         counts = check.counts([*weights.values()])
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
-        # One process saves its model's own weights, as PEFT does by itself.
-        model.save_pretrained(outputs["adapter"], state_dict=weights if share.processes > 1 else None)
-        write_history(clock.history, outputs["history"])
+        _write(run, model, weights, outputs)
     trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
@@ -131,6 +129,12 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
     )
+
+
+def _write(run: Run, model, weights: dict, outputs: dict[str, Any]) -> None:
+    """Write the adapter and the history; a process that trained alone saves its model's own weights, as PEFT does."""
+    model.save_pretrained(outputs["adapter"], state_dict=weights if run.share.processes > 1 else None)
+    write_history(run.clock.history, outputs["history"])
 
 
 def _tell_of_start(run: Run, examples: int) -> None:

@@ -25,22 +25,20 @@ def study_identities(config: dict, code: dict[str, str]) -> dict:
     tokens = digest([model, data, tokens_request(config), code["tokenize_data"]])
 
     def base(precision: str) -> str:
-        return digest([model, precision, code["prepare_base"]])
+        return digest([proof, precision, code["prepare_base"]])
 
     def baseline(precision: str) -> str:
         return digest([tokens, base(precision), evaluation_request(config, precision), code["evaluate"]])
 
     def training(run: str) -> str:
-        precision = parse_run(run)[0]
-        return digest([tokens, base(precision), training_request(config, run), code["train_adapter"]])
+        return digest([tokens, base(parse_run(run)[0]), training_request(config, run), code["train_adapter"]])
 
     def evaluation(run: str) -> str:
         return digest([training(run), evaluation_request(config, run), code["evaluate"]])
 
     def accuracy(name: str) -> str:
         judged = training(name) if "-" in name else digest([tokens, base(name)])
-        request = [accuracy_request(config, name), test_split(config)]
-        return digest([judged, *request, code["measure_accuracy"]])
+        return digest([judged, accuracy_request(config, name), test_split(config), code["measure_accuracy"]])
 
     return {
         "accuracy": accuracy,
