@@ -90,8 +90,7 @@ def open_run(job: Job[TrainingRequest], share: Share) -> Run:
 
 def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
     """Train to the end and return this process's outcome; the first process writes the adapter and the history."""
-    inputs, outputs = job["input"], job["output"]
-    clock, share, phases = run.clock, run.share, run.clock.phases
+    inputs, clock, share, phases = job["input"], run.clock, run.share, run.clock.phases
     if share.processes > 1 and run.device.type == "cuda":
         # This makes the device's context: where there is no room for one, that is an outcome like any other.
         torch.cuda.set_device(run.device)
@@ -118,7 +117,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         counts = check.counts([*weights.values()])
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
-        _write(run, model, weights, outputs)
+        _write(run, model, weights, job["output"])
     trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
