@@ -13,6 +13,8 @@ from transformers.pytorch_utils import Conv1D
 _FEW_LAYERS = 8
 # Tokens: what a window, a chunk or the length that rotary embeddings were trained at is shortened to.
 SHORT = 16
+# What a cap of attention's scores, mostly 50, is lowered to.
+LOW_CAP = 1
 # Random numbers that a model's weights are filled with; prime, so that no row of a weight is another's again.
 _BLOCK = 1_000_003
 
@@ -67,6 +69,16 @@ def with_short_reach(config) -> tuple[object, int | None]:
             found.append(original)
             rope["original_max_position_embeddings"] = SHORT
     return short, min(found, default=None)
+
+
+def with_low_caps(config):
+    """Return the config with each cap of attention's scores at most LOW_CAP: those of random weights meet no higher."""
+    low = copy.deepcopy(config)
+    text = low.get_text_config()
+    for name, value in list(vars(text).items()):
+        if "att" in name and name.endswith(("softcapping", "logit_cap")) and isinstance(value, int | float):
+            setattr(text, name, type(value)(min(value, LOW_CAP)))
+    return low
 
 
 def lively(config, device: torch.device, gain: float = 1.0):

@@ -43,9 +43,11 @@ def prove_model(job: dict) -> None:
 def proof_of(config, device: torch.device) -> dict:
     """Return the ways in which a model of this transformers config has its own losses, and what was shown of them.
 
-    What is tried is its shape: the layers that hold one of each kind, and every reach in tokens (a window, say) made
-    short enough for the examples to pass it. A packed row that holds up to the reach alone is a way up to there.
+    What is tried is its shape: the layers that hold one of each kind, caps of scores low enough to be met, and every
+    reach in tokens (a window, say) made short enough for the examples to pass it. A packed row that holds up to the
+    reach alone is a way up to there.
     """
+    config = shape.with_low_caps(config)
     short, reach = shape.with_short_reach(config)
     layers = shape.fewest_layers(short)
     examples = made_up(config.get_text_config().vocab_size, _special_tokens(config))
