@@ -95,9 +95,15 @@ class Child:
             self.process.wait()
 
     def last_error(self) -> str:
-        """Return the last line of the traceback in the log, after a colon; nothing where none ended the process."""
-        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return f": {lines[-1]}" if self.status == 1 and lines else ""
+        """Return the exception of the log's last traceback, after a colon, or its last line where it has none.
+
+        What the process printed before it may come into the log after it. Nothing where the process was killed.
+        """
+        lines = [line.rstrip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
+        tracebacks = [at for at, line in enumerate(lines, 1) if line == "Traceback (most recent call last):"]
+        after = lines[tracebacks[-1] :] if tracebacks else lines[-1:]
+        told = next((line for line in after if not line.startswith(" ")), "")
+        return f": {told}" if self.status == 1 and told else ""
 
     def _look(self) -> dict[int, tuple | None]:
         """Return the signs of life of the process and all that it has started, and note how much memory it holds."""
