@@ -129,9 +129,11 @@ def main() -> None:
                 subprocess.run(["git", "-C", source, "checkout", "--quiet", commit], check=True)
             folder.mkdir()
             make_study(source, folder, model)
-            command = [sys.executable, "-m", "snakemake", "--cores", "1", *TARGETS]
             print(f"{place}: {commit or 'the working tree'}", file=sys.stderr)
-            subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            # A plan counts the tokens where they are there, and estimates them where they are not yet.
+            for targets in (["resources/tokens/tokens.json"], TARGETS):
+                command = [sys.executable, "-m", "snakemake", "--cores", "1", *targets]
+                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             studies.append(folder)
         found = differences(*studies)
     print("\n".join(found) or "equal")
