@@ -179,7 +179,9 @@ FAILED, CUT_OFF, TOLD = "run.f failed: boom", "run.f was ended by SIG", "a line 
     ],
 )
 def test_what_an_end_means(tmp_path, status, hung, kills, budget, output, end):
-    (tmp_path / "job.log").write_text("Traceback\n  boom\n\n", encoding="utf-8")
+    # The log has a line of progress after the traceback, since the two come into it by ways of their own.
+    log = 'Traceback (most recent call last):\n  File "run.py", line 1, in f\nboom\na line of progress\n\n'
+    (tmp_path / "job.log").write_text(log, encoding="utf-8")
     child = child_process.Child.__new__(child_process.Child)
     child.process, child.log, child.function = SimpleNamespace(returncode=status), tmp_path / "job.log", "run.f"
     child.phase, child.most_gib, child.last_line = "train", 0.5, TOLD

@@ -101,7 +101,7 @@ class Child:
         """
         lines = [line.rstrip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
         tracebacks = [at for at, line in enumerate(lines, 1) if line == "Traceback (most recent call last):"]
-        after = lines[tracebacks[-1] :] if tracebacks else lines[-1:]
+        after = lines[tracebacks[-1] :] if tracebacks else [line.strip() for line in lines[-1:]]
         told = next((line for line in after if not line.startswith(" ")), "")
         return f": {told}" if self.status == 1 and told else ""
 
