@@ -12,6 +12,8 @@ _MeasuredAccuracy = Annotated[
     float | None, "Empty where no problem was answered; absent unless the configuration measures accuracy."
 ]
 
+_SEVERAL = "Absent unless the study has several values of it."
+
 
 class PlanRow(TypedDict):
     """results/plan.csv: what each run will need and take. Of a run that cannot be planned, `run` and `device` alone."""
@@ -49,6 +51,26 @@ class SummaryRow(TypedDict):
     precision: Precision
     rank: int
     seed: int
+    learning_rate: NotRequired[Annotated[float, "Absent from old tables."]]
+    alpha: NotRequired[Annotated[float | str, _SEVERAL]]
+    dropout: NotRequired[Annotated[float, _SEVERAL]]
+    rslora: NotRequired[Annotated[bool, _SEVERAL]]
+    targets: NotRequired[Annotated[str, _SEVERAL]]
+    schedule: NotRequired[Annotated[str, _SEVERAL]]
+    warmup_steps: NotRequired[Annotated[int, _SEVERAL]]
+    steps_asked: NotRequired[Annotated[int, _SEVERAL]]
+    epochs: NotRequired[Annotated[float, _SEVERAL]]
+    batch_size: NotRequired[Annotated[int, _SEVERAL]]
+    micro_batch_size: NotRequired[Annotated[int | None, _SEVERAL]]
+    weight_decay: NotRequired[Annotated[float, _SEVERAL]]
+    max_grad_norm: NotRequired[Annotated[float, _SEVERAL]]
+    optimizer: NotRequired[Annotated[str, _SEVERAL]]
+    gradient_checkpointing: NotRequired[Annotated[bool, _SEVERAL]]
+    fused_kernels: NotRequired[Annotated[bool, _SEVERAL]]
+    cuda_graphs: NotRequired[Annotated[bool, _SEVERAL]]
+    offload_embeddings: NotRequired[Annotated[bool, _SEVERAL]]
+    compute_dtype: NotRequired[Annotated[str, _SEVERAL]]
+    logging_steps: NotRequired[Annotated[int, _SEVERAL]]
     status: Status
     phase: Annotated[Phase | None, "Empty where it is ok."]
     reason: Annotated[str | None, "Empty where it is ok."]

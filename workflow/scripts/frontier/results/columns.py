@@ -9,7 +9,6 @@ import pandas as pd
 
 from frontier.outcomes import ACCURACY as ACCURACY_KEYS
 from frontier.progress import say
-from frontier.results.configurations import AXES
 
 
 class Column(NamedTuple):
@@ -31,6 +30,29 @@ RUN = {
     "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains."),
     "rank": Column("Rank", "", "LoRA rank: the width of the adapter's matrices.", ".0f", True),
     "seed": Column("Seed", "", "Draws the adapter's first weights and the order of the examples.", ".0f"),
+    "learning_rate": Column("Learning rate", "", "Peak learning rate.", "g", True),
+}
+# The further settings of which a study has several values; a table has the columns of those alone.
+FURTHER = {
+    "alpha": Column("Alpha", "", "LoRA's alpha: a number, or a multiple of the rank.", shown=True),
+    "dropout": Column("Dropout", "", "Share of the adapter's inputs that training drops.", "g", True),
+    "rslora": Column("rsLoRA", "", "Whether the update is scaled by 1/sqrt(rank), not 1/rank.", shown=True),
+    "targets": Column("Targets", "", "The set of layers that have adapters.", shown=True),
+    "schedule": Column("Schedule", "", "How the learning rate changes over the steps.", shown=True),
+    "warmup_steps": Column("Warm-up", "steps", "Steps over which the learning rate rises.", "g", True),
+    "steps_asked": Column("Steps asked for", "", "Optimiser steps that were to be taken.", "g", True),
+    "epochs": Column("Epochs", "", "Passes over the training examples.", "g", True),
+    "batch_size": Column("Batch", "", "Examples an optimiser step.", "g", True),
+    "micro_batch_size": Column("Micro-batch", "", "Examples at a time.", "g", True),
+    "weight_decay": Column("Weight decay", "", "AdamW's weight decay.", "g", True),
+    "max_grad_norm": Column("Clipped at", "", "Norm to which gradients are clipped.", "g", True),
+    "optimizer": Column("Optimiser", "", "By transformers' name.", shown=True),
+    "gradient_checkpointing": Column("Checkpointing", "", "Whether activations are computed again.", shown=True),
+    "fused_kernels": Column("Fused kernels", "", "Whether liger-kernel's are asked for.", shown=True),
+    "cuda_graphs": Column("CUDA graphs", "", "Whether steps are to be captured.", shown=True),
+    "offload_embeddings": Column("Embeddings offloaded", "", "Whether they are to stay in RAM.", shown=True),
+    "compute_dtype": Column("Compute dtype", "", "Of the matrix products, as configured.", shown=True),
+    "logging_steps": Column("Logged every", "steps", "Steps between two rows of history.csv.", "g", True),
 }
 # How the run ended.
 END = {
@@ -100,13 +122,13 @@ ACCURACY = {
     "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
 }
 SUMMARY = RUN | END | QUALITY | BASE | COST | FORETOLD | STANDING | SURROUNDINGS
-COLUMNS = SUMMARY | ACCURACY
+COLUMNS = RUN | FURTHER | SUMMARY | ACCURACY
 # The summary's columns that follow from its others and from the per-example losses.
 DERIVED = ("perplexity_low", "perplexity_high", "pareto", "fits")
 # The summary's columns of whole numbers, which may be empty.
 COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
 # The columns of results/accuracy.csv behind `run`: keys of a measurement's request, then of its outcome.
-ACCURACY_ASKED = (*AXES, "seed", "split")
+ACCURACY_ASKED = ("precision", "rank", "seed", "split")
 ACCURACY_FOUND = ("status", "reason", *ACCURACY_KEYS)
 # Those of whole numbers among them, which may be empty.
 ACCURACY_COUNTS = ("rank", "seed", "examples", "unfinished")

@@ -10,7 +10,7 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.record_types import Environment, EvaluationRecord, TrainingRecord
 from frontier.results import columns, derived, plan_errors
-from frontier.results.configurations import AXES
+from frontier.results.configurations import axes_of
 
 # What a reader should know to be unlike from run to run, beside the packages' versions.
 _SURROUNDINGS = ("device", "host", "python", "start")
@@ -22,7 +22,8 @@ def row_of(training: TrainingRecord, evaluation: EvaluationRecord, baseline: Eva
     # A training that spilled is judged like any other: that it diverged is what counts then.
     ended = cost if cost["status"] != "ok" and quality["status"] != "diverged" else quality
     return {
-        **{key: request[key] for key in ("run", *AXES, "seed")},
+        **{key: request[key] for key in ("run", "precision", "rank", "seed")},
+        "learning_rate": request["training"]["learning_rate"],
         **{key: ended.get(key) for key in ("status", "phase", "reason")},
         "basis": ended.get("basis", "measured"),
         "needs_gib": needs_gib(ended),
@@ -47,20 +48,27 @@ def needs_gib(outcome: Mapping[str, Any]) -> float | None:
 
 
 def table(
-    trainings: list[TrainingRecord], evaluations: list[EvaluationRecord], baselines: list[EvaluationRecord]
+    trainings: list[TrainingRecord],
+    evaluations: list[EvaluationRecord],
+    baselines: list[EvaluationRecord],
+    varied: dict[str, dict[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """Return all rows, sorted by configuration and seed; `notes` flags those of unlike machines or versions.
 
-    The columns are the summary's without the derived ones.
+    The columns are the summary's without the derived ones. `varied` has, by run, the values of the settings of which
+    the study has several; each of them beside the learning rate is a column more.
     """
     by_precision = {record["request"]["name"]: record for record in baselines}
     rows = []
     for training, evaluation in zip(trainings, evaluations, strict=True):
         rows.append(row_of(training, evaluation, by_precision[training["request"]["precision"]]))
     frame = pd.DataFrame(rows, columns=[name for name in columns.SUMMARY if name not in columns.DERIVED])
+    for name in columns.FURTHER:
+        if any(name in values for values in (varied or {}).values()):
+            frame[name] = [varied[run][name] for run in frame["run"]]
     frame["notes"] = notes([training["environment"] for training in trainings])
     frame = frame.astype(dict.fromkeys(columns.COUNTS, "Int64"))
-    return frame.sort_values([*AXES, "seed"], ignore_index=True)
+    return columns.in_order(frame.sort_values([*axes_of(frame), "seed"], ignore_index=True))
 
 
 def notes(environments: list[Environment | None]) -> list[str | None]:
@@ -138,7 +146,7 @@ def summarize_runs(job: dict) -> None:
     loaded = {kind: [records.read_json(path) for path in inputs[kind]] for kind in kinds}
     for kind in kinds:
         refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
-    frame = table(*(loaded[kind] for kind in kinds))
+    frame = table(*(loaded[kind] for kind in kinds), job["request"].get("varied"))
     runs = [record["request"]["run"] for record in loaded["trainings"]]
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
     frame = derived.with_derived_columns(frame, losses, job["request"]["budget"])

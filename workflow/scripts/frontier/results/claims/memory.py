@@ -19,8 +19,6 @@ from frontier.results.claims.claim import (
 from frontier.results.configurations import axes_but
 from frontier.results.uncertainty import Interval
 
-# Runs that agree in these are compared, and where they agree in rank too are repeats of each other.
-_ALIKE = [*axes_but("rank"), "device", "memory_metric"]
 _COLUMN = "peak_memory_gib"
 _BASIS = "least and most of the differences, widened by the spread of repeats"
 
@@ -53,10 +51,15 @@ def rank_memory(results: Evidence) -> dict:
     return claim(name, verdict, sentence, runs, {"difference_gib": differences, "spread_gib": spread}, record)
 
 
+def _alike(measured: pd.DataFrame) -> list[str]:
+    """Return the columns in which runs agree that are compared; those that agree in rank too are repeats."""
+    return [*axes_but(measured, "rank"), "device", "memory_metric"]
+
+
 def _extremes(measured: pd.DataFrame) -> list[tuple[pd.Series, pd.Series]]:
     """Return the rows of the lowest and of the highest rank among runs that are otherwise alike, seed included."""
     pairs = []
-    for _, cell in measured.groupby([*_ALIKE, "seed"]):
+    for _, cell in measured.groupby([*_alike(measured), "seed"], dropna=False):
         if cell["rank"].nunique() > 1:
             pairs.append((cell.loc[cell["rank"].idxmin()], cell.loc[cell["rank"].idxmax()]))
     return pairs
@@ -67,7 +70,7 @@ def _spread(measured: pd.DataFrame, pairs: list[tuple[pd.Series, pd.Series]]) ->
 
     That is what the metric is known for, or what runs that differ in their seed alone show where that is more.
     """
-    repeats = measured.groupby([*_ALIKE, "rank"])[_COLUMN].agg(lambda peaks: peaks.max() - peaks.min())
+    repeats = measured.groupby([*_alike(measured), "rank"], dropna=False)[_COLUMN].agg(lambda peaks: peaks.max() - peaks.min())
     assumed = max(SPREAD_GIB.get(first["memory_metric"], 0) for first, _ in pairs)
     return max(assumed, float(repeats.max()))
 

@@ -64,7 +64,7 @@ def rank_time(results: Evidence) -> dict:
     """
     name = "rank_time"
     timed = results.summary[results.summary["status"] == "ok"].dropna(subset=["train_seconds"])
-    cells = [rows for _, rows in timed.groupby([*axes_but("rank"), "device"]) if rows["rank"].nunique() > 1]
+    cells = [rows for _, rows in timed.groupby([*axes_but(timed, "rank"), "device"], dropna=False) if rows["rank"].nunique() > 1]
     if not cells:
         return not_measured(name, "it takes the time of two ranks at one precision on one device")
     timed = pd.concat(cells)
@@ -118,7 +118,7 @@ def _timed_pairs(summary: pd.DataFrame, sixteen: str | None) -> pd.DataFrame:
     timed = summary[summary["status"].isin(["ok", "spilled"])].dropna(subset=["train_seconds"])
     return timed[timed["precision"] == sixteen].merge(
         timed[timed["precision"] == "nf4"],
-        on=[*axes_but("precision"), "seed", "device"],
+        on=[*axes_but(timed, "precision"), "seed", "device"],
         suffixes=("_16", "_nf4"),
     )
 

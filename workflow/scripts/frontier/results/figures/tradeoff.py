@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from frontier.outcome_types import Status
-from frontier.results.configurations import AXES, Configuration
+from frontier.results.configurations import Configuration, axes_of
 from frontier.results.figures.canvas import (
     COLOURS,
     INK,
@@ -109,7 +109,7 @@ def _scatter(results: Drawn, column: str, label: str, size, memory_budget: float
 def _join_seeds(axes, finished: pd.DataFrame, column: str, several_devices: bool) -> list[tuple]:
     """Join each configuration's seeds with a line, on each device; return their labels as `label_points` takes them."""
     labels = []
-    for _, rows in finished.groupby([*AXES, *(["device"] if several_devices else [])]):
+    for _, rows in finished.groupby([*axes_of(finished), *(["device"] if several_devices else [])], dropna=False):
         rows = rows.sort_values("time")
         configuration = Configuration.of_row(rows.iloc[0])
         axes.plot(rows["time"], rows[column], color=COLOURS[configuration.precision], lw=0.9, zorder=1)
