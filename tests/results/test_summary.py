@@ -14,6 +14,7 @@ ENVIRONMENT |= {"packages": {"torch": "2.13.0", "peft": "0.21.2"}}
 def training(run: str, status: str = "ok", **outcome) -> dict:
     precision, rank, seed = run.split("-")
     request = {"run": run, "precision": precision, "rank": int(rank[1:]), "seed": int(seed[1:])}
+    request |= {"training": {"learning_rate": 1e-3}}
     return {
         "request": request,
         "outcome": {"status": status, "train_seconds": 2.0, "steps": 5} | outcome,

@@ -1,6 +1,7 @@
 """Whatever a configuration says, it is accepted or refused in one line: never a traceback."""
 
 import copy
+import re
 
 import yaml
 from conftest import ROOT
@@ -58,6 +59,7 @@ def test_a_thousand_configurations_are_planned_or_refused_in_one_line(changes):
         return
     identities = study_identities(resolved, CODE)
     for run in runs.run_names(resolved)[:20]:
-        assert runs.RUN_NAME.fullmatch(run)
+        assert re.fullmatch(runs.RUN_PATTERN, run)
+        assert runs.run_name(runs.parse_run(run, resolved)) == run
         assert len(identities["training"](run)) == 64
         assert requests.training_request(resolved, run)["run"] == run

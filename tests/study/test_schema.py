@@ -172,7 +172,7 @@ def test_what_the_text_of_a_configuration_keeps():
     """Values and their spelling, comments of one's own, and what looks like a comment within quotes."""
     text = (ROOT / "config/config.yaml").read_text("utf-8")
     edited = text.replace("schedule: cosine", "schedule: linear # mine").replace("Answer: ", "#1 # Answer: ")
-    edited = edited.replace("learning_rate: 2.0e-3", "learning_rate: 2e-3")
+    edited = edited.replace("learning_rate: 2.0e-3", "learning_rate: 2e-3  ")
     assert annotation.annotated(edited) == edited
     assert annotation.annotated(text.replace("# examples per optimiser step", "# something else")) == text
     assert annotation.annotated(re.sub(r" *# .*(?=\nranks)", "", text)) == text

@@ -21,6 +21,8 @@ try:
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None
     preflight.check_machine(STUDY, devices_here=not sent_away)
+    asked = workflow.dag_settings
+    runs.check_asked([*asked.targets, *asked.forcerun, *asked.until, *asked.omit_from], STUDY)
 except UserError as error:
     sys.exit(f"error: {error}{refusals.of_merged(CONFIG_FILE, workflow.config_settings)}")
 
@@ -51,6 +53,24 @@ def budget_in_force(record, skips=False):
 def job(identity, tracked=None, **request):
     """Return a job's one tracked parameter, a dict: of two scalars that swap their values Snakemake sees nothing."""
     return {"digest": identity, "tracked": tracked, "request": request}
+
+
+def may_take_over(rule, record):
+    """Return a parameter that tells a job whether it may take over a result that another run's name has already.
+
+    It may not where the call asks for it to be made again. `record` is the path of its record.
+    """
+    asked = workflow.dag_settings
+    # A job that another call of Snakemake hands on to a node is forced there, whatever its user asked for.
+    everything = asked.forceall or (asked.forcetargets and not asked.target_jobs)
+
+    def answer(wildcards, input):
+        folder = str(Path(record.format(**wildcards)).parent)
+        return not everything and not any(
+            made == rule or made.startswith(f"{folder}/") for made in asked.forcerun
+        )
+
+    return answer
 
 
 def untracked(value):

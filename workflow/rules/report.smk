@@ -33,6 +33,7 @@ rule summarize_runs:
                 "baselines": [*map(IDENTITY["baseline"], PRECISIONS)],
             },
             budget=STUDY["budget"],
+            varied=runs.varied(STUDY, RUNS),
         ),
     log:
         "results/logs/summarize_runs.log",

@@ -52,7 +52,7 @@ def text(value: bool | float | str) -> str:
     if isinstance(value, str):
         return f"{text(float(value[:-1]))}r" if value.endswith("r") and _is_number(value[:-1]) else value
     exact = Decimal(repr(float(value))).normalize()
-    return f"{exact:e}" if 0 < abs(exact) < _SMALL else f"{exact:f}"
+    return f"{exact:e}" if 0 < abs(float(value)) < _SMALL else f"{exact:f}"
 
 
 def suffix(column: str, value: bool | float | str) -> str:

@@ -50,6 +50,9 @@ class JobRecord(TypedDict):
     code: NotRequired[Annotated[str, "SHA-256 of the code that made it, without comments. Absent from old records."]]
     tracked: Annotated[TrackedBudget | None, "The budget in force as the job was asked for; it is no part of `digest`."]
     limits: Annotated[Limits, "What bounded the job without changing its result."]
+    taken_over_from: NotRequired[
+        Annotated[str, "The run under whose name the same result was there already; absent where the job made it."]
+    ]
     environment: Annotated[
         Environment | None, "Machine, versions and code; null where no process began, or it left no word."
     ]

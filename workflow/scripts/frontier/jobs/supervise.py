@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from frontier import outcomes, paths
 from frontier.errors import UserError
-from frontier.jobs import child_process, device_locks, retries
+from frontier.jobs import child_process, device_locks, retries, reuse
 from frontier.jobs.child_process import Child, tell
 from frontier.jobs.code_digest import code_digest
 from frontier.jobs.watch import end_with, kernel_kills, snakemake_ancestor
@@ -39,6 +39,11 @@ def run_job(function: str, snakemake) -> None:
     kills = kernel_kills()
     try:
         retries.refuse(log, job["digest"])
+        if snakemake.params.get("reuse") and (other := reuse.take_over(job)):
+            tell(
+                f"{Path(outcomes.record_of(job['output'])).parent.name}: taken over from {other}, which is the same run"
+            )
+            return
         with device_locks.claim(job["request"], _waiting()) as device, _opened(log) as file:
             child = Child(function, job, file, device)
             try:

@@ -40,7 +40,8 @@ def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
         return _guessed(rows, section["template"], length), "texts"
     if section["train_examples"]:
         return [_example(0, length)] * section["train_examples"], "max_length"
-    return [_example(0, length)] * max(study["batch_size"], MOST_TOKENS // length), "uncounted"
+    batches = study["batch_size"] if isinstance(study["batch_size"], list) else [study["batch_size"]]
+    return [_example(0, length)] * max(*batches, MOST_TOKENS // length), "uncounted"
 
 
 def lengths(rows: list[dict]) -> list[int]:

@@ -38,7 +38,7 @@ def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFra
     """
     rows: list[Mapping[str, Any]] = []
     lines: list[str] = []
-    most: dict[tuple[str, int], tuple[float, TrainingRequest, PlanRow]] = {}
+    most: dict[str, tuple[float, TrainingRequest, PlanRow]] = {}
     for request in requests:
         refusal = _refusal(request, planner.device)
         if refusal:
@@ -48,7 +48,7 @@ def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFra
         row = planner.row(request)
         rows.append(row)
         need = row["predicted_peak_gib"] + row["overhead_gib"]
-        name = request["precision"], request["rank"]
+        name = records.digest([request[key] for key in ("precision", "rank", "lora", "training", "compute_dtype")])
         most[name] = max(most.get(name, (0, None, None)), (need, request, row), key=lambda one: one[0])
     lines += filter(None, (advise(planner, request, row) for _, request, row in most.values()))
     if all("predicted_peak_gib" not in row for row in rows):

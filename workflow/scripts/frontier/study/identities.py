@@ -1,5 +1,8 @@
 """A digest for each thing that a study's jobs make, over all that it depends on."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from frontier.records import digest
 from frontier.study.requests import (
     accuracy_request,
@@ -9,7 +12,7 @@ from frontier.study.requests import (
     tokens_request,
     training_request,
 )
-from frontier.study.runs import parse_run
+from frontier.study.runs import precision_of
 
 
 def study_identities(config: dict, code: dict[str, str]) -> dict:
@@ -28,17 +31,19 @@ def study_identities(config: dict, code: dict[str, str]) -> dict:
         return digest([proof, precision, code["prepare_base"]])
 
     def baseline(precision: str) -> str:
-        return digest([tokens, base(precision), evaluation_request(config, precision), code["evaluate"]])
+        return digest([tokens, base(precision), _nameless(evaluation_request(config, precision)), code["evaluate"]])
 
     def training(run: str) -> str:
-        return digest([tokens, base(parse_run(run)[0]), training_request(config, run), code["train_adapter"]])
+        request = _nameless(training_request(config, run))
+        return digest([tokens, base(precision_of(run)), request, code["train_adapter"]])
 
     def evaluation(run: str) -> str:
-        return digest([training(run), evaluation_request(config, run), code["evaluate"]])
+        return digest([training(run), _nameless(evaluation_request(config, run)), code["evaluate"]])
 
     def accuracy(name: str) -> str:
         judged = training(name) if "-" in name else digest([tokens, base(name)])
-        return digest([judged, accuracy_request(config, name), test_split(config), code["measure_accuracy"]])
+        request = _nameless(accuracy_request(config, name))
+        return digest([judged, request, test_split(config), code["measure_accuracy"]])
 
     return {
         "accuracy": accuracy,
@@ -51,3 +56,8 @@ def study_identities(config: dict, code: dict[str, str]) -> dict:
         "training": training,
         "evaluation": evaluation,
     }
+
+
+def _nameless(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a request without the name that its run has: what is trained is the same under any."""
+    return {key: value for key, value in request.items() if key not in ("run", "name")}

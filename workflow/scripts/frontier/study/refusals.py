@@ -44,5 +44,7 @@ def shown(value) -> str:
     """Return a value of a configuration as text of at most 80 characters: JSON, or "nothing" for an empty one."""
     if value is None:
         return "nothing"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     line = json.dumps(value, ensure_ascii=False, default=str)
     return line if len(line) <= 80 else line[:77] + "..."

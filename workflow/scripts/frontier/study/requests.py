@@ -19,7 +19,7 @@ from frontier.request_types import (
 )
 from frontier.study import cards
 from frontier.study.keys.configuration import names_of
-from frontier.study.runs import parse_run, run_names
+from frontier.study.runs import parse_run, run_names, settings
 
 _TRAINING = names_of("training")
 _TOKENS = names_of("tokens")
@@ -103,16 +103,16 @@ def plan_request(config: dict) -> PlanRequest:
 
 def training_request(config: dict, run: str) -> TrainingRequest:
     """Return all that a run's training depends on beside the model, the tokens and the code."""
-    precision, rank, seed = parse_run(run)
-    lora = config["lora"] | {"alpha": _alpha(config["lora"]["alpha"], rank)}
+    (precision, rank, seed, _), own = parse_run(run, config), settings(config, run)
+    lora = own["lora"] | {"alpha": _alpha(own["lora"]["alpha"], rank)}
     request = device_request(config) | {
         "run": run,
         "precision": precision,
         "rank": rank,
         "seed": seed,
         "lora": lora,
-        "training": {key: config[key] for key in _TRAINING},
-        "compute_dtype": config["compute_dtype"],
+        "training": {key: own[key] for key in _TRAINING},
+        "compute_dtype": own["compute_dtype"],
         **_processes(config),
     }
     return cast(TrainingRequest, request)
@@ -136,14 +136,14 @@ def accuracy_request(config: dict, name: str) -> AccuracyRequest:
 
     `name` is a run's or, for a base model without an adapter, a precision.
     """
-    settings = {key: value for key, value in config["accuracy"].items() if key != "measure"}
-    precision, rank, seed = parse_run(name) if "-" in name else (name, None, None)
+    how = {key: value for key, value in config["accuracy"].items() if key != "measure"}
+    precision, rank, seed = parse_run(name, config)[:3] if "-" in name else (name, None, None)
     request = (
         {"name": name, "precision": precision, "rank": rank, "seed": seed}
         | {"split": "test" if test_split(config) else "validation"}
         | device_request(config)
         | tokens_request(config)
-        | settings
+        | how
     )
     return cast(AccuracyRequest, request)
 

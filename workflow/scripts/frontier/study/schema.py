@@ -10,6 +10,7 @@ from frontier.errors import UserError
 from frontier.study.json_schema import schema_for
 from frontier.study.keys.configuration import SOURCED
 from frontier.study.keys.key import Sourced
+from frontier.study.one_value import normalised
 from frontier.study.refusals import refusal, shown
 from frontier.study.together import check_together
 
@@ -35,8 +36,9 @@ def resolve(config: dict) -> dict:
     errors = sorted(_Validator(schema).iter_errors(resolved), key=lambda error: list(error.path))
     if errors:
         raise UserError(refusal(errors[0]))
+    resolved = normalised(resolved | {key: sorted(resolved[key]) for key in _UNORDERED})
     check_together(resolved)
-    return resolved | {key: sorted(resolved[key]) for key in _UNORDERED}
+    return resolved
 
 
 def _source(section: Sourced, value) -> str:
@@ -56,15 +58,21 @@ def _numbers(value, schema: dict):
     if isinstance(value, dict):
         properties = schema.get("properties", {})
         return {str(key): _numbers(item, properties.get(key, {})) for key, item in value.items()}
+    alternatives = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     if isinstance(value, list):
-        return [_numbers(item, schema.get("items", {})) for item in value]
-    kinds = schema.get("type", [])
-    kinds = [kinds] if isinstance(kinds, str) else kinds
+        items = next((one["items"] for one in alternatives if "items" in one), {})
+        return [_numbers(item, items) for item in value]
+    alternatives += [further for one in schema.get("anyOf", ()) for further in one.get("oneOf", ())]
+    kinds = {kind for one in alternatives for kind in _listed(one.get("type", []))}
     if isinstance(value, str) and "number" in kinds and _NUMBER.fullmatch(value):
         return float(value)
     if isinstance(value, float) and "integer" in kinds and value.is_integer():
         return int(value)
     return value
+
+
+def _listed(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
 
 
 def _complete(value, schema: dict):

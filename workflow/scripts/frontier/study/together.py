@@ -1,11 +1,11 @@
 """Checks of a configuration that no single key shows to be wrong."""
 
 import itertools
+from collections.abc import Iterable
 
 from frontier.errors import UserError
-from frontier.study import cards
+from frontier.study import cards, runs
 from frontier.study.refusals import shown
-from frontier.study.runs import precisions, run_names
 
 
 def check_together(config: dict) -> None:
@@ -14,10 +14,28 @@ def check_together(config: dict) -> None:
     cards.find(config["plan"]["card"])
     if "{answer}" in config["data"]["template"]:
         raise UserError("config: data.template: got one with {answer}, takes the text before the answer alone")
-    names = run_names(config)
-    twice = next((name for name, following in itertools.pairwise(names) if name == following), None)
+    if isinstance(config["lora"]["targets"], dict):
+        taken = next((name for name in config["lora"]["targets"] if runs.is_name_of_other(name)), None)
+        if taken:
+            raise UserError(f"config: lora.targets: got a set named {taken}, which in a run's name is another setting")
+    names = runs.run_names(config)
+    trained = {name: runs.shortest_name(name, config) for name in names}
+    twice = next((name for name in config["extra_runs"] if [*trained.values()].count(trained[name]) > 1), None)
+    twice = twice or next((name for name, following in itertools.pairwise(names) if name == following), None)
     if twice:
         raise UserError(f"config: extra_runs: got {twice}, takes runs that are not in the grid already")
+    for own in _differing(runs.settings(config, name) for name in names):
+        _check_training(own)
+
+
+def _differing(configs: Iterable[dict]) -> list[dict]:
+    """Return the configurations, one of those alike in what is checked together."""
+    keys = ("steps", "epochs", "batch_size", "micro_batch_size", "optimizer")
+    return list({tuple(map(str, map(one.get, keys))): one for one in configs}.values())
+
+
+def _check_training(config: dict) -> None:
+    """Raise UserError where the settings of one run, its configuration with one value a key, do not go together."""
     if (config["steps"] is None) == (config["epochs"] is None):
         raise UserError(
             f"config: steps: got {shown(config['steps'])} with epochs {shown(config['epochs'])}, takes one of the two"
@@ -39,7 +57,7 @@ def _check_processes(config: dict) -> None:
             f"config: micro_batch_size: got {micro} with processes {processes}, "
             f"takes a whole number that divides each one's examples, {batch // processes}"
         )
-    if "int8" in precisions(config):
+    if "int8" in runs.precisions(config):
         raise UserError(f"config: precisions: got int8 with processes {processes}, takes it with processes 1 alone")
     if "8bit" in config["optimizer"]:
         raise UserError(

@@ -45,6 +45,15 @@ def names_of(part: str) -> list[str]:
     return [key.name for key in _all_keys() if key.part == part]
 
 
+def key_at(place: tuple[str, ...]) -> Key:
+    """Return the entry of a key that may be left out, by its name, after that of its section if it is in one."""
+    *section, name = place
+    entries: tuple = OPTIONAL
+    if section:
+        entries = next(entry.keys for entry in OPTIONAL if isinstance(entry, Section) and entry.name == section[0])
+    return next(entry for entry in entries if entry.name == name)
+
+
 def _all_keys() -> Iterator[Key]:
     for entry in CONFIGURATION:
         if isinstance(entry, Key):

@@ -14,6 +14,13 @@ class Kind:
         """Return the kind that also takes an empty value; `meaning` goes on after "or empty", say "for no limit"."""
         return Kind(self.rule | {"type": [self.rule["type"], "null"]}, f"{self.takes}, or empty {meaning}")
 
+    def or_list(self) -> "Kind":
+        """Return the kind that also takes a list of different such values, none of them empty."""
+        kinds = self.rule.get("type")
+        item = self.rule | ({"type": kinds[0]} if isinstance(kinds, list) else {})
+        listed = {"type": "array", "minItems": 1, "uniqueItems": True, "items": item}
+        return Kind({"anyOf": [self.rule, listed]}, f"{self.takes}, or a list of different ones")
+
     def schema(self) -> dict:
         """Return the JSON schema with the words as its description, from which a refusal takes them."""
         return self.rule | {"description": self.takes}
@@ -61,6 +68,17 @@ def different(item: Kind, takes: str, at_least: int = 0) -> Kind:
 def either(*kinds: Kind, takes: str) -> Kind:
     """Return the kind of the values that are of exactly one of several kinds."""
     return Kind({"oneOf": [kind.rule for kind in kinds]}, takes)
+
+
+def named(item: Kind, pattern: str) -> Kind:
+    """Return the kind of the mappings of a user's own names, each a match of `pattern`, to values of the kind `item`."""
+    rule = {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"pattern": pattern},
+        "additionalProperties": item.rule,
+    }
+    return Kind(rule, f"names of your own, each for {item.takes}")
 
 
 def figures(takes: str, required: dict[str, Kind], optional: dict[str, Kind]) -> Kind:
