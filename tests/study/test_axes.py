@@ -163,13 +163,6 @@ def test_extra_runs_take_both_kinds_of_name():
     }
 
 
-def test_a_file_that_is_asked_for_is_a_runs_or_one_line():
-    study = resolve(SMALL | {"learning_rate": [1e-3, 2e-3]})
-    runs.check_asked(["results/summary.csv", "results/runs/nf4-r9-s3-lr5e-4/training.json", "all"], study)
-    with pytest.raises(UserError, match=r"^run: got nf4-r8-s0, which lacks one of the several values of learning_rate"):
-        runs.check_asked(["results/runs/nf4-r8-s0/training.json"], study)
-
-
 def test_every_setting_of_a_training_and_of_lora_may_have_several_values():
     assert {axes.place(column) for column in axes.TAGS} == {
         *(("lora", key) for key in SHIPPED["lora"]),

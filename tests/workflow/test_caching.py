@@ -204,3 +204,48 @@ def test_plan_of_a_thousand_runs(study):
     study.configure(ranks=list(range(1, 501)))
     plan = study.plan()
     assert len(plan["train_adapter"]) == 1000 - len(RUNS)
+
+
+def made_anew(study: Study, *targets: str) -> dict[str, str | None]:
+    """Run the study; return each run that it made, with the run that it took it over from."""
+    before = {path: path.stat().st_mtime_ns for path in study.folder.glob("results/runs/*/training.json")}
+    study.run(*targets)
+    made = [
+        path
+        for path in study.folder.glob("results/runs/*/training.json")
+        if path.stat().st_mtime_ns != before.get(path)
+    ]
+    return {path.parent.name: json.loads(path.read_text("utf-8")).get("taken_over_from") for path in made}
+
+
+def test_learning_rates_added_reordered_renamed_and_asked_for_again(new_study):
+    """What was trained under one name is trained under no other; a rate more trains that rate alone."""
+    study = new_study(ranks=[2], precisions=["fp32"], steps=2, accuracy={"measure": True, "examples": 2})
+    assert made_anew(study) == {"fp32-r2-s0": None}
+    study.configure(learning_rate=[1e-2, 2e-2])
+    assert made_anew(study) == {"fp32-r2-s0-lr0.01": "fp32-r2-s0", "fp32-r2-s0-lr0.02": None}
+    first, second = (study.folder / "results/runs" / name for name in ("fp32-r2-s0", "fp32-r2-s0-lr0.01"))
+    for name in ("history.csv", "nll.parquet", "answers.parquet", "adapter/adapter_model.safetensors"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    summary = (study.folder / "results/summary.csv").read_text("utf-8").splitlines()
+    assert summary[0].startswith("run,precision,rank,seed,learning_rate,")
+    assert [line.split(",")[4] for line in summary[1:]] == ["0.01", "0.02"]
+    assert study.plan() == {}
+    study.configure(learning_rate=["2.0e-2", 0.01])
+    assert study.plan() == AFTER
+    study.configure(learning_rate=[1e-2, 2e-2, 4e-2])
+    assert made_anew(study) == {"fp32-r2-s0-lr0.04": None}
+    study.configure(learning_rate=1e-2)
+    assert made_anew(study) == {}
+    # Another rate under the short name: it was trained under the long one.
+    study.configure(learning_rate=2e-2)
+    assert made_anew(study) == {"fp32-r2-s0": "fp32-r2-s0-lr0.02"}
+    # What is asked for again is made again.
+    assert made_anew(study, "-R", "results/runs/fp32-r2-s0/training.json") == {"fp32-r2-s0": None}
+    off_the_grid = "results/runs/fp32-r2-s0-lr0.04/training.json"
+    assert made_anew(study, off_the_grid) == {}
+    study.configure(learning_rate=[1e-2, 2e-2])
+    refused = study.snakemake("-n", "results/runs/fp32-r2-s0/training.json")
+    assert refused.returncode != 0
+    assert "error: run: got fp32-r2-s0, which lacks one of the several values of learning_rate" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -29,7 +29,7 @@ rule measure_accuracy:
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
-        base=lambda wc: f"resources/bases/{runs.precision_of(wc.run)}.json",
+        base=base_of,
         model=rules.fetch_model.output.model,
         proof=rules.prove_model.output.proof,
         problems=PROBLEMS,
@@ -43,7 +43,7 @@ rule measure_accuracy:
             **requests.accuracy_request(STUDY, wc.run),
         ),
         limits=untracked(lambda: requests.limits(STUDY)),
-        reuse=may_take_over("measure_accuracy", "results/runs/{run}/accuracy.json"),
+        reuse=may_take_over("measure_accuracy"),
     resources:
         **DEVICE,
     log:

@@ -21,8 +21,6 @@ try:
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None
     preflight.check_machine(STUDY, devices_here=not sent_away)
-    asked = workflow.dag_settings
-    runs.check_asked([*asked.targets, *asked.forcerun, *asked.until, *asked.omit_from], STUDY)
 except UserError as error:
     sys.exit(f"error: {error}{refusals.of_merged(CONFIG_FILE, workflow.config_settings)}")
 
@@ -55,20 +53,27 @@ def job(identity, tracked=None, **request):
     return {"digest": identity, "tracked": tracked, "request": request}
 
 
-def may_take_over(rule, record):
-    """Return a parameter that tells a job whether it may take over a result that another run's name has already.
+def base_of(wildcards):
+    """Return the base model of the run that a file is asked of; end with one line for what is no run's name."""
+    try:
+        precision = runs.parse_run(wildcards.run, STUDY).precision
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return f"resources/bases/{precision}.json"
 
-    It may not where the call asks for it to be made again. `record` is the path of its record.
+
+def may_take_over(rule):
+    """Return a parameter that tells a run's job whether it may take over a result that the run has by another name.
+
+    It may not where the call asks for it to be made again.
     """
-    asked = workflow.dag_settings
-    # A job that another call of Snakemake hands on to a node is forced there, whatever its user asked for.
-    everything = asked.forceall or (asked.forcetargets and not asked.target_jobs)
 
     def answer(wildcards, input):
-        folder = str(Path(record.format(**wildcards)).parent)
-        return not everything and not any(
-            made == rule or made.startswith(f"{folder}/") for made in asked.forcerun
-        )
+        asked, run = workflow.dag_settings, wildcards.get("run")
+        # A job that another call of Snakemake hands on to a node is forced there, whatever its user asked for.
+        everything = asked.forceall or (asked.forcetargets and not asked.target_jobs)
+        again = [rule, *(made for made in asked.forcerun if f"results/runs/{run}/" in made)]
+        return run is not None and not everything and not set(again) & set(asked.forcerun)
 
     return answer
 

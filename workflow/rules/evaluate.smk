@@ -3,7 +3,7 @@ rule evaluate_adapter:
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
-        base=lambda wc: f"resources/bases/{runs.precision_of(wc.run)}.json",
+        base=base_of,
         model=rules.fetch_model.output.model,
         proof=rules.prove_model.output.proof,
         tokens=rules.tokenize_data.output.validation,
@@ -17,7 +17,7 @@ rule evaluate_adapter:
             **requests.evaluation_request(STUDY, wc.run),
         ),
         limits=untracked(lambda: requests.limits(STUDY)),
-        reuse=may_take_over("evaluate_adapter", "results/runs/{run}/evaluation.json"),
+        reuse=may_take_over("evaluate_adapter"),
     resources:
         **DEVICE,
     log:

@@ -1,7 +1,7 @@
 # One job a configuration, with the accelerator to itself.
 rule train_adapter:
     input:
-        base=lambda wc: f"resources/bases/{runs.precision_of(wc.run)}.json",
+        base=base_of,
         tokens=rules.tokenize_data.output.train,
         model=rules.fetch_model.output.model,
         proof=rules.prove_model.output.proof,
@@ -17,7 +17,7 @@ rule train_adapter:
             **requests.training_request(STUDY, wc.run),
         ),
         limits=untracked(lambda: requests.limits(STUDY)),
-        reuse=may_take_over("train_adapter", "results/runs/{run}/training.json"),
+        reuse=may_take_over("train_adapter"),
         plan=untracked(
             lambda: requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),

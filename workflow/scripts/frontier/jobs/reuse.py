@@ -16,7 +16,9 @@ def take_over(job: Job) -> str | None:
     asks of what a job has made; the record has this run's name, and says from where it is.
     """
     place = outcomes.record_of(job["output"])
-    for found in sorted(Path(place).parent.parent.glob(f"*/{Path(place).name}")) if place else []:
+    if place is None:
+        return None
+    for found in sorted(Path(place).parent.parent.glob(f"*/{Path(place).name}")):
         if found == Path(place):
             continue
         record = records.read_json(found)

@@ -40,9 +40,7 @@ def run_job(function: str, snakemake) -> None:
     try:
         retries.refuse(log, job["digest"])
         if snakemake.params.get("reuse") and (other := reuse.take_over(job)):
-            tell(
-                f"{Path(outcomes.record_of(job['output'])).parent.name}: taken over from {other}, which is the same run"
-            )
+            tell(f"{job['request'].get('run') or job['request'].get('name')}: taken over from {other}, the same run")
             return
         with device_locks.claim(job["request"], _waiting()) as device, _opened(log) as file:
             child = Child(function, job, file, device)

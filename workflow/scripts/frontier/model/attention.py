@@ -33,14 +33,16 @@ def attend(query, key, value, scores: Scores, product) -> torch.Tensor:
     `product` computes what is no more than a mask and a softmax, as `scaled_dot_product_attention` does.
     """
     grouped = query.shape[1] != key.shape[1]
+    # In float32 CUDA has a fused kernel for as many heads of each alone; groups would be computed score by score.
+    if grouped and (not scores.is_plain or (query.is_cuda and query.dtype == torch.float32)):
+        groups = query.shape[1] // key.shape[1]
+        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
+        grouped = False
     if scores.is_plain:
         how = {"scale": scores.scaling, "dropout_p": scores.dropout, "enable_gqa": grouped}
         if scores.window is None:
             return product(query, key, value, is_causal=True, **how)
         return product(query, key, value, attn_mask=_seen(query, scores.window), **how)
-    if grouped:
-        groups = query.shape[1] // key.shape[1]
-        key, value = (tensor.repeat_interleave(groups, dim=1) for tensor in (key, value))
     found = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scores.scaling is None else scores.scaling)
     if scores.cap is not None:
         found = scores.cap * torch.tanh(found / scores.cap)

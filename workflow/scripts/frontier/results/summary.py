@@ -146,7 +146,7 @@ def summarize_runs(job: dict) -> None:
     loaded = {kind: [records.read_json(path) for path in inputs[kind]] for kind in kinds}
     for kind in kinds:
         refuse_stale(inputs[kind], [record["digest"] for record in loaded[kind]], expected[kind])
-    frame = table(*(loaded[kind] for kind in kinds), job["request"].get("varied"))
+    frame = table(loaded["trainings"], loaded["evaluations"], loaded["baselines"], job["request"]["varied"])
     runs = [record["request"]["run"] for record in loaded["trainings"]]
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
     frame = derived.with_derived_columns(frame, losses, job["request"]["budget"])

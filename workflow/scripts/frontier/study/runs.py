@@ -21,7 +21,6 @@ PRECISION_PATTERN = "fp32|bf16|fp16|nf4|fp4|int8"
 _START = rf"(?P<precision>{PRECISION_PATTERN})-r(?P<rank>[1-9]\d*)-s(?P<seed>\d+)"
 # What a wildcard may be; `parse_run` refuses what is no name of a configuration's.
 RUN_PATTERN = rf"(?:{PRECISION_PATTERN})-r[1-9]\d*-s\d+(?:-[A-Za-z0-9_.-]+)?"
-_ASKED = re.compile(r"(?:^|/)results/runs/([^/]+)/")
 _NUMBER = r"\d+(?:\.\d+)?(?:e-?\d+)?"
 
 
@@ -100,7 +99,9 @@ def run_names(config: dict) -> list[str]:
     """Return the names of the grid's runs and of the extra ones, sorted by what they say, the seed last."""
     several = several_values(config)
     grid = itertools.product(config["precisions"], config["ranks"], config["seeds"], *several.values())
-    runs = [Run(*first, dict(zip(several, values, strict=True))) for *first, values in _parted(grid)]
+    runs = [
+        Run(precision, rank, seed, dict(zip(several, values, strict=True))) for precision, rank, seed, *values in grid
+    ]
     runs += [parse_run(name, config, "config: extra_runs") for name in config["extra_runs"]]
     return [run_name(run) for run in sorted(runs, key=_place)]
 
@@ -128,21 +129,10 @@ def precisions(config: dict) -> list[str]:
     return sorted({*config["precisions"], *map(precision_of, config["extra_runs"])})
 
 
-def check_asked(targets: Iterable[str], config: dict) -> None:
-    """Raise UserError where a file that is asked for lies in the folder of something that is no run's name."""
-    for target in targets:
-        if match := _ASKED.search(target):
-            parse_run(match[1], config)
-
-
 def is_name_of_other(name: str) -> bool:
     """Return whether a name for a set of targets would be read as the value of another setting."""
     others = (column for column in axes.TAGS if column != "targets")
     return any(re.fullmatch(_words(column, ()), name) for column in others)
-
-
-def _parted(grid: Iterable[tuple]) -> Iterable[tuple]:
-    return ((precision, rank, seed, values) for precision, rank, seed, *values in grid)
 
 
 def _place(run: Run) -> tuple:

@@ -60,7 +60,7 @@ def _numbers(value, schema: dict):
         return {str(key): _numbers(item, properties.get(key, {})) for key, item in value.items()}
     alternatives = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
     if isinstance(value, list):
-        items = next((one["items"] for one in alternatives if "items" in one), {})
+        items: dict = next((one["items"] for one in alternatives if "items" in one), {})
         return [_numbers(item, items) for item in value]
     alternatives += [further for one in schema.get("anyOf", ()) for further in one.get("oneOf", ())]
     kinds = {kind for one in alternatives for kind in _listed(one.get("type", []))}

@@ -71,13 +71,9 @@ def either(*kinds: Kind, takes: str) -> Kind:
 
 
 def named(item: Kind, pattern: str) -> Kind:
-    """Return the kind of the mappings of a user's own names, each a match of `pattern`, to values of the kind `item`."""
-    rule = {
-        "type": "object",
-        "minProperties": 1,
-        "propertyNames": {"pattern": pattern},
-        "additionalProperties": item.rule,
-    }
+    """Return the kind of the mappings of a user's own names, matches of `pattern`, to values of the kind `item`."""
+    rule = {"type": "object", "minProperties": 1, "propertyNames": {"pattern": pattern}}
+    rule["additionalProperties"] = item.rule
     return Kind(rule, f"names of your own, each for {item.takes}")
 
 
