@@ -110,7 +110,7 @@ class CapturedStep:
         return result.clone()
 
     def _capture_longest(self) -> None:
-        """Warm up (loads all kernels) on a row without targets, then capture the longest length, which sizes the pool."""
+        """Warm up (loads all kernels) on a row without targets, then capture the longest length: it sizes the pool."""
         length = self.lengths[-1]
         row = self._cut(length)
         self.graphs.warm_up(lambda: self._pass(row, length))
