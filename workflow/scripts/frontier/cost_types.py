@@ -1,4 +1,4 @@
-"""Type what a job costs: phases, peaks, levers, and what became of the adapter."""
+"""Types of what a job costs: phases, peaks, levers, and what became of the adapter."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 
@@ -15,7 +15,7 @@ class PhaseCost(TypedDict):
     host_gib: NotRequired[Annotated[float | None, "Peak of the process's resident set, in GiB."]]
 
 
-# In the other form, because `import` cannot be the name of a class's field.
+# A call instead of a class, because `import` is a keyword and cannot be the name of a class's field.
 Phases = TypedDict(
     "Phases",
     {
@@ -38,7 +38,7 @@ Phases.__doc__ = "Where a process's wall clock went: each second is in one phase
 
 
 class Levers(TypedDict):
-    """What made the training fast or kept it within its budget, as it came about, not as it was asked for."""
+    """What made the training fast or kept it within its budget: what was in use, whatever had been asked for."""
 
     fused_kernels: Annotated[bool, "Whether liger-kernel's fused kernels ran."]
     cuda_graphs: Annotated[bool, "Whether steps were captured as CUDA graphs, to the end."]
@@ -65,7 +65,10 @@ class Levers(TypedDict):
 
 
 class AdapterCounts(TypedDict):
-    """How many of the adapter's tensors have trained, and why others have not; any other ends the run with its name."""
+    """How many of the adapter's tensors have trained, and why others have not.
+
+    A run with a tensor that has not trained for any other reason ends with an error that names the tensor.
+    """
 
     tensors: Annotated[int, "Trainable tensors: two a layer that LoRA adapts."]
     moved: Annotated[int, "Of these, how many are not what they were before the first step."]

@@ -1,4 +1,4 @@
-"""Type where examples come from, and the records of resources/ on examples and their tokens."""
+"""Types of the sources of examples, and of the records of examples and tokens in resources/."""
 
 from typing import Annotated, Literal, NotRequired, TypedDict
 

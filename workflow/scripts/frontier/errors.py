@@ -4,11 +4,11 @@ from contextlib import contextmanager
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; its message is one line that says what, and what to do instead."""
+    """Something outside the code, the configuration say, is wrong; its one line says what, and what to do instead."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, to be part of a line of ours."""
+    """Return the first line of an error's message, to be quoted in a one-line message of this project."""
     return str(error).strip().partition("\n")[0]
 
 
@@ -16,7 +16,7 @@ def first_line(error: BaseException) -> str:
 def fetching(section: str, what: str, instead: str):
     """Raise UserError where the block fails to fetch `what`, which the config's `section` names.
 
-    The line ends with `instead`, what to do instead, unless the disk or the network of this machine is at fault.
+    The message ends with `instead`, what to do instead, unless the operating system gave the reason, a full disk say.
     """
     from huggingface_hub.errors import HTTPError, XetDownloadError
 

@@ -1,4 +1,4 @@
-"""Type what a study is made from: where the model comes from, the model's and the bases' records of resources/."""
+"""Types of what a study is made from: the sources of models, and the records of model and bases in resources/."""
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 

@@ -1,4 +1,4 @@
-"""Type how jobs end: the status, what was measured, and where the time went."""
+"""Types of how jobs end: the status, what was measured, and where the time went."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, NotRequired, TypedDict
@@ -17,7 +17,8 @@ class Status(StrEnum):
     OVER_TIME = "over_time"
     # The loss, or the loss scale, was no number to go on with.
     DIVERGED = "diverged"
-    # The training came to its end, but the driver moved device memory to the host: its clock is not the card's.
+    # The training came to its end, but the driver moved device memory to the host meanwhile, which slows every step:
+    # its seconds say nothing of the card's speed.
     SPILLED = "spilled"
 
 

@@ -18,13 +18,13 @@ from frontier.units import GIB
 ACCURACY = ("strict", "strict_se", "flexible", "flexible_se", "examples", "unfinished")
 # The columns of history.csv, a row for each logged step: nats, tokens and seconds since the training's start.
 HISTORY = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
-# The phase that an outcome names, by the process's own phase; all others belong to the training.
+# The phase that an outcome names, by the phase that its process was in; for others it is `train`.
 PHASES: dict[str, Phase] = {"import": "load", "load": "load", "evaluate": "evaluate"}
 # The endings of a training that leave an adapter to judge.
 WITH_ADAPTER = (Status.OK, Status.SPILLED)
-# The names of the output that is a job's record, each of another kind of job.
+# The names that rules give to a job's record among its outputs: each job that has a record has one of these.
 RECORDS = ("training", "evaluation", "accuracy")
-# The names of the outputs that are tables of results.
+# The names that rules give to outputs that are tables of results.
 TABLES = ("losses", "answers")
 # How torch's allocators say that they were refused memory, and how much.
 _REFUSALS = (
@@ -58,10 +58,10 @@ def phase_of(detail: str) -> Phase:
 
 
 def from_error(error: BaseException | None) -> BareOutcome | None:
-    """Return the outcome that an exception means, or the exception that it came of; None where neither means one.
+    """Return the outcome that an exception means, or one that it was raised from; None where none of them means one.
 
-    The second case is met where a step runs out of memory while it is captured in a CUDA graph: ending the capture
-    fails too, and that error hides the first.
+    An exception before it counts where a step runs out of memory while it is captured in a CUDA graph: ending the
+    capture fails too, and that second error hides the first.
     """
     while error is not None:
         if outcome := _meant_by(error):
@@ -71,7 +71,7 @@ def from_error(error: BaseException | None) -> BareOutcome | None:
 
 
 def _meant_by(error: BaseException) -> BareOutcome | None:
-    # Modules that need no torch import this one.
+    # Imported here, since modules that must not load torch import this one.
     import torch
 
     if isinstance(error, Stop):
@@ -89,7 +89,10 @@ def _meant_by(error: BaseException) -> BareOutcome | None:
 
 
 def may_have_lost_device(outcome: Ending) -> bool:
-    """Return whether the device may be past use: each question to it would then fail as the run did."""
+    """Return whether the device may have been lost, so that every further call to it would fail.
+
+    That may be where CUDA itself, and not torch's allocator, was refused memory: such an error names no size.
+    """
     return outcome["status"] == Status.OOM and "refused_gib" in outcome and outcome["refused_gib"] is None
 
 
@@ -108,7 +111,7 @@ def killed_by_kernel(detail: str, most_gib: float | None) -> BareOutcome:
 
 
 def hung(detail: str, seconds: float, budget_gib: float) -> BareOutcome:
-    """Return the outcome of a process that stood still for so many `seconds` under a memory budget."""
+    """Return the outcome of a process that gave no sign of life for so many `seconds` under a memory budget."""
     reason = f"no sign of life for {seconds} s under a budget of {budget_gib:g} GiB"
     return {"status": Status.OOM, "phase": phase_of(detail), "reason": reason}
 

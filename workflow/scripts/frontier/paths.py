@@ -1,4 +1,4 @@
-"""Where the project's own files lie, so that no other module counts its parent folders."""
+"""Where the project's own files lie; no other module derives that from its own place."""
 
 import os
 from pathlib import Path

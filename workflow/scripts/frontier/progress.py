@@ -1,4 +1,4 @@
-"""What a job's process tells: lines for people on standard output, events for its supervisor on a pipe of their own."""
+"""What a job's process tells meanwhile: lines for people on standard output, events for its supervisor on a pipe."""
 
 import json
 import math
@@ -23,19 +23,22 @@ def say(line: str) -> None:
 
 
 class Pacer:
-    """A sayer of lines of progress, which leaves out those that come too soon after the one before."""
+    """Prints lines of progress, one every five seconds at the most, and leaves out the others.
+
+    With `first_at_once` the first line is printed whenever it comes, else not before five seconds have passed.
+    """
 
     def __init__(self, first_at_once: bool = False):
         self._last = -math.inf if first_at_once else time.monotonic()
 
     def tell(self, line: str, is_last: bool) -> None:
-        """Say a line where it is the last, or where none was said for five seconds."""
+        """Print a line if none was printed for five seconds, or if it `is_last`, the last one that there will be."""
         if is_last or time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
             say(line)
 
 
 def event(**facts) -> None:
-    """Tell the supervisor, where there is one, what a record should say if this process does not live to write it."""
+    """Tell the supervisor, if there is one, facts for the record that it writes if this process is killed."""
     if EVENTS in os.environ:
         os.write(int(os.environ[EVENTS]), (json.dumps(facts) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Type what a proof of a model says (resources/proof.json)."""
+"""Types of a model's proof (resources/proof.json): in which ways its losses may be computed, and what was shown."""
 
 from typing import Annotated, Literal, TypedDict
 
@@ -12,13 +12,13 @@ class Way(TypedDict):
 
 
 class WayUpTo(Way):
-    """How losses are computed, and of which examples."""
+    """How losses are computed, and the longest example for which they may be computed so."""
 
     up_to: Annotated[int | None, "Tokens of the longest example for which it holds; null for any length."]
 
 
 class Sizes(TypedDict):
-    """By how much each property that was proved fails: rounding, where it holds."""
+    """By how much each property that was tried is missed: by no more than rounding, where it holds."""
 
     own: Annotated[float, "Losses of an example alone against the model's own forward pass; the largest, in nats."]
     packed: Annotated[float, "Losses of examples together against the model's own; the largest, in nats."]

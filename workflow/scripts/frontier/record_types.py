@@ -1,4 +1,4 @@
-"""Type the records of results/: training.json, evaluation.json and accuracy.json."""
+"""Types of the records in results/: training.json, evaluation.json and accuracy.json."""
 
 from typing import Annotated, NotRequired, TypedDict
 

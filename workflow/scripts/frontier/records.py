@@ -1,4 +1,4 @@
-"""Files that say what was done: written whole or not at all, read back without surprises."""
+"""Write a file whole or not at all, read and write records (JSON), and digest values and files."""
 
 import hashlib
 import json
@@ -20,7 +20,10 @@ def file_digest(path: Path) -> str:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text to a file through a neighbour and a rename: neither a reader nor a kill meets half of it."""
+    """Write a text to a file whole: into a file beside it, which then takes its name.
+
+    So no reader sees a part of the text, and a process that is killed leaves none.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
@@ -37,5 +40,5 @@ def write_json(path: str | Path, record: Mapping[str, Any] | list) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Return the record that a JSON file holds; whoever reads it says of which type it is."""
+    """Return the record that a JSON file holds; the caller knows of which type it is."""
     return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
-"""Type what a job is given: its request, which Snakemake tracks, and what bounds it without changing its result.
+"""Types of a job's input: its `request` (tracked: a change reruns the job) and its `limits` (not tracked).
 
-A key's description stands beside its type; docs/records.md is made from both. The code digest leaves these modules out.
+A key's description stands beside its type; docs/records.md is made from both. The code digest leaves out all modules
+of types (`*_types`), so that a better description makes nothing again.
 """
 
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar

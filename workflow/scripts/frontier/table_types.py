@@ -1,4 +1,4 @@
-"""Type the rows of the tables in results/: the plan, the summary, the accuracies, and what a run leaves.
+"""Types of the rows of the tables in results/: the plan, the summary, the accuracies, and the tables of a run.
 
 An empty cell of a CSV file is null here. `results/columns.py` says what each column of the summary is.
 """

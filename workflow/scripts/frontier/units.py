@@ -1,4 +1,4 @@
-"""The unit of memory, and whether a value is there at all."""
+"""The unit of memory, and whether a cell of a table has a value."""
 
 from typing import TypeGuard, TypeVar
 
@@ -8,5 +8,5 @@ GIB = 2**30
 
 
 def is_there(value: Value | None) -> TypeGuard[Value]:
-    """Return whether a value of a table is there: neither None nor a table's not-a-number."""
+    """Return whether a cell of a table has a value: it is neither None nor NaN, which pandas reads an empty cell as."""
     return value is not None and value == value

@@ -1,4 +1,4 @@
-"""Start, watch and end the processes in which jobs run. What is here changes no result, and no code digest has it.
+"""Start, watch and end the processes in which jobs run. Nothing here changes a result: the code digest leaves it out.
 
 The room imports the hall and machine. Read a job's life in this order:
 
@@ -10,8 +10,9 @@ The room imports the hall and machine. Read a job's life in this order:
    `fork_client` asks for the fork, and starts the server with a Snakemake's first such job; `fork_server` imports what
    `machine.preload` names, then forks. Any other job, and one that the server turns away, is a new Python.
 3. `worker`: the process from within, whichever way it came about. It calls the job's function.
-4. `team` and `hopeless`: what a training starts in turn, which is the other processes that share it, and the planner
-   that foretells whether it need not start at all.
+4. What a job may start in turn: `team`, the other processes that share a training; `hopeless`, the planner, which
+   predicts that a training need not be started; and `proving`, the proof of a model, made again where the one that is
+   there is of another kind of device or of other versions.
 
 `unlock` is a command of its own, for the lock that a killed Snakemake leaves behind.
 """

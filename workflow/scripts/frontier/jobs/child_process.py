@@ -47,7 +47,8 @@ class Child:
         ]
         for reader in self._readers:
             reader.start()
-        # A process that has ended already, by the kernel's hand say, reads no job, and its exit status tells the rest.
+        # A process that has died at once does not read its job, which breaks the pipe; its exit status is looked at
+        # later.
         with suppress(BrokenPipeError), os.fdopen(told, "w") as pipe:
             json.dump(job, pipe)
 
@@ -57,9 +58,9 @@ class Child:
         return self.process.returncode
 
     def watch(self) -> bool:
-        """Wait for the process's end and return whether it hung: showed no sign of life for long, and was ended for it.
+        """Wait for the process's end; return whether it hung and was ended, after STALL_SECONDS without a sign of life.
 
-        A sign of life of what it waits for (a download, a planner, a training's other processes) is one of its own.
+        Signs of life of the processes that it has started (a download, a planner, a training's other processes) count.
         Where Snakemake is gone, this process exits.
         """
         snakemake = snakemake_ancestor()
@@ -75,10 +76,11 @@ class Child:
             elif time.monotonic() - alive_at > STALL_SECONDS:
                 self.kill()
                 return True
-            # Waiting sees the end at once, where sleeping would not, and the next job cannot start before.
+            # A wait, not a sleep: it returns as soon as the process ends, and the next job starts only then.
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(WATCH_SECONDS)
-        # What the process has started may still hold its output, and the readers read until nobody holds that.
+        # A process that it has started may still hold the pipes open, and the readers read until nobody does: so the
+        # whole group is ended.
         self.kill()
         for reader in self._readers:
             reader.join()
@@ -86,18 +88,19 @@ class Child:
 
     def kill(self) -> None:
         """End the process and all that it has started: the group of the session that it leads."""
-        # macOS forbids to end a group of which nothing but zombies is left.
+        # macOS refuses to signal a group in which all processes have ended already.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.poll() is None:
-            # A process that was forked this moment does not lead its session yet.
+            # A process that was forked just now may not lead its session yet, so there was no such group.
             self.process.kill()
             self.process.wait()
 
     def last_error(self) -> str:
-        """Return the exception of the log's last traceback, after a colon, or its last line where it has none.
+        """Return ": " and the exception of the log's last traceback, or the log's last line if there is no traceback.
 
-        What the process printed before it may come into the log after it. Nothing where the process was killed.
+        The exception need not be the last line: what the process had printed before it may reach the log after it.
+        Where the process was killed, the result is empty.
         """
         lines = [line.rstrip() for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
         tracebacks = [at for at, line in enumerate(lines, 1) if line == "Traceback (most recent call last):"]
@@ -108,12 +111,12 @@ class Child:
     def _look(self) -> dict[int, tuple | None]:
         """Return the signs of life of the process and all that it has started, and note how much memory it holds."""
         process = psutil.Process(self.process.pid)
-        # The most, since what the kernel ends holds nothing any more while it is taken apart.
+        # The most so far: a process that the kernel is ending has given its memory back already.
         self.most_gib = max(self.most_gib, process.memory_info().rss / units.GIB)
         return {one.pid: signs_of_life(one) for one in [process, *process.children(recursive=True)]}
 
     def _read_lines(self, pipe, log) -> None:
-        """Put each line that the process prints into the log and before whoever watches."""
+        """Write each line that the process prints into the log, and show it on the terminal."""
         for line in pipe:
             log.write(line)
             log.flush()
@@ -121,7 +124,7 @@ class Child:
             tell(self.last_line)
 
     def _read_events(self, pipe) -> None:
-        """Note what the process tells of itself, for a record that it may not live to write."""
+        """Keep what the process tells of itself, for the record that is written for it if it is killed."""
         for line in pipe:
             facts = json.loads(line)
             self.phase = facts.get("phase", self.phase)
@@ -135,7 +138,7 @@ def _text(pipe: int):
 
 
 def start(function: str, variables: dict[str, str], files: list[int]) -> subprocess.Popen | Forked:
-    """Start a worker in a session of its own: a fork of Snakemake's server where that spares imports, or a new process.
+    """Start a worker in a session of its own: a fork of the server where that spares imports, else a new process.
 
     `files` are its standard input, output and error, its pipe of events, and whatever else it is to hold open.
     """
@@ -155,6 +158,6 @@ def start(function: str, variables: dict[str, str], files: list[int]) -> subproc
 
 
 def tell(line: str) -> None:
-    """Show a line to whoever watches; where the terminal is gone nobody does, and the job goes on."""
+    """Show a line on the terminal; if the terminal is gone, the job goes on without."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)

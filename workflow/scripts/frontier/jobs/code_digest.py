@@ -1,13 +1,13 @@
 """Digest code so that the digest changes when the code's logic does, and only then.
 
 A rule's jobs are made again when the digest of its script changes. Comments, docstrings and layout leave the digest
-alone, so that a typo mended in the training code does not cost thirty hours. So do moving and renaming a module, and
-how an import is written: the digest is a tree. In a module's digest each import of the package, and each use of a name
-that it binds, stands as the digest of the module that it leads to, not as that module's name. The digest is the same
-under every Python that runs the workflow.
+unchanged, so that a typo mended in the training code does not cost thirty hours. So do a module that is moved or
+renamed, and an import that is written otherwise, because the digest is a tree: where a module imports another of the
+package, or uses a name that such an import binds, its digest is made with the other module's digest in the place of
+that name. The digest is the same under every Python that runs the workflow.
 
-The room `jobs` and the modules of UNCOUNTED make no result: they start, watch and end the processes that do. They count
-by what they import alone.
+The code of the room `jobs` and of the modules in UNCOUNTED changes no result, so it is left out; what those modules
+import counts as ever.
 """
 
 import ast
@@ -17,7 +17,7 @@ from pathlib import Path
 from frontier import paths
 from frontier.jobs import code_imports
 
-# Modules of the hall that only tell people and the supervisor what happens, and those that only say what records hold.
+# Modules of the hall that only tell people and the supervisor what happens, and those that only describe records.
 UNCOUNTED = (
     "errors",
     "progress",
@@ -30,14 +30,14 @@ UNCOUNTED = (
     "request_types",
     "table_types",
 )
-# Fields of syntax trees on which versions of Python differ, and which change nothing.
+# Fields of syntax trees that versions of Python fill differently, and that do not change what the code does.
 _UNSTABLE_FIELDS = ("type_params", "kind", "type_comment", "type_ignores")
 # Nodes of syntax trees that can begin with a docstring.
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code_digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a script or module and of each module of the package that it comes to run.
+    """Return the SHA-256 (hex) of a script or module with all modules of the package that it imports, directly or not.
 
     Raises ValueError for an import that cannot be followed, as `code_imports.read` does, and for modules that import
     each other.
@@ -52,7 +52,7 @@ def script_digests() -> dict[str, str]:
 
 
 def reachable(path: Path) -> set[Path]:
-    """Return the file and each module of the package that it comes to run, but for those that do not count."""
+    """Return the file and all modules of the package that it imports, directly or not, if their code counts."""
     found, waiting = set(), [path]
     while waiting:
         current = waiting.pop()
@@ -68,7 +68,7 @@ def canonical(source: str) -> str:
 
 
 def _digest(path: Path, known: dict[Path, str], importers: tuple[Path, ...] = ()) -> str:
-    """Return a file's digest, which `known` has or gets; `importers` is the way from import to import that led here."""
+    """Return a file's digest, from `known` or put there; `importers` are the files whose imports led to this one."""
     if path in importers:
         circle = [*importers[importers.index(path) :], path]
         raise ValueError(f"{' imports '.join(map(_name, circle))}: takes modules that do not import each other")
@@ -88,7 +88,7 @@ def _digest(path: Path, known: dict[Path, str], importers: tuple[Path, ...] = ()
 
 
 def _counts(path: Path) -> bool:
-    """Return whether a file's own code can change a result."""
+    """Return whether a file's own code counts: whether it can change a result."""
     package = paths.SCRIPTS / "frontier"
     return package / "jobs" not in path.parents and path not in [package / f"{name}.py" for name in UNCOUNTED]
 
@@ -99,7 +99,7 @@ def _name(path: Path) -> str:
 
 
 def _text(node, ours: dict[ast.AST, set[str]]) -> str:
-    """Return a part of a syntax tree as text; where `ours` has a node, the digests that it has stand for the node."""
+    """Return a part of a syntax tree as text, in which the digests that `ours` has for a node stand in its place."""
     if isinstance(node, list):
         return f"[{','.join(_texts(node, ours))}]"
     if not isinstance(node, ast.AST):
@@ -116,19 +116,19 @@ def _text(node, ours: dict[ast.AST, set[str]]) -> str:
 
 
 def _texts(nodes: list, ours: dict[ast.AST, set[str]]) -> list[str]:
-    """Return a list's nodes as text each; imports of the package as one: their order and grouping change nothing."""
+    """Return each node of a list as text; imports of the package make one text, whatever their order and grouping."""
     imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and node in ours]
     others = [_text(node, ours) for node in nodes if node not in imports]
     return [_our_text(set().union(*(ours[node] for node in imports))), *others] if imports else others
 
 
 def _our_text(digests: set[str]) -> str:
-    """Return the text that stands for an import or a use of the package: the digests that it leads to."""
+    """Return the text that stands for imports or uses of the package's modules: their digests."""
     return f"Ours({','.join(sorted(digests))})"
 
 
 def _is_docstring(statement: ast.stmt) -> bool:
-    """Return whether a statement is but a string."""
+    """Return whether a statement is a string and nothing else."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

@@ -1,4 +1,4 @@
-"""Find what a file imports of the package, and where it uses that, by its syntax tree alone."""
+"""Find what a file imports of the package, and where it uses it, by its syntax tree; nothing is run."""
 
 import ast
 import symtable
@@ -10,14 +10,14 @@ from frontier import paths
 
 
 class Thing(NamedTuple):
-    """What an import names of the package: a module, by its file, or what is called `name` in it."""
+    """What an import takes from the package: a module, by its file, or what is called `name` in that module."""
 
     file: Path
     name: str = ""
 
 
 class _Import(NamedTuple):
-    """One name that a statement imports; `thing` is None where it is a library's."""
+    """One name that an import statement binds; `thing` is None where it comes from another library."""
 
     statement: ast.Import | ast.ImportFrom
     name: str
@@ -25,10 +25,10 @@ class _Import(NamedTuple):
 
 
 class Code(NamedTuple):
-    """A file's syntax tree, and the things of the package for which some of its nodes stand.
+    """A file's syntax tree and, by node, the things of the package that the node refers to.
 
-    Such nodes are each import of the package, each use of a name that it binds, and the name of the job that a rule's
-    script runs.
+    Such nodes are the imports of the package, the uses of names that they bind, and in a rule's script the text that
+    names the job's function.
     """
 
     tree: ast.Module
@@ -44,7 +44,7 @@ def read(path: Path) -> Code:
     """Return a file's code.
 
     Raises ValueError for an import of the package that cannot be followed: a relative one, `import frontier.x`, one of
-    everything (`*`), and one of something that is neither a module nor named in one.
+    everything (`*`), and one from a module that does not exist.
     """
     try:
         return _parse(path.read_text("utf-8"), paths.SCRIPTS)
@@ -54,7 +54,7 @@ def read(path: Path) -> Code:
 
 @cache
 def _parse(source: str, scripts: Path) -> Code:
-    """Return a source's code; `scripts`, where modules are looked for, is there for the cache to tell them apart."""
+    """Return a source's code; `scripts`, where modules are looked for, is given only to be part of the cache's key."""
     tree = ast.parse(source)
     nodes = list(ast.walk(tree))
     imports = [
@@ -79,7 +79,7 @@ def _parse(source: str, scripts: Path) -> Code:
 
 
 def _imported(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Thing | None:
-    """Return what one name of an import stands for; None for a library's. Raises ValueError as `read` does."""
+    """Return what one name of an import stands for; None for another library's. Raises ValueError as `read` does."""
     if isinstance(node, ast.Import):
         if _is_ours(alias.name):
             raise ValueError(f"line {node.lineno}: takes `from frontier.ROOM import MODULE`, which alone is followed")
@@ -94,10 +94,10 @@ def _imported(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> Thing | No
 
 
 def _clear_names(imports: list[_Import], assigned: set[str]) -> dict[str, Thing]:
-    """Return the imported names that stand for one thing of the package wherever they are used, and that thing.
+    """Return the imported names that stand for the same thing of the package wherever they are used, with that thing.
 
-    The others keep their own words in the code: those that are `assigned` too, and those that are imported twice, as
-    different things.
+    Left out are names that the code assigns too (`assigned`), and names that are imported twice as different things:
+    these are digested as they are written.
     """
     meanings: dict[str, set[Thing | None]] = {}
     for _, name, thing in imports:
@@ -106,13 +106,13 @@ def _clear_names(imports: list[_Import], assigned: set[str]) -> dict[str, Thing]
 
 
 def _assigned(scope: symtable.SymbolTable) -> set[str]:
-    """Return the names that a scope, or one within it, binds otherwise than by an import: parameters, variables, ..."""
+    """Return the names that a scope, or one within it, binds by other means than an import: parameters, variables."""
     own = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_assigned() or symbol.is_parameter()}
     return own.union(*map(_assigned, scope.get_children()))
 
 
 def _is_run_job(function: ast.expr) -> bool:
-    """Return whether what is called is `supervise.run_job`, by which a rule's script names its job."""
+    """Return whether a called function is `supervise.run_job`, to which a rule's script gives its job's name."""
     return "run_job" in (getattr(function, "attr", None), getattr(function, "id", None))
 
 
@@ -129,5 +129,5 @@ def _file(name: str) -> Path:
 
 
 def _is_ours(module: str) -> bool:
-    """Return whether a dotted name is of the package."""
+    """Return whether a dotted name is that of the package or of something in it."""
     return module.partition(".")[0] == "frontier"

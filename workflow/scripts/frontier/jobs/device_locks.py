@@ -1,4 +1,4 @@
-"""Give each job a device of its own: Snakemake counts devices and hands none out, so a job locks a file for one."""
+"""Give each job a device of its own. Snakemake only counts devices, so a job claims one by locking a file for it."""
 
 import fcntl
 import os
@@ -30,8 +30,9 @@ def claim(request: Mapping[str, Any], wait, folder: Path | None = None):
     """Claim a free device that a job's request allows, or one for each of the job's processes, while the block runs.
 
     Yields a Claim, or None for a job that needs no device. While too few are free it holds none, calls `wait(reason)`
-    and looks again. A lock lasts while any process has its file open, whatever ends the processes, so that the worker
-    is given the `locks` too. The files lie in `folder`, by default the user's `private_folder`.
+    and looks again. A lock lasts as long as any process has its file open. So the worker is given the `locks` too: the
+    device stays claimed until both processes have ended, in whatever way. The files lie in `folder`, by default the
+    user's `private_folder`.
     """
     found, count = gpus.inventory(os.environ, gpus.cuda_devices()), request.get("processes", 1)
     names = gpus.wanted(request.get("device", "cpu"), found, count)
@@ -50,7 +51,7 @@ def claim(request: Mapping[str, Any], wait, folder: Path | None = None):
 
 
 def private_folder() -> Path:
-    """Return the folder on this host where a user's jobs meet; raises UserError where it is not this user's alone."""
+    """Return this host's folder for the locks and sockets of a user's jobs; UserError if others may use it."""
     try:
         folder = Path(tempfile.gettempdir()) / f"lora-frontier-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -63,9 +64,9 @@ def private_folder() -> Path:
 
 
 def _lock(names: list[str], folder: Path, count: int) -> dict[str, int]:
-    """Lock `count` free devices and return the descriptors by name; lock none where fewer are free.
+    """Lock `count` free devices and return their files' descriptors by name; where fewer are free, lock none.
 
-    Two jobs that each held a part of what both need would wait for each other for ever.
+    If two jobs each held some of the devices that both need, they would wait for each other for ever.
     """
     held: dict[str, int] = {}
     for name in names:

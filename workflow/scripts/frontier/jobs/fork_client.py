@@ -1,4 +1,4 @@
-"""Have a Snakemake's server (`frontier/jobs/fork_server.py`) fork a worker, and start it where there is none."""
+"""Have the server of a call of Snakemake (`jobs/fork_server.py`) fork a worker; start the server if there is none."""
 
 import fcntl
 import importlib
@@ -32,9 +32,9 @@ MODULES = (
     "frontier.plan.calibration",
     "frontier.plan.table",
 )
-# What a server sends once it is free to take a request.
+# What the server sends as soon as it can take a request.
 ACCEPTED = b"accepted"
-# Seconds that a server has for each answer; at its start it imports torch before the first.
+# Seconds to wait for each answer of the server; before its first it imports torch.
 _ANSWER_SECONDS = 180
 
 
@@ -44,7 +44,7 @@ def modules_of_cuda() -> tuple[str, ...]:
 
 
 def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
-    """Return whether a job imports what a server has imported, and is not the only job that its Snakemake is to run."""
+    """Return whether a fork spares a job's imports: it needs torch, and its Snakemake may run other jobs, on Linux."""
     return (
         hasattr(os, "pidfd_open")
         and f"frontier.{function.rpartition('.')[0]}" in MODULES
@@ -54,11 +54,11 @@ def is_worth_it(function: str, snakemake: psutil.Process | None) -> bool:
 
 
 class Forked:
-    """A worker that Snakemake's server has forked, with what its supervisor knows of `subprocess.Popen`.
+    """A worker that the server has forked, with those methods of `subprocess.Popen` that its supervisor uses.
 
     `files` are the worker's standard input, output and error, its pipe of events, and whatever else it is to hold open.
-    Where the server forks no worker, raises OSError. Nothing of the job has happened then, since a worker reads the job
-    from its standard input.
+    Raises OSError where the server forks no worker. The job has not begun then, since a worker reads it from its
+    standard input, and the caller can start a new process for it.
     """
 
     def __init__(self, function: str, variables: dict[str, str], files: list[int], snakemake: psutil.Process):
@@ -67,7 +67,8 @@ class Forked:
         with io.FileIO(os.pidfd_open(snakemake.pid)) as owner:
             self._server = _connect(owner, snakemake, variables)
             self._server.setblocking(False)
-            # A server that is stuck would hold open whatever descriptors it was sent, so it is asked first.
+            # The server says that it takes requests before it is sent descriptors: one that is stuck would hold those
+            # open.
             awaited: list[Any] = [self._server, owner]
             select.select(awaited, [], [], _ANSWER_SECONDS)
             if self._server.recv(32) != ACCEPTED:
@@ -89,7 +90,8 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the worker's end and return its exit status, negative for a signal.
 
-        Where the server has ended, its workers have too, by SIGKILL. Raises TimeoutExpired after `timeout` seconds.
+        If the server has ended, its workers have been ended with it, by SIGKILL. Raises TimeoutExpired after `timeout`
+        seconds.
         """
         if self.returncode is None:
             if not select.select([self._server], [], [], timeout)[0]:
@@ -108,17 +110,18 @@ class Forked:
 
 
 def _connect(owner: io.FileIO, snakemake: psutil.Process, variables: dict[str, str]) -> socket.socket:
-    """Return a connection to the server of a Snakemake, and start the server where there is none.
+    """Return a connection to the server of a call of Snakemake; start the server if there is none.
 
-    `owner` is a descriptor of the Snakemake's process, `variables` are the environment of a job.
+    `owner` is a descriptor of Snakemake's process, `variables` are the environment of a job.
     """
     folder = device_locks.private_folder()
-    # The C library reads its settings when a process starts, and forks have those: each setting has its own server.
+    # The C library reads its settings when a process starts, and a fork keeps them. So each setting has a server.
     heaps = zlib.crc32(variables.get(heap.VARIABLE, "").encode())
     name = f"{snakemake.pid}-{snakemake.create_time():.2f}-{heaps:08x}.socket"
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with open(folder / "server.lock", "w") as lock, _opened(folder) as number:
-        # The path of a socket has at most 108 characters, and that of the folder alone can be longer.
+        # A socket's path may have 108 characters at most, and the folder's can be longer: so it is named by a
+        # descriptor.
         address = f"/proc/self/fd/{number}/{name}"
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
@@ -144,9 +147,10 @@ def _opened(folder: Path):
 
 
 def _start(listener: socket.socket, owner: io.FileIO, path: Path, variables: dict[str, str]) -> None:
-    """Start a server on a listening socket, which lies at `path`; it ends with the owner."""
+    """Start a server on a listening socket, whose file is `path`; the server ends when the owner does."""
     descriptors = [listener.fileno(), owner.fileno()]
-    # The server outlives this process, so it must not hold open an output whose end somebody waits for.
+    # The server outlives this process. If it held this process's output open, readers of that would wait for the
+    # server.
     subprocess.Popen(
         [sys.executable, "-m", "frontier.jobs.fork_server", *map(str, descriptors), str(path)],
         stdin=subprocess.DEVNULL,

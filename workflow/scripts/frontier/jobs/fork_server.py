@@ -1,12 +1,12 @@
 """Fork the processes of jobs from one that has imported their libraries, so that a study imports torch once.
 
-That process, the server, is started as `python -m frontier.jobs.fork_server 3 4 PATH`. Its owner is a Snakemake, which
-has one server for each setting of the C library. 3 and 4 are descriptors: of a listening unix socket, which lies at
-PATH, and of the owner's process.
+That process, the server, is started as `python -m frontier.jobs.fork_server 3 4 PATH`. Its owner is a call of
+Snakemake, which has one server for each setting of the C library that its jobs start with. 3 and 4 are descriptors: of
+a listening unix socket, whose file is PATH, and of the owner's process.
 
 Each job is one connection. The server sends ACCEPTED, receives the request with the descriptors of the job's files,
-sends a descriptor of the worker that it has forked, and at the worker's end its exit status. A worker lives no longer
-than its connection, the server no longer than its owner.
+sends a descriptor of the worker that it has forked, and at the worker's end its exit status. A worker is ended when its
+connection closes, and the server when its owner ends.
 """
 
 import ctypes
@@ -29,18 +29,18 @@ from frontier.jobs.fork_client import ACCEPTED
 from frontier.machine import gpus, preload
 from frontier.progress import EVENTS
 
-# Bytes that a request may have, of which a job's environment is the most.
+# The largest request in bytes; most of a request are the job's environment variables.
 _REQUEST_BYTES = 2**20
-# Descriptors that one message can hold, by Linux (SCM_MAX_FD).
+# The most descriptors that a message can hold under Linux (SCM_MAX_FD).
 _DESCRIPTORS = 253
-# Seconds that a fork has to import what may start CUDA.
+# Seconds that `_hand_over` waits for the imports that may start CUDA.
 _HAND_OVER_SECONDS = 120
-# What the driver answers (CUDA_ERROR_NOT_INITIALIZED) in a fork of a process that has started it.
+# What CUDA's driver returns (CUDA_ERROR_NOT_INITIALIZED) in a fork of a process that has started CUDA.
 _NOT_INITIALIZED = 3
 
 
 def main() -> None:
-    """Import what jobs import, serve until the owner ends, and in each fork do the job that it is for."""
+    """Import what jobs import, then serve until the owner ends; in each fork, do the job that it was forked for."""
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
@@ -57,20 +57,20 @@ def main() -> None:
 
 
 class Server:
-    """What forks a worker for each request, until its owner ends.
+    """Forks a worker for each request, until its owner ends.
 
-    `sources` tells the code that was imported: once there is other code on disk, all requests are turned away.
+    `sources` are the times of change of the files that were imported: once a file has changed, requests are refused.
     """
 
     def __init__(self, listener: socket.socket, owner: io.FileIO, path: Path, sources: dict[Path, int]):
-        # Not an epoll, which the workers would share with the server.
+        # Not the default, an epoll: forks would share it with the server.
         self.selector = selectors.PollSelector()
         self.path, self.sources = path, sources
         self._await(owner, self._end)
         self._await(listener, self._accept)
 
     def serve(self) -> str:
-        """Serve requests, and return in each worker alone, with the name of the function that it is to run."""
+        """Serve requests. Returns only in a forked worker, with the name of the function that it is to run."""
         while True:
             for key, _ in self.selector.select()[:1]:
                 function = key.data(key.fileobj)
@@ -87,13 +87,13 @@ class Server:
         file.close()
 
     def _end(self, owner: io.FileIO) -> None:
-        """End the server, and with it, by the kernel's hand (`worker.die_with`), the workers."""
+        """End the server; the kernel then ends its workers, which have asked for that (`worker.die_with`)."""
         self.path.unlink(missing_ok=True)
-        # An orderly exit takes all those modules apart, which is a second's work for nothing.
+        # An orderly exit would spend a second on freeing all those modules.
         os._exit(0)
 
     def _accept(self, listener: socket.socket) -> None:
-        """Open a connection, on which a request is to come."""
+        """Accept a connection, and await the request that will come on it."""
         connection, _ = listener.accept()
         with suppress(OSError):
             connection.send(ACCEPTED)
@@ -137,7 +137,7 @@ class Server:
 
 
 def _become_worker(request: dict, files: list[int]) -> str:
-    """Make this fork what a process started for the request would be, and return the function that it is to run."""
+    """Give this fork the files, environment and folder of a new process for the request; return the function to run."""
     os.setsid()
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
@@ -150,10 +150,10 @@ def _become_worker(request: dict, files: list[int]) -> str:
 
 
 def _hand_over(modules: tuple[str, ...]) -> bool:
-    """Fork this server, have the fork import these modules too, and return whether this process is to end.
+    """Try imports that may start CUDA in a fork, which becomes the server if they went well; return whether to end.
 
-    In the fork, which is then the server, that is False. In this process it is True where the fork stands ready, and
-    False where it does not, since the imports failed, started CUDA or hung: this one stays the server.
+    In the fork the result is False: it goes on as the server. In this process it is True if the fork is ready to serve,
+    and False if the imports failed, started CUDA or hung: then the fork is ended, and this process stays the server.
     """
     reading, writing = os.pipe()
     pid = os.fork()
@@ -179,7 +179,7 @@ def _hand_over(modules: tuple[str, ...]) -> bool:
 
 
 def _has_started_cuda() -> bool:
-    """Return whether a fork of this process could not use CUDA; only in a fork do torch and the driver tell it."""
+    """Return whether this process has started CUDA, so that forks cannot use it; a fork is made to find that out."""
     torch = sys.modules["torch"]
     pid = os.fork()
     if pid == 0:
@@ -192,7 +192,7 @@ def _has_started_cuda() -> bool:
 
 
 def _sources() -> dict[Path, int]:
-    """Return when each file of the package, in whatever folder, was last changed (nanoseconds)."""
+    """Return the time of change of each file of the package, in nanoseconds."""
     return {path: path.stat().st_mtime_ns for path in paths.PACKAGE.rglob("*.py")}
 
 

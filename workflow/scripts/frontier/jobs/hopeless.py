@@ -1,4 +1,4 @@
-"""Leave out the runs that a plan puts so far beyond the budget that they need not be started."""
+"""Judge by its plan whether a run is so far beyond the budget that it need not be started."""
 
 import json
 import os
@@ -18,19 +18,20 @@ from frontier.request_types import PlanRequest
 from frontier.table_types import PlanRow
 from frontier.units import is_there
 
-# A run is left out that is predicted to need more than this many times the budget of memory, which is several of the
-# planner's errors (docs/planner.md) beyond it.
+# A run is not started if it is predicted to need more than this many times the budget of memory. The margin is several
+# times the planner's error (docs/planner.md).
 MEMORY_MARGIN = 1.15
-# A run is left out that is predicted to take more than this many times the budget of hours, a margin as wide.
+# A run is not started if it is predicted to take more than this many times the budget of hours; likewise.
 TIME_MARGIN = 1.5
 
 
 def predicted_outcome(plan: PlanRequest, run: str, budget: Mapping[str, Any]) -> BareOutcome | None:
     """Return the outcome of a run that is hopeless by its plan, or None where it should be started.
 
-    `plan` is `study.requests.plan_request`. The planner runs in a process of its own, so that it leaves this one's
-    memory alone, and is named by a text, so that no training depends on its code: to mend it makes nothing again. On
-    Linux, as long as CUDA is not started, that process is a fork of this one, which spares its imports.
+    `plan` is what `study.requests.plan_request` returns. The planner runs in a process of its own, so that it takes
+    none of this one's memory. Its function is named by a text and not imported, so that no training's code digest has
+    the planner's code, and an edit of the planner makes nothing again. On Linux, as long as CUDA is not started, that
+    process is a fork of this one, which spares its imports.
     """
     start = _fork if sys.platform == "linux" and not torch.cuda.is_initialized() else _spawn
     with tempfile.TemporaryDirectory() as folder:
@@ -40,17 +41,17 @@ def predicted_outcome(plan: PlanRequest, run: str, budget: Mapping[str, Any]) ->
 
 
 def _spawn(function: str, job: Mapping[str, Any]) -> int:
-    """Do a job in a new process, which says what it says in the log alone, and return its exit status."""
+    """Do a job in a new process, whose output goes to the log only, and return its exit status."""
     command = [sys.executable, "-m", "frontier.jobs.worker", function, str(os.getpid())]
     return subprocess.run(command, input=json.dumps(job), text=True, stdout=sys.stderr).returncode
 
 
 def _fork(function: str, job: Mapping[str, Any]) -> int:
-    """Do a job in a fork of this process, which says what it says in the log alone, and return its exit status."""
+    """Do a job in a fork of this process, whose output goes to the log only, and return its exit status."""
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        # Whatever happens, the fork ends here: what called this function goes on in the parent alone.
+        # Whatever happens, the fork ends here: only the parent may return to the caller.
         try:
             worker.die_with(parent)
             os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -64,7 +65,7 @@ def _fork(function: str, job: Mapping[str, Any]) -> int:
 
 
 def outcome_of(row: PlanRow, budget: Mapping[str, Any]) -> BareOutcome | None:
-    """Return the outcome of a run that its plan puts far beyond the budget, or None where it should be started.
+    """Return the outcome of a run that its plan puts far beyond the budget, or None if it should be started.
 
     `row` is the run's row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so
     that it is never taken for a measured one. A run without a prediction is never hopeless.

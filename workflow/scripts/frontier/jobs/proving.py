@@ -1,7 +1,7 @@
-"""Hold a model's proof against the device and the libraries that a run has, and have it made again where they differ.
+"""Check that a model's proof is of a run's kind of device and versions of libraries; have it made again if it is not.
 
-A proof is a job of the workflow. That job is not made again because a package was upgraded, or because a study goes on
-on another kind of device; a run that starts there is proved again by itself, before it trains or judges anything.
+A proof is made by a job of the workflow, which Snakemake does not run again when a package is upgraded, or when a study
+goes on on another kind of device. A run that starts there has the model proved again before it trains or judges.
 """
 
 import json
@@ -20,9 +20,9 @@ from frontier.request_types import DeviceRequest
 
 
 def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[str, Any]) -> ProofRecord:
-    """Return the record of a proof of the job's model that holds for `present`, its `device` type and `versions`.
+    """Return the record of a proof of the job's model that was made with what is `present`: `device` type, `versions`.
 
-    `inputs` are the job's, `request` has its device. Raises UserError with the proof's own line where there is none.
+    `inputs` are the job's, `request` has its device. Raises UserError with the proof's own line if the model fails it.
     """
     proof = records.read_json(inputs["proof"])
     if all(proof[key] == value for key, value in present.items()):
@@ -31,7 +31,7 @@ def holding_proof(inputs: dict[str, Any], request: DeviceRequest, present: dict[
         target = Path(folder) / "proof.json"
         asked = {"device": request["device"], "cpu_threads": request["cpu_threads"]}
         job = {"request": asked, "input": {"model": str(inputs["model"])}, "output": {"proof": str(target)}}
-        # In a process of its own, with which ends what the proof sets in torch and holds on the device.
+        # In a process of its own: what the proof sets in torch and holds on the device ends with that process.
         command = [sys.executable, "-m", "frontier.jobs.worker", "run.prove.prove_model", str(os.getpid())]
         modules = {"PYTHONPATH": os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))}
         done = subprocess.run(

@@ -1,8 +1,8 @@
-"""Refuse the attempts at a failed job that would fail again.
+"""Refuse to try a job again that failed by itself, since it would fail again.
 
-Snakemake's `retries` start every failed job again, and only one that was cut off is worth it. A job that failed by
-itself leaves a note beside its log, and its later attempts in the same call of Snakemake end at once, with the same
-line.
+Snakemake's `retries` start every failed job again, which is of use only for one that was cut off. For a job that failed
+by itself a note is left beside its log, by which later attempts in the same call of Snakemake end at once, with the
+same line.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ CALL = "FRONTIER_CALL"
 
 
 def begin_call() -> None:
-    """Name this call of Snakemake for all of its jobs, which inherit the variable, on other nodes too."""
+    """Give this call of Snakemake a name, in a variable that all of its jobs inherit, those on other nodes too."""
     os.environ.setdefault(CALL, uuid.uuid4().hex)
 
 
 def refuse(log: Path, identity: str) -> None:
     """Raise UserError, before anything starts, where an earlier attempt of this call failed by itself.
 
-    The job's log is then as that attempt left it. `identity` is the job's digest: a job that has changed since is
-    another, and may be tried.
+    The job's log is then put back as that attempt left it. `identity` is the job's digest: a job whose digest has
+    changed since is another job, and may be tried.
     """
     note = _note(log)
     if note.exists():
@@ -39,9 +39,9 @@ def refuse(log: Path, identity: str) -> None:
 
 
 def give_up(log: Path, identity: str, line: str) -> None:
-    """Note that a job failed by itself and with which line, so that no attempt after this one is made."""
+    """Leave the note that a job failed by itself, and with which line, by which later attempts are refused."""
     known = {"call": os.environ.get(CALL), "digest": identity, "line": line}
-    # Where the disk is too full for the note, there is one more attempt, which says the same again.
+    # If the disk is too full for the note, the job is tried once more, and fails with the same line.
     with contextlib.suppress(OSError):
         records.write_json(_note(log), known | {"log": log.read_text("utf-8", "replace")})
 

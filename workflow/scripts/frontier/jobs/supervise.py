@@ -1,4 +1,4 @@
-"""Run a job in a process of its own: its output in a log, its progress on the terminal, its death not in silence."""
+"""Run a job in a process of its own: its output goes to a log, its progress to the terminal, and its end is told."""
 
 import signal
 import sys
@@ -17,9 +17,9 @@ from frontier.request_types import Job
 
 
 class Failure(NamedTuple):
-    """An end of a job's process that is no result, told in one line.
+    """The end of a job's process where it is no result of the experiment, with one `line` for the user.
 
-    `is_told`: the process has shown the line itself. `is_lasting`: another attempt would end in the same way.
+    `is_told`: the process has printed the line itself. `is_lasting`: another attempt would end in the same way.
     """
 
     line: str
@@ -28,11 +28,11 @@ class Failure(NamedTuple):
 
 
 def run_job(function: str, snakemake) -> None:
-    """Run `frontier.<function>(job)`, named ROOM.MODULE.FUNCTION, in a new process; where it fails, end with one line.
+    """Run `frontier.<function>(job)`, named ROOM.MODULE.FUNCTION, in a new process; if it fails, exit with one line.
 
     `snakemake` is what Snakemake gives a script. The job is plain data: its params, `input` and `output`. What the
     process prints goes to the terminal and the log; what it writes to standard error goes to the log alone. A process
-    that the kernel ends for want of memory, or that hangs under a memory budget, leaves its record all the same.
+    that the kernel ends for want of memory, or that hangs under a memory budget, has its record written by this one.
     """
     job, log = _job(function, snakemake), Path(snakemake.log[0])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -58,10 +58,10 @@ def run_job(function: str, snakemake) -> None:
 
 
 def ending(job: Job, child: Child, hung: bool, kills: int) -> BareOutcome | Failure | None:
-    """Return what a process's end means: an outcome for the job's record, or a failure; None where all went well.
+    """Return what a process's end means: an outcome for the job's record, or a failure; None if the job was done.
 
-    `hung` tells that the process was ended because it showed no sign of life, `kills` how many processes the kernel has
-    ended for want of memory since this one began.
+    `hung` says that the process was ended since it gave no sign of life, `kills` how many processes the kernel has
+    ended for want of memory while the job ran.
     """
     if outcomes.record_of(job["output"]):
         if hung and job["limits"] and job["limits"]["memory_gib"]:
@@ -78,14 +78,14 @@ def ending(job: Job, child: Child, hung: bool, kills: int) -> BareOutcome | Fail
 
 
 def _record(outcome: BareOutcome, job: Job, child: Child) -> None:
-    """Write the record that a job's process did not live to write."""
+    """Write the record of a job whose process was ended before it could."""
     outcomes.discard_tables(job["output"])
     outcomes.write(job | {"material": child.material}, outcome, child.environment)
     tell(f"{outcome['status']}: {outcome['reason']}")
 
 
 def _fail(failure: Failure, log: Path, identity: str) -> None:
-    """End this process as a failed job, whose next attempt is refused if it would end in the same way."""
+    """Exit as a failed job; if another attempt would end in the same way, have it refused."""
     if failure.is_lasting:
         retries.give_up(log, identity, failure.line)
     sys.exit(1 if failure.is_told else failure.line)
@@ -109,13 +109,13 @@ def _job(function: str, snakemake) -> Job:
 
 
 def _paths(files) -> dict[str | int, str | list[str]]:
-    """Return Snakemake's files as paths and lists of paths, by name; those without a name by position."""
+    """Return Snakemake's input or output as paths and lists of paths, by name, or by position if they have no names."""
     named = {name: value if isinstance(value, str) else list(value) for name, value in files.items()}
     return named or dict(enumerate(files))
 
 
 def _waiting():
-    """Return what a job calls while no device is free: it says so once, and exits where Snakemake is gone."""
+    """Return a function to call while no device is free: it says so once, sleeps, and exits if Snakemake is gone."""
     snakemake, said = snakemake_ancestor(), set()
 
     def wait(reason: str) -> None:
@@ -129,7 +129,7 @@ def _waiting():
 
 
 def _death(status: int, hung: bool) -> str:
-    """Return how a process came to its end, as the verb of a sentence."""
+    """Return how a process ended, as the predicate of a sentence."""
     if hung:
         return "hung and was ended"
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else "failed"

@@ -1,4 +1,4 @@
-"""The processes of a training that several share: the first starts the others, and all end with any one of them."""
+"""The processes that share a training: the first starts the others, and if one fails, all are ended."""
 
 import json
 import os
@@ -19,16 +19,16 @@ from frontier.outcome_types import TrainingOutcome
 from frontier.progress import say
 from frontier.request_types import Job, TrainingRequest
 
-# Seconds for which other ends are waited for after the first: one process's failure is soon every process's.
+# Seconds between the first failure and the search for its cause: by then the others that fail of it have failed too.
 _GRACE_SECONDS = 1.0
 
 
 class Team:
     """A training's further processes, each of which runs `run.train.follow`, watched until they end.
 
-    A process has an index: 0 is the first, which is this one. Where another fails, this process ends too, whatever it
-    waits for: with `failed(outcome)`, which writes the record, where the other ran out of memory; else with the same
-    line or signal.
+    Each process has an index; this one is the first, with index 0. If another fails, this process is ended too, even
+    while it waits for something. Where the other ended with an outcome, such as out of memory, `failed(outcome)` is
+    called before, which writes the record; else this process ends with the other's line or signal.
     """
 
     def __init__(self, job: Job[TrainingRequest], processes: int, failed: Callable[[TrainingOutcome], None]):
@@ -49,12 +49,12 @@ class Team:
         return results
 
     def settle(self) -> None:
-        """Wait after an error that another's end may have caused, so that the other's, if it comes soon, is told."""
+        """Wait a little after an error: if another process's failure has caused it, that failure is told instead."""
         if self.others:
             time.sleep(3 * _GRACE_SECONDS)
 
     def end(self) -> None:
-        """End the others, this process being done or having failed by itself."""
+        """End the other processes, when this one is done or has failed by itself."""
         with self._lock:
             self._over = True
         for process in self.others.values():
@@ -66,7 +66,7 @@ class Team:
             self.folder = None
 
     def leave(self) -> None:
-        """End this process, its record being written, at once: an orderly shutdown might wait for the others."""
+        """End this process at once, when its record is written: an orderly exit might wait for the others."""
         if self.others:
             os._exit(0)
 
@@ -86,7 +86,7 @@ class Team:
         return process
 
     def _watch(self, index: int) -> None:
-        """Wait for another's end, and end this process too where it is a bad one and the first."""
+        """Wait for one process to end; if it is the first to fail, end this process likewise."""
         self.others[index].wait()
         if "result" in self._told(index):
             return
@@ -97,7 +97,7 @@ class Team:
                 self._end_likewise()
 
     def _end_likewise(self) -> None:
-        """End this process as the other ended that caused the failure."""
+        """End this process in the way in which that other one ended whose failure caused the rest."""
         told = {index: self._told(index) for index in self.others}
         statuses = {index: process.poll() for index, process in self.others.items()}
         cause = first_to_fail(told, statuses)
@@ -125,7 +125,7 @@ class Team:
         return records.read_json(file) if file.exists() else {}
 
     def _copy_logs(self) -> dict[int, str]:
-        """Put the others' logs into this process's own, and return the last line of each."""
+        """Copy the other processes' logs into this one's, and return the last line of each."""
         last = {}
         for index in self.others:
             if text := self._file(index, "log").read_text("utf-8", "replace").strip():
@@ -139,10 +139,10 @@ class Team:
 
 
 def first_to_fail(told: dict[int, dict], statuses: dict[int, int | None]) -> int:
-    """Return the index of the process whose failure, most likely, is the cause of the others'.
+    """Return the index of the process whose failure most likely caused the others'.
 
-    It is one that has told why it failed (`told`, by index); without such, one that a signal ended; without such, any
-    that has failed. `statuses` has the exit status of each, None for one that still runs.
+    That is one that has told why it failed (`told`, by index); if none has, one that a signal ended; else any that has
+    failed. `statuses` has the exit status of each, None for one that still runs.
     """
     ended = {index: status for index, status in statuses.items() if status is not None and "result" not in told[index]}
     return min(ended, key=lambda index: (not told[index], ended[index] >= 0))

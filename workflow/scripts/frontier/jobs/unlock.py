@@ -1,4 +1,4 @@
-"""Take away the lock that a killed Snakemake left behind: `python -m frontier.jobs.unlock`, in the study's folder."""
+"""Remove the lock that a killed Snakemake has left in a study's folder: `python -m frontier.jobs.unlock`, there."""
 
 import os
 import platform
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 
-# The line by which Snakemake's log names the host.
+# The line of Snakemake's log that names the host.
 _HOST = re.compile(r"^  Host: (.+)$", re.MULTILINE)
-# How far into a log that line is looked for.
+# Characters of a log in which that line is looked for, from the log's start.
 _HEADER_CHARACTERS = 2**16
 
 
@@ -21,7 +21,7 @@ def locks(folder: Path) -> list[Path]:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a live Snakemake works in the folder, of those on this host that can be seen."""
+    """Return whether a Snakemake on this host is at work in the folder, as far as its processes are visible."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = process.info["cmdline"] or []
         names = any(Path(word).name in ("snakemake", "__main__.py") and "snakemake" in word for word in words[:4])
@@ -31,9 +31,9 @@ def is_held(folder: Path) -> bool:
 
 
 def whose(folder: Path) -> str | None:
-    """Return the other user or host that has the folder's lock, as far as that can be known; None where it is ours.
+    """Return the other user or host that has locked the folder, as far as that is known; None where neither is another.
 
-    The lock itself tells only its owner. The host stands in the log that Snakemake keeps while it holds the lock.
+    The lock file tells only the user, its owner. The host is in the log that Snakemake writes while it holds the lock.
     """
     held = locks(folder)
     stranger = next((lock for lock in held if lock.stat().st_uid != os.getuid()), None)
@@ -50,7 +50,7 @@ def whose(folder: Path) -> str | None:
 
 
 def main(folder: Path) -> None:
-    """Have Snakemake unlock the folder, unless a live Snakemake, another user or another host has the lock."""
+    """Have Snakemake unlock the folder, unless a running Snakemake, another user or another host has the lock."""
     if not locks(folder) or is_held(folder):
         return
     other = whose(folder)

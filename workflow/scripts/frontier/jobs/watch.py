@@ -1,4 +1,4 @@
-"""What a supervisor looks at while it waits: signs of life, the kernel's kills, Snakemake's own end."""
+"""What a supervisor looks at while its job runs: signs of life, kills by the kernel, whether Snakemake is there."""
 
 import sys
 from contextlib import suppress
@@ -10,7 +10,8 @@ import psutil
 def kernel_kills() -> int:
     """Return how many processes the kernel has ended for want of memory, by its own counters.
 
-    Those of the whole host and of this process's cgroup are added up: only that the sum grows means something.
+    The counters of the host and of this process's cgroup are added up, so a kill may count twice: only the difference
+    of two calls means something, and only that it is not zero.
     """
     total = 0
     files = [Path("/proc/vmstat")]
@@ -25,9 +26,9 @@ def kernel_kills() -> int:
 
 
 def snakemake_ancestor() -> psutil.Process | None:
-    """Return the Snakemake that this job runs under, whose death no signal tells: shells stand between."""
+    """Return the Snakemake that this job runs under; it has to be looked for, since shells stand between the two."""
     for process in psutil.Process().parents():
-        # Of another user's process, root's say, a host need not tell the command line (/proc mounted with hidepid).
+        # The command line of another user's process may be hidden (/proc mounted with hidepid).
         with suppress(psutil.Error):
             if any(Path(word).name == "snakemake" or word == "snakemake" for word in process.cmdline()[:4]):
                 return process
@@ -35,7 +36,7 @@ def snakemake_ancestor() -> psutil.Process | None:
 
 
 def signs_of_life(process: psutil.Process) -> tuple | None:
-    """Return numbers that grow while a process does anything; None for one that is gone, or is another user's."""
+    """Return numbers that grow while a process does anything; None if it is gone or another user's."""
     with suppress(psutil.Error), process.oneshot():
         return process.cpu_times()[:2], process.io_counters()[:4] if hasattr(process, "io_counters") else ()
     return None
@@ -48,7 +49,7 @@ def end_with(snakemake: psutil.Process | None) -> None:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Return whether a process runs still; psutil says so of one, too, whose parent has not asked for its end yet."""
+    """Return whether a process still runs. A zombie, which has ended and waits for its parent, counts as ended."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

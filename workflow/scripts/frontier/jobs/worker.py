@@ -1,10 +1,11 @@
 """Do a job, in the process that was started for it.
 
 The process is `python -m frontier.jobs.worker ROOM.MODULE.FUNCTION PARENT`, with the job on standard input. Or it is a
-fork of a process that has imported its libraries already (`fork_server`), with the same arguments. PARENT is the id of
+fork, with the same arguments, of a process that has imported the libraries already (`fork_server`). PARENT is the id of
 the process that started or forked it.
 
-Standard output is for people to watch, standard error for the log. Exit status 2 is a UserError, told in one line.
+What it prints on standard output is shown on the terminal and logged, what it writes to standard error is logged only.
+Exit status 2 means a UserError, whose line was printed.
 """
 
 import ctypes
@@ -45,7 +46,7 @@ def die_with(parent: int) -> None:
     """On Linux, have the kernel end this process when `parent`, which started it, dies in whatever way."""
     if sys.platform == "linux":
         prctl = ctypes.CDLL(None, use_errno=True).prctl
-        # A fork has the command line of what it was forked from, so `ps` and `top` are told a name.
+        # A fork has the command line of the process it was forked from, so it is given a name for `ps` and `top`.
         prctl(_PR_SET_NAME, b"frontier.worker")
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -53,7 +54,7 @@ def die_with(parent: int) -> None:
 
 
 def leave() -> None:
-    """End the process, its job done, without the seconds in which its libraries are taken apart: no phase has them."""
+    """End the process at once, its job done: an orderly exit would take seconds that no phase of a record counts."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

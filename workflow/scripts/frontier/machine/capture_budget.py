@@ -1,4 +1,4 @@
-"""The part of a memory budget that captured steps take beside torch's allocator."""
+"""The part of a memory budget that captured steps (CUDA graphs) take; torch's allocator does not count it."""
 
 import contextlib
 
@@ -8,11 +8,11 @@ from frontier.units import GIB
 
 
 class CaptureBudget:
-    """A memory budget that captured steps share with torch's allocator: what they take beside it, it gets less.
+    """A memory budget that captured steps share with torch's allocator, whose limit is lowered by what the steps take.
 
     `budget_gib` is None where there is no budget: what the steps take is then only counted. `levers` is the record's
-    dict of levers, in which all is told. Where the process passes the budget although the allocator has given back what
-    it can, `cuda_graphs` becomes False there, and the captured steps are to be given up.
+    dict of levers, which is brought up to date. Where the process is beyond the budget even after the allocator has
+    given back what it does not use, `cuda_graphs` in it becomes False, and the caller must give up the captured steps.
     """
 
     def __init__(self, budget_gib: float | None, meter: Meter, levers: Levers):
@@ -24,7 +24,7 @@ class CaptureBudget:
 
     @contextlib.contextmanager
     def capturing(self):
-        """Count what the block, in which a step is captured, takes beside the allocator, and hold it to the budget."""
+        """Count what the block, which captures a step, takes beside the allocator, and check it against the budget."""
         before = self.meter.outside
         with self.meter.watch():
             yield
@@ -42,7 +42,7 @@ class CaptureBudget:
 
     @contextlib.contextmanager
     def giving_up(self):
-        """Return to the allocator what the block, in which all captured steps are freed, gives back."""
+        """Raise the allocator's limit by what becomes free while the block frees all captured steps."""
         with self.meter.watch():
             yield
             self.meter.release()

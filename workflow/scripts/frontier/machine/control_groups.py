@@ -1,13 +1,14 @@
-"""What the control groups of this process allow it: a container or a scheduler's job has less than its host.
+"""What Linux's control groups allow this process: a container or a scheduler's job may use less than its host has.
 
-Linux has two versions of them, and a host may use both. A limit of any group between this process's own and the
-outermost that can be seen holds for it, so the least counts.
+There are two versions of control groups, and a host may use both. Groups lie in each other; the limits of each group
+around this process hold for it, up to the outermost that it sees, so the least of them counts.
 """
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-# Bytes from which a limit of version 1 means that there is none: its largest number, rounded down to whole pages.
+# Bytes. Version 1 states a limit where there is none, its largest number rounded down to whole pages; a limit from here
+# on is that one.
 _UNLIMITED = 2**62
 
 
@@ -33,7 +34,7 @@ def memory_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _folders(controller: str, root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's groups that a controller limits, and of the groups around them."""
+    """Yield the folder of each group of this process that a controller (cpu, memory) limits, and of each around it."""
     for line in _lines(root / "proc/self/cgroup"):
         controllers, _, group = line.partition(":")[2].partition(":")
         if controllers and controller not in controllers.split(","):
@@ -42,7 +43,8 @@ def _folders(controller: str, root: Path) -> Iterator[Path]:
             if kind != ("cgroup" if controllers else "cgroup2") or (controllers and controller not in options):
                 continue
             top = root / outer.lstrip("/")
-            # A container sees its own group as the outermost, though it may be told the name that its host has for it.
+            # In a container the outermost group that is visible is the container's own, though /proc/self/cgroup may
+            # have the host's path of it.
             below = PurePosixPath(group).relative_to(inner) if PurePosixPath(group).is_relative_to(inner) else "."
             folder = top / below
             yield folder

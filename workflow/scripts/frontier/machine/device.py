@@ -13,8 +13,8 @@ from frontier.machine import control_groups, gpus
 def physical_cores(root: Path = Path("/")) -> int:
     """Return how many processor cores this process may use at once, hyper-threads not counted.
 
-    Of a part of a core that a control group allows beside whole ones, nothing is used: the step waits for its slowest
-    thread, which would be the one that is held back. `root` is the folder that has `proc` and `sys`.
+    Where a control group allows 2.5 cores, they are two: a step waits for its slowest thread, which would be the one on
+    half a core. `root` is the folder that has `proc` and `sys`.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = control_groups.cpus(root)
@@ -24,7 +24,7 @@ def physical_cores(root: Path = Path("/")) -> int:
 def open_device(name: str, cpu_threads: int | None, share: tuple[int, int] = (0, 1)) -> torch.device:
     """Return the torch device of a config's `device`, and set the number of torch's threads on the CPU.
 
-    `auto` is a GPU where this process is shown one. `share` is this process's index and how many processes share the
+    `auto` is a GPU where this process may use one. `share` is this process's index and how many processes share the
     training: each has a GPU of its own, and its part of the threads. Raises UserError where torch cannot use the GPU
     that is there, or that was asked for.
     """
@@ -47,7 +47,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def _is_cpu_alone() -> bool:
-    """Return whether `auto` is the CPU: no GPU is there or shown, and torch finds none either."""
+    """Return whether `auto` is the CPU: there is no GPU that this process may use, and torch finds none either."""
     return not gpus.usable(os.environ, gpus.cuda_devices()) and not torch.cuda.is_available()
 
 

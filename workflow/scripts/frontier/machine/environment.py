@@ -40,7 +40,7 @@ PACKAGES = (
 
 
 def describe_environment(device: torch.device, started_at: str) -> Environment:
-    """Return what a reader must know to compare a record with another: machine, device, versions, code, UTC times."""
+    """Return what must be known to compare two records: machine, device, versions, the code's commit, times in UTC."""
     record = {
         "host": socket.gethostname(),
         "os": platform.platform(),
@@ -62,7 +62,7 @@ def describe_environment(device: torch.device, started_at: str) -> Environment:
 
 
 def device_and_versions(device: torch.device) -> dict:
-    """Return what a proof holds for: the device's type, and the versions of what losses are computed with."""
+    """Return what a model's proof is valid for: the device's type, and versions of the packages that compute losses."""
     versions = {name: _version(name) for name in ("torch", "transformers", "peft", "bitsandbytes")}
     return {"device": device.type, "versions": versions}
 

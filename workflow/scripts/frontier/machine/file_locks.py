@@ -1,8 +1,8 @@
-"""Hold a lock file that other jobs want too, on this node and on others; a wait for it is told, and has an end.
+"""Hold a lock file that other jobs want too, here or on other nodes: say that it is waited for, give up after a time.
 
-Where a file system has no locks (Lustre mounted without flock), filelock makes the file itself the lock: it then holds
-the process and the host that made it, and stays when that host dies. A lock of the kernel's own is let go by the end
-of its process, whatever ends it.
+A lock of the kernel's is released when its process ends, in whatever way. Where a file system has no such locks (Lustre
+mounted without flock), filelock makes the existence of the file the lock: the file then names the process and the host
+that made it, and is still there after that host has died.
 """
 
 from contextlib import contextmanager
@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 from frontier.errors import UserError
 from frontier.progress import say
 
-# Seconds after which a wait is told.
+# Seconds of waiting after which a line says so.
 _TOLD_SECONDS = 5
-# Seconds for which a file that is itself the lock is waited for: a download of 15 GB at 2 MB/s.
+# Seconds for which a file that is itself the lock is waited for, at the most: a download of 15 GB at 2 MB/s.
 _LEFT_SECONDS = 2 * 3600
 
 
@@ -23,9 +23,9 @@ _LEFT_SECONDS = 2 * 3600
 def held(path: Path, most_seconds: float | None = None):
     """Hold the lock file `path` while the block runs.
 
-    Waits for `most_seconds`; where that is None, as long as a process lives that has it, but no longer than
-    `_LEFT_SECONDS` for a file that is itself the lock. Raises UserError, which names the file, where the wait is over,
-    and where no lock can be had here: for want of rights, of room or of locks.
+    Waits for at most `most_seconds`. Where that is None, waits until the lock is free, but no longer than
+    `_LEFT_SECONDS` for a file that is itself the lock, whose process may be gone. Raises UserError, which names the
+    file, after that time, and where the file cannot be locked: for want of rights, of room or of locks.
     """
     lock = FileLock(path)
     _acquire(lock, path, most_seconds)
@@ -36,7 +36,7 @@ def held(path: Path, most_seconds: float | None = None):
 
 
 def _acquire(lock: FileLock, path: Path, most_seconds: float | None) -> None:
-    """Acquire a lock at once, or say what is waited for and wait."""
+    """Acquire a lock; where that takes more than a few seconds, say what is waited for."""
     patience = _TOLD_SECONDS if most_seconds is None else min(_TOLD_SECONDS, most_seconds)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def _acquire(lock: FileLock, path: Path, most_seconds: float | None) -> None:
 
 
 def _is_itself_the_lock(path: Path) -> bool:
-    """Return whether filelock has written the lock's holder into the file: a lock of the kernel's own stays empty."""
+    """Return whether the file itself is the lock: filelock has then written the holder into it, else it is empty."""
     try:
         return path.stat().st_size > 0
     except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frontier.errors import UserError
 
-# What CUDA_VISIBLE_DEVICES holds where devices are hidden on purpose: by a user, by Slurm, by NVIDIA's containers.
+# Values of CUDA_VISIBLE_DEVICES by which a user, Slurm or NVIDIA's containers hide all devices on purpose.
 _HIDDEN = ("", "-1", "NoDevFiles", "none", "void")
 
 
@@ -27,12 +27,12 @@ def may_spill(root: Path = Path("/")) -> bool:
 
 
 def inventory(variables: Mapping[str, str], present: int) -> dict[str, str]:
-    """Return the devices that a process may use: by the name of each on this host, its name in CUDA_VISIBLE_DEVICES.
+    """Return the devices that a process may use, as a dict: a device's name on this host -> in CUDA_VISIBLE_DEVICES.
 
     `variables` are the process's environment variables, `present` the number of devices in the machine, which counts
-    where CUDA_VISIBLE_DEVICES is not set. As CUDA does, it reads the names up to the first that is none: a number that
-    no device in the machine has, or a word. Where Slurm names the job's devices, its names are the host's: it hides the
-    other devices, so that CUDA counts from 0 in each job of a node.
+    where CUDA_VISIBLE_DEVICES is not set. As by CUDA, that variable is read up to the first word that names no device.
+    The two names differ under Slurm, which hides the devices of other jobs: CUDA then counts from 0 in each job of a
+    host, and Slurm's own variables have the names on the host.
     """
     visible = variables.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(present)) if visible is None else map(str.strip, visible.split(","))
@@ -47,7 +47,7 @@ def inventory(variables: Mapping[str, str], present: int) -> dict[str, str]:
 
 
 def usable(variables: Mapping[str, str], present: int) -> dict[str, str]:
-    """Return `inventory`; none where the machine has no device, whatever CUDA_VISIBLE_DEVICES says."""
+    """Return `inventory`; an empty one if the machine has no device, whatever CUDA_VISIBLE_DEVICES says."""
     return inventory(variables, present) if present else {}
 
 
@@ -62,16 +62,16 @@ def check_visible(variables: Mapping[str, str], present: int) -> None:
 
 
 def _is_device(name: str, present: int) -> bool:
-    """Return whether CUDA takes a name for a device's, of so many in the machine; 0 where that is not known."""
+    """Return whether a word of CUDA_VISIBLE_DEVICES names a device; `present` is 0 where their number is not known."""
     if name.isascii() and name.isdigit():
         return not present or int(name) < present
     return name.startswith(("GPU-", "MIG-"))
 
 
 def wanted(device: str, found: dict[str, str], count: int = 1) -> list[str]:
-    """Return the names of the devices, of those `found`, that a config's `device` (auto, cuda, cuda:N) may be.
+    """Return which of the devices `found` a config's `device` (auto, cpu, cuda, cuda:N) allows, by their names.
 
-    None for a CPU. Raises UserError where there are fewer than `count`.
+    For a CPU the list is empty. Raises UserError where a device is asked for that is not there, or more than there are.
     """
     kind, _, index = device.partition(":")
     if kind == "cpu" or (kind == "auto" and not found):

@@ -1,4 +1,4 @@
-"""The environment variables that a job's process is started with: they can change what is measured in it."""
+"""The environment variables that a job's process is started with, since they can change what is measured in it."""
 
 import os
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from frontier import paths
 from frontier.machine import gpus, heap, shell
 from frontier.progress import DEVICE_IDS, EVENTS
 
-# The work space of cuBLAS (pairs of KiB and count) that is its default on consumer cards. On Hopper its default is four
-# times as much, for each thread.
+# cuBLAS's work space, as pairs of a size in KiB and a count: its default on consumer cards, asked for on all cards. On
+# Hopper the default is four times as much, for each thread.
 _WORK_SPACE = {"CUBLAS_WORKSPACE_CONFIG": ":4096:2:16:8"}
-# Allocator segments that can grow leave fewer holes. On a small card a tensor often fails for want of one hole that is
-# large enough.
+# The segments of torch's allocator can then grow, which leaves fewer holes. On a small card there is often enough free
+# memory in all, and no hole that is large enough for the next tensor.
 _GROWING = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 
 
 def allocation(variables: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables that say how a card's memory is given out, beside a user's own `variables`.
 
-    Where a user has set the older PYTORCH_CUDA_ALLOC_CONF, which torch obeys rather than the newer name, that stands.
+    Where the user has set PYTORCH_CUDA_ALLOC_CONF, the older name, which torch prefers, that is left as it is.
     On WSL segments do not grow: on some cards its driver refuses their first allocation (pytorch/pytorch#192330).
     """
     is_settled = "PYTORCH_CUDA_ALLOC_CONF" in variables or gpus.may_spill()
@@ -27,11 +27,10 @@ def allocation(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def job_variables(request: Mapping[str, Any], claim=None) -> dict[str, str]:
-    """Return the environment variables of a job's process: the shell's, but for those that could change its result.
+    """Return a job's environment variables: the user's, without those that could change its result, and ours.
 
-    No telemetry, the number of threads left to torch, and UTF-8 whatever the locale.
-
-    `claim`, a `device_locks.Claim`, names the devices that it sees; without one it sees one GPU at most.
+    Ours switch telemetry and the tokenizers' threads off, have text be UTF-8 whatever the locale, say how memory is
+    allocated, and name the devices: those of `claim`, a `device_locks.Claim`; without one a single GPU at most.
     """
     variables = shell.for_jobs(os.environ)
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.SCRIPTS), os.environ.get("PYTHONPATH")]))
@@ -51,5 +50,5 @@ def job_variables(request: Mapping[str, Any], claim=None) -> dict[str, str]:
 
 
 def inherited_variables() -> dict[str, str]:
-    """Return the environment variables of a training's further processes: the first one's, but for its event pipe."""
+    """Return the variables for processes that a job starts itself: its own, without its pipe of events."""
     return {name: value for name, value in os.environ.items() if name != EVENTS}

@@ -1,4 +1,4 @@
-"""A memory budget that the process cannot pass: what does not fit fails in the job, and spares the user's desktop."""
+"""Cap the memory of a job's process: what does not fit fails in the job, and takes nothing from the user's desktop."""
 
 import contextlib
 from pathlib import Path
@@ -15,9 +15,10 @@ from frontier.units import GIB
 def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict[str, Any]:
     """Hold the process to its budget and return what was set, for the record.
 
-    On CUDA, with the device's `meter`, torch's allocator gets what the context leaves of the budget. On a Linux CPU the
-    data segment may grow by the part of the budget that is not resident yet. Call it after the imports: they take the
-    budget's first part, and a refusal within them could not be caught. Raises Stop where the budget is spent already.
+    On CUDA, with the device's `meter`, torch's allocator may hold what CUDA's context leaves of the budget. On a CPU
+    under Linux the data segment may grow by the part of the budget that is not resident yet; other systems have no such
+    limit. To be called after the imports: their memory counts, and a refusal within them could not be caught. Raises
+    Stop where the budget is spent already.
     """
     if budget_gib is None:
         return {}
@@ -32,8 +33,8 @@ def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict[str,
     if left <= 0:
         reason = f"the budget of {budget_gib:g} GiB is below the {resident / GIB:.2f} GiB that the imports alone take"
         raise Stop(Status.OOM, reason, peak_host_gib=resident / GIB)
-    # This starts torch's threads, whose stacks count: one that is refused later ends the process, or raises an error
-    # that does not speak of memory.
+    # This starts torch's threads now. Their stacks count, and a thread that is refused later ends the process, or
+    # raises an error that does not speak of memory.
     torch.zeros(2**20).add_(1)
     limit = _data_bytes() + left
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -1,8 +1,9 @@
 """The memory of a CUDA device as the driver counts it (NVML): how much is in use, and how much of that by this process.
 
-CUDA tells what all processes together have in use, torch what its allocator holds. A memory budget and the detection of
-spilling need what this process holds in all. The driver does not tell that everywhere: under Windows and WSL it knows
-no process's memory, and in a container it may number the processes differently. So each figure says where it is from.
+A memory budget and the detection of spilling need all that this process holds. CUDA tells what all processes together
+have in use, torch what its allocator holds; only the driver may tell what one process has. Under Windows and WSL it
+does not, and in a container its process numbers may be others than the container's. So each figure says where it is
+from.
 """
 
 import os
@@ -12,22 +13,22 @@ from dataclasses import dataclass
 import pynvml
 import torch
 
-# The three sources of a figure, as a record names them, the surest first.
+# The three sources of a figure, in a record's words, the most reliable first.
 PROCESS = "this process, by NVML"
 RISE = "the device's rise as the context was made, by NVML"
 DEVICE = "the whole device: other processes count too"
-# The errors by which NVML says that it is not there, or does not know.
+# The errors of NVML's functions where there is no NVML, or where it does not tell.
 _UNAVAILABLE = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError)
-# Bytes: no CUDA context is smaller, so a smaller rise means that the context was there before.
+# Bytes. No CUDA context is smaller: if the device's use rises by less, the context was there before.
 _LEAST_CONTEXT = 2**25
-# The least share of NVML's total that CUDA's total of the same device is: CUDA leaves a few percent to the driver. A
-# slice (MIG) is an eighth to a half of its card, so a total below this share is that of a slice.
+# CUDA's total of a device's memory is at least this share of NVML's, since CUDA leaves a few percent to the driver. A
+# slice of a card (MIG) is an eighth to a half of it, so where CUDA's total is a smaller share, CUDA has a slice.
 _LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True)
 class Use:
-    """Bytes of a device: in all, free, and this process's own, which are None where the driver does not tell."""
+    """Bytes of a device: in all, free, and this process's `own`, which is None where the driver does not tell."""
 
     total: int
     free: int
@@ -35,11 +36,11 @@ class Use:
 
 
 class Meter:
-    """The meter of what this process has on a CUDA device, whatever its neighbours have there.
+    """The meter of what this process has on a CUDA device, apart from what other processes have there.
 
     Make it before the process puts anything on the device. `outside` is what the process has there beside torch's
-    allocator, in bytes: the context, kernels, captured graphs. `source` says how that is known, and `trusted` whether
-    it is sure to be this process's own.
+    allocator, in bytes: the context, kernels, captured graphs. `source` says how that is known. `trusted` is False
+    where the figure may count other processes' memory too.
     """
 
     def __init__(self, device: torch.device):
@@ -76,7 +77,7 @@ class Meter:
         return Use(total, free, own_bytes(_processes(self._handle), os.getpid(), self.reserved))
 
     def held(self, use: Use) -> int:
-        """Return the bytes that this process has on the device: by the driver, or else what is surely its own."""
+        """Return the bytes that this process has on the device: by the driver, or else what is known to be its own."""
         if use.own is not None:
             return use.own
         return self.reserved + (self.outside if self.trusted else 0)
@@ -92,7 +93,7 @@ class Meter:
 
     @contextmanager
     def watch(self):
-        """Count in `outside` what the block takes or gives back beside torch's allocator."""
+        """Update `outside` by what the block allocates or frees on the device beside torch's allocator."""
         torch.cuda.synchronize(self.device)
         before, reserved = self.read(), self.reserved
         yield
@@ -109,7 +110,7 @@ def find_handle(nvml, uuid: str, total: int):
     """Return NVML's handle of the device that CUDA knows by `uuid` and `total` bytes, or None; `nvml` is the module.
 
     The device is found by its UUID, since CUDA_VISIBLE_DEVICES renumbers devices and may name slices of one (MIG). For
-    a slice the handle of its whole card will not do: the card's figures are not the slice's.
+    a slice the handle of the whole card is of no use, since its figures are the card's.
     """
     try:
         nvml.nvmlInit()
@@ -149,7 +150,7 @@ def outside_allocator(now: Use, before: int | None, reserved: int) -> tuple[int,
 
 
 def moved_outside(outside: int, before: Use, after: Use, reserved: int, reserved_after: int) -> int:
-    """Return what `outside` has become between two readings: by the driver's count, or by the device's free memory.
+    """Return the new value of `outside` after two readings: by the driver's count, or by the device's free memory.
 
     `reserved` and `reserved_after` are what torch's allocator held at the two readings; all are bytes.
     """
@@ -159,7 +160,7 @@ def moved_outside(outside: int, before: Use, after: Use, reserved: int, reserved
 
 
 def _memory(handle) -> tuple[int, int]:
-    """Return total and free bytes, without those that the driver keeps for itself, where it tells how many."""
+    """Return total and free bytes; where the driver tells how many it keeps for itself, the total is without those."""
     try:
         memory = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except _UNAVAILABLE:

@@ -1,4 +1,4 @@
-"""Clocks and memory peaks of a process, each second in one phase."""
+"""Measure the time and the memory peaks of each phase of a process; each second belongs to exactly one phase."""
 
 import os
 import time
@@ -43,7 +43,7 @@ def read_peaks(device: torch.device) -> dict[str, float | None]:
 class Phases:
     """The phases of a process: each second since its first instruction belongs to one of them.
 
-    Each phase has memory peaks of its own; those of `between_steps` count to the phase before it.
+    Each phase has memory peaks of its own, except `between_steps`, whose peaks count with the phase before it.
     """
 
     def __init__(self, device: torch.device):
@@ -54,7 +54,7 @@ class Phases:
         self._since = time.perf_counter() - _age()
 
     def enter(self, name: str) -> None:
-        """End the current phase and begin `name`; a phase that is entered again goes on counting."""
+        """End the current phase and begin `name`, whose seconds are added to those of earlier times in that phase."""
         synchronize(self.device)
         self._count()
         self.current = name
@@ -65,7 +65,7 @@ class Phases:
         event(phase=name)
 
     def leave_device(self) -> None:
-        """Stop asking the device: one whose context is broken answers each call with an error."""
+        """Make no more calls to the device: after CUDA's context is broken each would raise an error."""
         self.device = torch.device("cpu")
 
     def end(self) -> outcome_types.Phases:
@@ -76,7 +76,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, name: str):
-        """Count the block as phase `name`, and what follows it as `rest`."""
+        """Count the time of the block as phase `name`, and the time after it as `rest`."""
         self.enter(name)
         yield
         self.enter("rest")

@@ -1,4 +1,4 @@
-"""What a process imports before jobs are forked from it."""
+"""What the server that forks jobs imports beforehand (`jobs/fork_server.py`)."""
 
 import gc
 import importlib
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from frontier.machine.substitution import replaced
 
-# What they import that leaves CUDA alone. bitsandbytes asks it for the device, and much imports bitsandbytes.
+# Those of the modules that jobs import which make no call to CUDA. The import of bitsandbytes does, to learn the
+# device, and many modules import bitsandbytes.
 WITHOUT_CUDA = (
     "torch._inductor.compile_fx",
     "torch.distributed.tensor",
@@ -18,28 +19,29 @@ WITHOUT_CUDA = (
     "scipy.optimize",
     "transformers.generation",
 )
-# What `kernels.fuse` imports.
+# What `model.levers.fuse` imports.
 KERNELS = "liger_kernel.transformers.monkey_patch"
 
 
 def preload(names: Iterable[str]) -> None:
     """Import modules, for forks to have them."""
-    # Else torch, asked whether there is CUDA, starts it.
+    # Without this torch starts CUDA when an import asks it whether there is CUDA, and no fork can use CUDA then.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for name in names:
         importlib.import_module(name)
-    # A collection would write into the pages of all that was imported, and each worker have a copy made of them.
+    # A fork shares the server's memory pages until one of them is written to. Garbage collection writes into the pages
+    # of all objects that it looks at; frozen ones it leaves out.
     gc.freeze()
 
 
 @contextmanager
 def capabilities_by_driver():
-    """While it is entered torch tells devices' capabilities by the driver: asking CUDA for them would start it.
+    """Have torch tell the devices' compute capabilities by the driver while the block runs; CUDA is then not started.
 
-    Devices are numbered as the driver does; bitsandbytes, which asks, wants to know what there is, in any order. Raises
-    NVMLError where the driver does not tell.
+    Devices are numbered as the driver numbers them, which need not be CUDA's order: bitsandbytes, which asks, only
+    wants to know which capabilities there are. Raises NVMLError where the driver does not tell.
     """
-    # Here, since each job's supervisor imports this module, and waits for what it imports.
+    # Imported here, since each job's supervisor imports this module too, and would wait for these imports.
     import pynvml
     import torch
 

@@ -1,4 +1,4 @@
-"""Which variables of a user's shell reach a job: none that another launcher left there, or that moves a measurement.
+"""Which environment variables of the user's reach a job: none that could change what it does or measures.
 
 A shell keeps what was exported hours ago: by a launcher of distributed trainings, by a cluster's modules, by a search
 for a bug. A library obeys such a variable without a word. So each of these is left out of every job; what a study is
@@ -8,30 +8,30 @@ to do stands in its configuration, and nowhere else. docs/reliability.md lists t
 import re
 from collections.abc import Mapping
 
-# Names by which torch.distributed, accelerate, transformers, MPI and SageMaker take a process for one of several: it
-# would wait for others that nobody starts.
+# Variables by which torch.distributed, accelerate, transformers, MPI and SageMaker take a process for one of several.
+# It would then wait for the others, which nobody starts.
 _LAUNCHERS = (
     r"(GROUP_|LOCAL_|NODE_|ROLE_)?RANK|(GROUP_|LOCAL_|ROLE_)?WORLD_SIZE|MASTER_(ADDR|PORT)|FORK_LAUNCHED",
     r"TORCHELASTIC_.*|TORCHCOMM_.*|(PMI|PMIX|OMPI|MV2|MPI|HYDRA)_.*|SM_.*|SMDATAPARALLEL_.*|SAGEMAKER_.*",
 )
-# Prefixes by which accelerate and transformers read their settings before those that they are given: precision,
-# sharding, device, accumulation and clipping of gradients.
+# Variables by which accelerate and transformers are set, and which they prefer to their arguments: precision, sharding,
+# device, accumulation and clipping of gradients.
 _SETTINGS = (r"(ACCELERATE|FSDP|DEEPSPEED|MEGATRON_LM|PARALLELISM_CONFIG)_.*",)
-# Names that choose a device in torch's place.
+# Variables that make libraries choose XLA, TPU or HPU devices, or that set the device of transformers' own tests.
 _DEVICES = (r"XLA_.*|PJRT_.*|TPU_.*|USE_TORCH_XLA|DEEPSPEED_USE_HPU|PT_HPU_.*|TRANSFORMERS_TEST_.*",)
-# Names that change the arithmetic: other precision or kernels of products, other attention, other layers.
+# Variables that change the arithmetic: products of other precision or by other kernels, other attention, other layers.
 _ARITHMETIC = (
     r"NVIDIA_TF32_OVERRIDE|TORCH_ALLOW_TF32_.*|(ONEDNN|DNNL)_.*|ATEN_CPU_CAPABILITY|PYTORCH_TUNABLEOP_.*",
     r"MKL_(?!THREADING_LAYER|INTERFACE_LAYER|SERVICE_).*|TORCH_BLAS_PREFER_.*|TORCH_LINALG_PREFER_.*|TORCH_CUDNN_.*|ROCBLAS_.*|TRITON_INTERPRET",
     r"TRANSFORMERS_SDPA_FORCE_GQA|TRANSFORMERS_DISABLE_.*|USE_HUB_KERNELS|FLASH_ATTENTION_DETERMINISTIC|PYTORCH_JIT.*",
 )
-# Names that change time or memory: each launch waited for, no allocator between a training and its budget, threads
-# bound or limited beside cpu_threads.
+# Variables that change time or memory: a host that waits for each kernel; memory without torch's allocator, by which
+# the budget is kept; a number or placement of threads other than the key cpu_threads says.
 _COST = (
     r"CUDA_LAUNCH_BLOCKING|PYTORCH_NO_(CUDA|HIP)_MEMORY_CACHING|PYTORCH_CUDA_MEMCHECK",
     r".*_NUM_THREADS|(OMP|GOMP)_.*|KMP_(?!DUPLICATE_LIB_OK).*",
 )
-# Names that change how Python itself runs: warnings that become errors, tracing, an interpreter that stays at the end.
+# Variables that change how Python itself runs: warnings that become errors, tracing, an interpreter that does not end.
 _PYTHON = (
     r"PYTHON(WARNINGS|INSPECT|TRACEMALLOC|MALLOC.*|DEVMODE|OPTIMIZE|DEBUG|BREAKPOINT)",
     r"PYTHON(IOENCODING|UTF8|COERCECLOCALE)",
@@ -42,5 +42,5 @@ _LEFT_OUT = re.compile("|".join([*_LAUNCHERS, *_SETTINGS, *_DEVICES, *_ARITHMETI
 
 
 def for_jobs(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return those of a shell's environment variables that a job is given."""
+    """Return those of the environment `variables` that a job is given."""
     return {name: value for name, value in variables.items() if not _LEFT_OUT.fullmatch(name)}

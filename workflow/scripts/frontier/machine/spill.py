@@ -1,6 +1,6 @@
-"""Detect that the driver has quietly moved device memory to the host: the run goes on, tens of times slower.
+"""Detect that the driver has moved device memory to the host without a word: the run goes on, tens of times slower.
 
-The drivers of Windows and WSL do so where others fail. The clock of a run that spilled says nothing about the card.
+The drivers of Windows and WSL do so where others refuse memory. The seconds of such a run say nothing about the card.
 """
 
 import threading
@@ -14,9 +14,9 @@ from frontier.units import GIB
 _INTERVAL_SECONDS = 1.0
 # A card with no more than this free is full.
 _FULL_GIB = 0.05
-# Growth up to this much is no sign of spilling.
+# GiB. Growth up to this much is not taken for spilling.
 _GROWTH_GIB = 0.1
-# Samples that are looked at together.
+# Samples that are compared with each other, the latest among them.
 _WINDOW = 5
 
 
@@ -33,10 +33,10 @@ class Sample:
 def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
     """Return whether the process holds more than the card has, or has grown by more than a full card could give it.
 
-    Sudden growth must come out of memory that was free a moment ago. Where the driver cannot spill (`may_spill` is
-    False) it may also come out of what a neighbour gave back in that moment, so it proves nothing there. While the card
-    stays full a process cannot grow at all. There, slow growth counts only where the tensors and all that is held both
-    grow: tensors may grow within what is held already, and what is held may grow by a cache.
+    Without spilling, sudden growth takes memory that was free at the sample before, or that another process gave back
+    in between. The second is not ruled out by the samples, so sudden growth counts only where the driver can spill
+    (`may_spill`). While the card stays full a process cannot grow at all. Slow growth there counts only if the tensors
+    and all that is held both grow: tensors may grow within what is held already, and what is held by a cache.
     """
     if any(sample.held > sample.total for sample in samples):
         return True
@@ -47,7 +47,7 @@ def is_spilled(samples: list[Sample], may_spill: bool = True) -> bool:
 def _took_more(*window: Sample) -> bool:
     """Return whether the card is full and the process has grown by more than the free memory has shrunk.
 
-    That must hold since each earlier sample of the window, as any single one may be taken while memory moves.
+    That must hold against each earlier sample of the window, since a single one may be taken while memory moves.
     """
     *before, last = window
     taken = min(last.held - sample.held - max(0.0, sample.free - last.free) for sample in before)
@@ -62,7 +62,7 @@ def _grew_while_full(*window: Sample) -> bool:
 
 
 class Sampler:
-    """A sampler of a CUDA device, by its meter, in a thread of its own while it is entered; idle without a meter."""
+    """Samples a CUDA device by its meter, in a thread of its own, while it is entered; does nothing without a meter."""
 
     def __init__(self, meter: Meter | None):
         self.meter = meter
@@ -98,7 +98,7 @@ class Sampler:
 
     @property
     def source(self) -> str:
-        """The source of `held`: the driver's count of this process, or torch's of what it reserved."""
+        """What `held` is, for the record: the driver's count of this process, or what torch's allocator reserved."""
         if self._told:
             return PROCESS
         return "torch's reserved memory" + (" and the context" if self.meter.trusted else "")

@@ -1,11 +1,11 @@
-"""An attribute of another library, replaced for a while."""
+"""Replace an attribute of another library while a block runs."""
 
 from contextlib import contextmanager
 
 
 @contextmanager
 def replaced(owner, name: str, value):
-    """Have `owner`'s attribute `name` be `value` while the block runs; whatever happens there, it is put back."""
+    """Have `owner`'s attribute `name` be `value` while the block runs; put back what it was, however the block ends."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

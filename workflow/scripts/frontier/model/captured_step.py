@@ -14,15 +14,16 @@ from frontier.model.cuda_graphs import CudaGraphs
 from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS
 
+# Rotary embeddings whose arithmetic depends on the values of positions, which a graph cannot do.
 _VALUE_DEPENDENT_ROPE = ("dynamic", "longrope")
-# Tokens; rows are padded to whole multiples of it.
+# Tokens: rows are padded to whole multiples of this.
 _MULTIPLE = 32
-# Tokens; what a row's embeddings take before they are copied into it comes on top of the memory of all graphs.
+# Tokens that are embedded at a time: what that takes, before it is copied into the row, is outside the graphs' memory.
 _EMBEDDED_AT_ONCE = 256
 
 
 def is_capturable(model, dtype: torch.dtype, is_random: bool, card: Card) -> bool:
-    """Return whether `CapturedStep` can hold the model's step: a dense decoder in 16 bits, no dropout, a recent GPU."""
+    """Return whether the model's step can be captured: a dense decoder in 16 bits, no dropout, a recent GPU."""
     causal = loss.causal_model(model)
     rope = getattr(causal.config, "rope_parameters", None) or {}
     return (
@@ -37,9 +38,10 @@ def is_capturable(model, dtype: torch.dtype, is_random: bool, card: Card) -> boo
 
 
 def row_lengths(lengths: list[int], examples: int, count: int = 6) -> list[int]:
-    """Return at most `count` lengths to pad rows of so many `examples` to, ascending, such that most are padded little.
+    """Return at most `count` lengths, ascending, to which rows of so many `examples` are padded, most of them little.
 
-    `lengths` are the data set's examples' in tokens. Rows are drawn at random; about one in 500 is longer than all.
+    `lengths` are those of the data set's examples in tokens. The result is from the lengths of rows drawn at random,
+    of which about one in 500 is longer than the longest.
     """
     draw = random.Random(0)
     totals = sorted(sum(draw.sample(lengths, min(examples, len(lengths)))) for _ in range(1000))
@@ -50,10 +52,10 @@ def row_lengths(lengths: list[int], examples: int, count: int = 6) -> list[int]:
 class CapturedStep:
     """The forward and backward pass of a micro-batch, captured once for each of a few padded lengths and replayed.
 
-    Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are the examples' in tokens,
-    `examples` the most there are in a micro-batch; one too long for every graph is taken in two parts. All graphs read
-    one row and share one pool of memory, outside of which nothing is computed. Each is captured inside a context of its
-    own, `capturing()`. `graphs` captures and replays; None takes CUDA's.
+    Gradients are added to the parameters' `grad`, as `backward` would. `lengths` are those of the data set's examples
+    in tokens, `examples` the most that a micro-batch has. A micro-batch that is too long for every graph is computed in
+    two parts. All graphs read the same row, which lies at a fixed address and is filled before each replay, and share a
+    pool of memory. Each capture is made inside a context, `capturing()`. `graphs` captures and replays; None is CUDA's.
     """
 
     def __init__(self, model, lengths: list[int], examples: int, capturing=nullcontext, graphs=None):
@@ -69,7 +71,7 @@ class CapturedStep:
         self.captured: dict[int, tuple] = {}
 
     def __call__(self, batch: dict, factor: torch.Tensor) -> torch.Tensor:
-        """Add the gradients of `factor` x summed loss of what `packing.collate` made; return the summed loss."""
+        """Add the gradients of `factor` x the summed loss of a batch from `packing.collate`; return the summed loss."""
         self.keep_gradients()
         with self.graphs.on_stream():
             if not self.captured:
@@ -88,7 +90,7 @@ class CapturedStep:
         self.captured.clear()
 
     def keep_gradients(self) -> None:
-        """Put the same gradients, zeroed, back where the Trainer has dropped them: graphs write to fixed addresses."""
+        """If the Trainer dropped the gradients, put the same tensors back, zeroed: graphs write to fixed addresses."""
         if self.parameters[0].grad is None:
             torch._foreach_zero_(self.gradients)
             for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
@@ -108,21 +110,21 @@ class CapturedStep:
         return result.clone()
 
     def _capture_longest(self) -> None:
-        """Load every kernel that a graph may meet, on a row without targets, and size the pool by the longest row."""
+        """Warm up (loads all kernels) on a row without targets, then capture the longest length: it sizes the pool."""
         length = self.lengths[-1]
         row = self._cut(length)
         self.graphs.warm_up(lambda: self._pass(row, length))
         self.capture(length)
 
     def _cut(self, length: int) -> dict:
-        """Return the first `length` tokens of the row, where they lie."""
+        """Return a view of the row's first `length` tokens."""
         return {name: value[:, :length] if value.dim() > 1 else value for name, value in self.row.items()}
 
     def _empty_row(self, length: int) -> dict:
         """Return a row of one example without targets, on the device.
 
-        `embedded` is (1, length, width), `positions` and `targets` (1, length), `borders` (examples + 2,), which has
-        one more example for the padding, and `factor` a number.
+        `embedded` is (1, length, width), `positions` and `targets` are (1, length). `borders`, where each example
+        begins and the last one ends, is (examples + 2,), since the padding is an example too. `factor` is a number.
         """
         whole = {"dtype": torch.long, "device": self.device}
         one = self._embed(torch.zeros(1, 1, **whole))
@@ -156,7 +158,7 @@ class CapturedStep:
 
     def _pass(self, row: dict, length: int) -> torch.Tensor:
         """Add a row's gradients; return its summed loss."""
-        # The padding is an example too, the last one, and may be longer than all others.
+        # The padding counts as the last example, and may be longer than any other: so `longest` is the whole row.
         shape = {"borders": row["borders"], "longest": length}
         summed = loss.summed_loss(self.model, row["embedded"], row["positions"], row["targets"], **shape)
         (summed * row["factor"]).backward()

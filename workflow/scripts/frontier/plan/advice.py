@@ -1,18 +1,18 @@
-"""What would fit where a run does not, and a word of caution where it hardly does, each in one line."""
+"""Say in one line what would fit where a run does not, or caution about a run that fits by very little."""
 
 from frontier.plan import search
 from frontier.plan.planner import Planner, micro_batches
 from frontier.request_types import TrainingRequest
 from frontier.table_types import PlanRow
 
-# How much more than is allocated CUDA's allocator was seen to keep (docs/planner.md), as a share of it.
+# The most that torch's CUDA allocator was seen to keep beyond what is allocated, as a share of that (docs/planner.md).
 _KEPT = 0.06
-# Tokens; an example is not cut shorter than that.
+# Tokens: the shortest length that is proposed.
 _SHORTEST = 32
 
 
 def advise(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | None:
-    """Return what would fit in the place of a run that does not by its row, a caution where it hardly does, or None."""
+    """Return a line on a run's row: what would fit if the run does not, a caution if it hardly does; None otherwise."""
     run = request["run"].rsplit("-s", 1)[0]
     if row["fits"] is not False:
         return _caution(planner, run, row) if row["fits"] and planner.device.is_cuda else None
@@ -31,7 +31,7 @@ def advise(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | No
 
 
 def _caution(planner: Planner, run: str, row: PlanRow) -> str | None:
-    """Say that a run on a card fits by less than what the allocator may keep, if it does."""
+    """Return a line if a run on a card fits by less than what the allocator may keep; else None."""
     kept = _KEPT * row["predicted_peak_gib"]
     spare = planner.limit_gib - row["predicted_peak_gib"] - row["overhead_gib"]
     more = f"the allocator may keep up to {kept:.2f} more than it is asked for"
@@ -39,7 +39,7 @@ def _caution(planner: Planner, run: str, row: PlanRow) -> str | None:
 
 
 def _uncaptured(planner: Planner, request: TrainingRequest, run: str) -> str | None:
-    """Say at which batch a run fits whose steps are not captured in CUDA graphs, if it does at any."""
+    """Return a line on the batch at which the run fits without CUDA graphs; None if it fits at none."""
     plain = request | {"training": request["training"] | {"cuda_graphs": False}}
     if not planner.peak(*planner.with_batch(request, 1)).graphs or not (batch := planner.largest_batch(plain)):
         return None
@@ -47,7 +47,7 @@ def _uncaptured(planner: Planner, request: TrainingRequest, run: str) -> str | N
 
 
 def _shorter(planner: Planner, request: TrainingRequest, run: str) -> str | None:
-    """Say to which length a run's examples must be cut for it to fit at batch 1, if that helps."""
+    """Return a line on the length to which examples must be cut to fit at batch 1; None if no length suffices."""
 
     def need(length: int) -> float:
         return planner.need_gib(*planner.with_batch(request, 1, length))
@@ -58,7 +58,7 @@ def _shorter(planner: Planner, request: TrainingRequest, run: str) -> str | None
 
 
 def _of_smaller_rank(planner: Planner, request: TrainingRequest, run: str) -> str | None:
-    """Say at which rank a run fits at batch 1, if it does at any."""
+    """Return a line on the smaller rank at which the run fits at batch 1; None if it fits at none."""
 
     def need(rank: int) -> float:
         return planner.need_gib(*planner.with_batch(request | {"rank": rank}, 1))

@@ -16,20 +16,22 @@ from frontier.run.clock import Clock
 from frontier.run.trainer import AnswerTrainer
 from frontier.study import requests
 
-# Characters; a token of English with numbers has between 3 and 4 by the tokenizers of current models.
+# Characters. By the tokenizers of current models a token of English with numbers has 3 to 4.
 CHARACTERS_PER_TOKEN = 3.3
-# Tokens; a larger batch is not tried: by then a step is long enough, and tracing it takes long too.
+# Tokens. Larger batches are not tried: a step is long enough by then not to wait for launches, and its trace takes
+# long.
 MOST_TOKENS = 2**15
-# Examples, 37 epochs of GSM8K; what a longer run draws after them is not looked at.
+# Examples, 37 epochs of GSM8K. What a longer run draws after these is not looked at.
 _MOST_DRAWN = 2**18
 
 
 def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
-    """Return the training examples of a study as tokens, and how they are known.
+    """Return the training examples of a study as tokens, and in one word how they are known.
 
-    `tokens`: the real ones, where they are there and of this data. `texts`: the texts, at CHARACTERS_PER_TOKEN.
-    `max_length`: as many as there are, each of `max_length` tokens, all of them learned: an upper bound. `uncounted`:
-    the same, as many as a batch may take, where nobody knows how many there are.
+    `tokens`: the real tokens, made of this data. `texts`: their number is estimated from the real texts, by
+    CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and each is taken to have `max_length` tokens,
+    all of them learned, which is an upper bound. `uncounted`: likewise, and the number of examples is not known either;
+    there are as many as a batch may have.
     """
     section = study["data"]
     length = section["max_length"]
@@ -50,7 +52,7 @@ def lengths(rows: list[dict]) -> list[int]:
 
 
 def draw(rows: list[dict], request: TrainingRequest) -> list[list[dict]]:
-    """Return the micro-batches of a run in the order in which its Trainer draws them, up to _MOST_DRAWN examples."""
+    """Return a run's micro-batches in the order in which its Trainer draws them, for at most _MOST_DRAWN examples."""
     left = steps(len(rows), request["training"])
     with tempfile.TemporaryDirectory() as folder:
         arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path(folder))
@@ -79,7 +81,7 @@ def steps(count: int, settings: TrainingSettings) -> int:
 
 
 def largest(drawn: list[list[dict]]) -> list[dict]:
-    """Return the micro-batch that takes the most memory: of the most tokens, and of those the most learned."""
+    """Return the micro-batch that takes the most memory: with the most tokens and, of equals, the most learned ones."""
     most = max(map(_tokens_of, drawn))
     counted: dict[int, int] = {}
 
@@ -107,12 +109,12 @@ def _tokens_of(batch: list[dict]) -> int:
 
 
 def _tokens(study: dict, resources: Path) -> list[dict] | None:
-    """Return the tokens that are there if they were made of this data, in this way, for this model; else None."""
+    """Return the study's tokens if there are any, made of this data, in this way, for this model; else None."""
     note, model, tokens = (resources / name for name in ("tokens/tokens.json", "model.json", "tokens/train.parquet"))
     if not (note.exists() and model.exists() and tokens.exists()):
         return None
     record, source = records.read_json(note), records.read_json(model)
-    # Snakemake would make the tokens of a file again that was edited since.
+    # If a file of the data was edited after the tokens were made, Snakemake will make them again.
     edited = max((Path(file).stat().st_mtime for file in requests.data_files(study)), default=0.0)
     same_data = record["examples"]["source"] == requests.data_request(study)["data"] and edited <= note.stat().st_mtime
     same_way = record["request"] == requests.tokens_request(study)
@@ -122,9 +124,9 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
 
 
 def _guessed(rows: list[dict], template: str, length: int) -> list[dict]:
-    """Return examples of questions and answers, their tokens counted by their characters.
+    """Return an example for each question and answer, with as many tokens as its characters suggest.
 
-    As for the run, those whose prompt alone is `length` tokens or more are left out; where that is all, it is refused.
+    As in the run, examples whose prompt alone has `length` tokens or more are left out; UserError if none remains.
     """
     found, shortest = [], math.inf
     for row in rows:

@@ -1,4 +1,4 @@
-"""Measure the device that is there, shortly: products, attention, traffic, dequantising and launches."""
+"""Measure the device that is there in under a minute: its rates, what CUDA's context takes, and write them down."""
 
 import time
 from contextlib import nullcontext
@@ -26,7 +26,7 @@ def calibrate_device(job: Job[DeviceRequest]) -> None:
     card = present(device)
     figures = {key: card[key] for key in ("name", "memory_gib", "capability")}
     if meter and meter.source == PROCESS:
-        # A driver that tells of the whole device alone would tell of other processes' coming and going too.
+        # Only where the driver tells what this process has: the use of the whole device changes with other processes.
         figures["context_gib"] = meter.outside / GIB
     seconds = time.perf_counter() - start
     records.write_json(job["output"]["calibration"], figures | {"seconds": seconds, "rates": rates})
@@ -39,7 +39,7 @@ def calibrate_device(job: Job[DeviceRequest]) -> None:
 
 
 def present(device: torch.device) -> dict:
-    """Return the figures of a device that is there, named as in a run's record, with the speed of a known card."""
+    """Return the figures of the device that is there, named as in a run's record; of a known card, its speed too."""
     seen = environment.describe_environment(device, environment.utc_now())
     host = min(psutil.virtual_memory().total, control_groups.memory_bytes() or psutil.virtual_memory().total)
     memory = seen.get("device_gib") or host / GIB

@@ -1,4 +1,4 @@
-"""Clock work on the device that is there, with its launches and without."""
+"""Measure the seconds of work on the device that is there, with the launches of its kernels or without."""
 
 import time
 
@@ -6,14 +6,14 @@ import torch
 
 from frontier.machine.device import synchronize
 
-# A measurement takes at least so long.
+# Seconds that a measurement lasts at least.
 _SECONDS = 0.12
-# Times that a CUDA graph does the work.
+# How many times a captured CUDA graph does the work.
 _REPEATS = 20
 
 
 def clock(work, device: torch.device) -> float:
-    """Return the device's seconds for `work`: on a card as a CUDA graph, whose kernels wait for no launches."""
+    """Return the device's seconds for `work`: on a card in a CUDA graph, so that no kernel waits for its launch."""
     if device.type != "cuda":
         return host_clock(work, device)
     graph = torch.cuda.CUDAGraph()

@@ -15,7 +15,7 @@ from frontier.study.embedded import EMBEDDED_CONFIG
 def find(model: dict):
     """Return the transformers config of a study's `model` section, from what is on this machine.
 
-    Raises UserError where the shape is known after a download alone, or is that of a model that is not measured here.
+    Raises UserError where the shape is not known without a download, or where the project does not measure such models.
     """
     source = model["source"]
     if source == "architecture":

@@ -1,8 +1,9 @@
 """Predict what a step needs at its worst moment, by its parts, and how much more the allocator holds.
 
-Decoder layers are alike, so the peak is traced for a few of them and drawn out to all. It is drawn out for each part
-of the step on its own, because which part is the worst may change with the number of layers. Within a part, layer
-after layer adds (or frees) the same, so its peak is a straight line over the number of layers.
+Where decoder layers are alike, the step is traced with two and with three of them, and its peak with all of them is
+extrapolated; else it is traced whole. Within a part of the step, such as a half of the backward pass, each layer adds
+(or frees) the same, so the part's peak is a straight line over the number of layers. Each part is extrapolated on its
+own, because which of them needs most may change with the number of layers.
 """
 
 from dataclasses import dataclass, replace
@@ -12,19 +13,22 @@ from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
 from frontier.request_types import TrainingRequest
 
-# Layers that are traced. With one, both halves of the backward pass would be in the same layer.
+# Numbers of layers that are traced. With one layer, both halves of the backward pass would be in it.
 FEW = (2, 3)
-# Bytes, the allocator's unit; with expandable segments, which `launch` asks for but on WSL, no more than that is lost.
+# Bytes: torch's allocator rounds each size up to a multiple of this, and with expandable segments, which
+# `machine.launch` asks for except on WSL, no more is lost.
 _BLOCK = 512
-# Bytes that the driver keeps for a kernel of a CUDA graph: 25 MiB for 8,242 and 4 for 1,225, on an H200 with CUDA 13.0.
+# Bytes that the driver keeps for each kernel of a CUDA graph: on an H200 with CUDA 13.0 it was 25 MiB for 8,242
+# kernels, and 4 MiB for 1,225.
 _GRAPH_KERNEL_BYTES = 3200
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes at the worst moment: allocated, by category; and held at the most, a CUDA graph's own memory kept.
+    """Bytes at the moment when the most is `allocated`, by category in `parts`, and the most that is `held`.
 
-    `graphs` is what the driver takes beside the allocator for all CUDA graphs.
+    What is held counts the pool of the CUDA graphs as large as it ever was, since it is not given back. `graphs` is
+    what the driver takes beside the allocator for all CUDA graphs.
     """
 
     allocated: float
@@ -34,7 +38,7 @@ class Peak:
 
 
 def predict_peak(config, request: TrainingRequest, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Peak:
-    """Return the peak of a run's optimiser step over `rows`, as `trace_step` takes them, of any number of layers."""
+    """Return the peak of a run's optimiser step over `rows`, as `trace_step` takes them, with all of the layers."""
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
         return worst(regions(trace_step(config, request, rows, lengths, card), card.is_cuda))
@@ -45,7 +49,7 @@ def predict_peak(config, request: TrainingRequest, rows: list[dict], lengths: li
 
 
 def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:
-    """Return the peak of each part of the step: before the loss, the backward pass's two halves, the update."""
+    """Return the peak of each part of the step: its phases, by name, with the backward pass in two halves."""
     backward = sum(event.phase == "backward" for event in trace.events)
     parts = dict.fromkeys(tracer.CATEGORIES, 0)
     found: dict[str, Peak] = {}
@@ -71,7 +75,7 @@ def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:
 
 
 def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[str, Peak]:
-    """Return the regions of so many layers, from those of FEW[0] and of FEW[1] layers."""
+    """Return the peaks for so many `layers`, on the line through those for FEW[0] and FEW[1] layers."""
 
     def line(one: float, other: float) -> float:
         return one + (other - one) * (layers - FEW[0]) / (FEW[1] - FEW[0])
@@ -88,13 +92,13 @@ def drawn_out(few: dict[str, Peak], more: dict[str, Peak], layers: int) -> dict[
 
 
 def worst(found: dict[str, Peak]) -> Peak:
-    """Return the region with the most allocated, with the most that any region holds."""
+    """Return the peak of the part with the most allocated; its `held` is the most that any part holds."""
     top = max(found.values(), key=lambda one: one.allocated)
     return replace(top, held=max(top.allocated, *(one.held for one in found.values())))
 
 
 def are_alike(config) -> bool:
-    """Return whether a config's decoder layers are all of one kind, as far as it says."""
+    """Return whether a config's decoder layers are all of one kind, as far as the config tells."""
     text = config.get_text_config()
     per_layer = [value for value in vars(text).values() if isinstance(value, list | tuple)]
     mixed = any(len(value) == text.num_hidden_layers and len(set(map(str, value))) > 1 for value in per_layer)
@@ -114,5 +118,5 @@ def shortened(config, layers: int):
 
 
 def _rounded(size: int) -> int:
-    """Return what the allocator gives for so many bytes, or with bytes below 0 gets back."""
+    """Return the bytes that the allocator takes for so many; a size below 0 is one that is freed."""
     return -(-abs(size) // _BLOCK) * (_BLOCK if size > 0 else -_BLOCK)

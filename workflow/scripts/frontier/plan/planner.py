@@ -23,16 +23,16 @@ _UNCOUNTED = (
     "no hours, for epochs counts examples and nobody knows yet how many there are: "
     "give data.train_examples, or make resources/tokens/tokens.json first"
 )
-# GiB; a CUDA context, 0.60 on an H200, and the kernels that a first step loads. A calibration measures both.
+# GiB that a CUDA context takes, 0.60 on an H200, with the kernels that a first step loads. A calibration measures both.
 CONTEXT_GIB = 0.7
 
 
 @dataclass
 class Planner:
-    """Predicts runs of one model on one device; what runs have in common is predicted once.
+    """Predicts the runs of one model on one device; what several runs share is predicted once.
 
-    `rows` are the training examples as tokens, `limit_gib` what a run may hold: the card, or the budget. Where it is
-    not known how many examples there will be, rows are not `counted`. `name` is the device's.
+    `rows` are the training examples as tokens; `counted` is False if their number is not known. `limit_gib` is what a
+    run may hold, by the card and the budget; None for no limit. `name` is the device's. `predicted` keeps predictions.
     """
 
     config: Any
@@ -51,7 +51,7 @@ class Planner:
         return batches.lengths(self.rows)
 
     def row(self, request: TrainingRequest) -> PlanRow:
-        """Return a run's row; what cannot be predicted for want of rates, or of the number of examples, is None."""
+        """Return a run's row; times are None without the device's rates, hours also if nobody knows how many steps."""
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
         unused = max(0.0, peak.held - sum(peak.parts.values()))
@@ -82,11 +82,11 @@ class Planner:
         return self._once("peak", request, batch, predict)
 
     def need_gib(self, request: TrainingRequest, batch: list[dict]) -> float:
-        """Return what a run holds at its worst moment, context, CUDA graphs and unused blocks included."""
+        """Return the GiB that a run holds at its peak, with context, CUDA graphs and the allocator's unused blocks."""
         return self._held_gib(self.peak(request, batch))
 
     def static_gib(self, request: TrainingRequest) -> float:
-        """Return what a run holds before it computes anything: base, context, adapter and what belongs to it."""
+        """Return the GiB that a run holds before it computes anything: context, base and adapter."""
         parts = self.peak(request, batches.largest(batches.draw(self.rows, request))).parts
         return self.context_gib + (parts["weights"] + parts["adapter"]) / GIB
 
@@ -145,7 +145,7 @@ class Planner:
         return one.plus(roofline.time(update, trace.lengths, self.rates)).plus(beside)
 
     def _once(self, kind: str, request: TrainingRequest, batch: list[dict], predict):
-        """Return `predict()`, or what it gave for a run that differs by its seed or its name alone."""
+        """Return `predict()`, or its earlier result for a run that differs only by its seed or its name."""
         facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype", "training")}
         shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
         key = json.dumps([kind, facts, sorted(shape)], sort_keys=True)
@@ -157,7 +157,7 @@ class Planner:
 def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, str]:
     """Return the planner of a study, and a line that says what it plans for and from.
 
-    `figures` are a device's (`cards.find`, `calibration.present`), with its `rates` where they were measured.
+    `figures` are a device's, from `cards.find` or `calibration.present`, with `rates` if those were measured.
     """
     cuda = figures["capability"] is not None
     device = EmulatedCard(cuda, tuple(figures["capability"] or (8, 0)))
@@ -181,7 +181,7 @@ def micro_batches(request: TrainingRequest) -> tuple[int, int]:
 
 
 def _rates(figures: dict) -> tuple[roofline.Rates | None, str]:
-    """Return a device's rates, None where its figures tell of none, and in words where they are from."""
+    """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
     if figures.get("rates"):
         return roofline.from_calibration(figures["rates"]), "as calibrated"
     if figures.get("half_tflops") and figures.get("bandwidth_gbs"):

@@ -1,4 +1,4 @@
-"""Measure the rates of the device that is there, shortly."""
+"""Measure the rates of the device that is there: matrix products, attention, memory traffic, dequantising, launches."""
 
 import bitsandbytes as bnb
 import torch
@@ -28,7 +28,7 @@ def measure_device(device: torch.device) -> dict:
 
 
 def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
-    """Return the rates of products of rising size, from a few tokens times a weight to square ones."""
+    """Return the rates of matrix products of rising size: a square weight, from few tokens to twice its width."""
     points = []
     weight = torch.randn(width, width, device=device).to(dtype)
     for tokens in (width // 32, width // 8, width // 2, 2 * width):
@@ -39,7 +39,7 @@ def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
 
 
 def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
-    """Return the rates of causal attention, forward and backward, over rising lengths."""
+    """Return the rates of causal attention over rising lengths, from a forward and a backward pass together."""
     heads, size, points = 16, 128, []
     for length in (tokens // 8, tokens // 2, tokens):
         query = torch.randn(1, heads, length, size, device=device).to(dtype).requires_grad_()
@@ -54,7 +54,7 @@ def _attention(tokens: int, dtype: torch.dtype, device: torch.device) -> list:
 
 
 def _traffic(sizes: list[int], device: torch.device) -> list:
-    """Return the rates of reading and writing tensors of so many bytes."""
+    """Return the rates of reading one tensor and writing another, for tensors of these `sizes` in bytes."""
     points = []
     for size in sizes:
         source = torch.ones(size // 4, device=device)

@@ -1,7 +1,7 @@
 """Predict how long a step takes: each kernel's arithmetic and traffic against what the device can do of each.
 
-A kernel takes as long as the slower of the two, and never less than a kernel can; the host takes its time to launch
-each, and a card works while it does. So a step is bound by arithmetic, by memory bandwidth or by launches.
+A kernel takes as long as the slower of the two, and no less than the shortest kernel. The host needs time to launch
+each kernel, and a card computes meanwhile. So a step is limited by arithmetic, by memory bandwidth or by launches.
 """
 
 import bisect
@@ -10,30 +10,31 @@ from dataclasses import dataclass
 
 from frontier.plan.step.tracer import Operation
 
-# The shares of a datasheet's rates that large kernels reach; a calibration replaces them by measurements.
+# The shares of a datasheet's rates that large kernels reach. A calibration measures the rates instead.
 _MATMUL_SHARE = 0.7
 _ATTENTION_SHARE = 0.35
 _BANDWIDTH_SHARE = 0.8
 _DEQUANTIZE_SHARE = 0.5
-# The hosts of three H200s took 30, 35 and 56 us for a launch.
+# The host's time for a launch: on the hosts of three H200s it was 30, 35 and 56 us.
 _LAUNCH_SECONDS = 30e-6
-# A sixth more than without checkpointing, on the same hosts.
+# The same with gradient checkpointing: on those hosts it was a sixth more.
 _CHECKPOINTED_LAUNCH_SECONDS = 35e-6
-# The least that a kernel takes on a device.
+# The shortest time of a kernel on a device.
 _KERNEL_SECONDS = 2e-6
-# The same hosts took 39 to 100 us for each trainable tensor.
+# The host's time beside a step's passes, for each trainable tensor: on those hosts it was 39 to 100 us.
 _PARAMETER_SECONDS = 65e-6
 _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device does: each a list of (size, rate) points, sizes in FLOP or bytes, rates in those per second.
+    """How fast a device is. Lists are of (size, rate) points: sizes in FLOP or bytes, rates in those per second.
 
-    `launch_seconds` is the host's time for a kernel, `checkpointed_launch_seconds` where activations are computed twice
-    (the same, if it is not known), `kernel_seconds` the least time of one on the device; `asynchronous` says that host
-    and device go on at once. `parameter_seconds` is the host's time for what comes beside a step's passes (batches,
-    clipping, the optimiser's bookkeeping, the Trainer), for each trainable tensor.
+    `launch_seconds` is the host's time to launch a kernel; `checkpointed_launch_seconds` is that where activations are
+    computed twice, None if it is not known apart. `kernel_seconds` is the shortest time of a kernel on the device.
+    `asynchronous` says that the device computes while the host launches. `parameter_seconds` is the host's time for
+    what comes beside a step's passes (batches, clipping, the optimiser's bookkeeping, the Trainer), for each trainable
+    tensor.
     """
 
     matmul: dict[str, list]
@@ -52,7 +53,7 @@ class Rates:
 
 
 def from_datasheet(card: dict) -> Rates:
-    """Return the rates of a card by its figures and the share of them that large kernels usually reach."""
+    """Return the rates of a card: its datasheet's figures, times the share of them that large kernels usually reach."""
     half, bandwidth = card["half_tflops"] * 1e12, card["bandwidth_gbs"] * 1e9
     rates = {"float16": half, "bfloat16": half, "float32": half / 8}
     return Rates(
@@ -68,13 +69,13 @@ def from_datasheet(card: dict) -> Rates:
 
 
 def from_calibration(measured: dict) -> Rates:
-    """Return the rates that `measure_device` found, whatever else is with them."""
+    """Return the rates that `rates.measure_device` found; other keys of `measured` are left aside."""
     return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
 
 
 @dataclass(frozen=True)
 class Time:
-    """Seconds of kernels bound by arithmetic, of those bound by traffic, of launching all, and of the host beside."""
+    """Seconds of a step: kernels limited by arithmetic, kernels limited by traffic, launches, the host's other work."""
 
     compute: float
     bandwidth: float
@@ -95,12 +96,12 @@ class Time:
         return "compute" if self.compute >= self.bandwidth else "bandwidth"
 
     def times(self, factor: float) -> "Time":
-        """Return the time of so many of these."""
+        """Return this time multiplied by `factor`."""
         scaled = (self.compute * factor, self.bandwidth * factor, self.launch * factor)
         return Time(*scaled, self.asynchronous, self.host * factor)
 
     def plus(self, other: "Time") -> "Time":
-        """Return the time of both, one after the other."""
+        """Return the time of this and `other`, one after the other."""
         return Time(
             self.compute + other.compute,
             self.bandwidth + other.bandwidth,
@@ -111,7 +112,7 @@ class Time:
 
 
 def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpointing: bool = False) -> Time:
-    """Return the time of a step's operations over examples of so many tokens; a CUDA graph's cost no launch each."""
+    """Return the time of a step's operations over examples of these `lengths`; those in a CUDA graph need no launch."""
     compute = bandwidth = 0.0
     for operation in operations:
         arithmetic, traffic = _seconds(operation, lengths, rates)
@@ -124,7 +125,7 @@ def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpoi
 
 
 def beside(parameters: int, rates: Rates) -> Time:
-    """Return the host's time beside a step's passes; on a CPU that is within the time of the update's operations."""
+    """Return the host's time beside a step's passes; 0 on a CPU, where the update's operations have it in theirs."""
     return Time(0.0, 0.0, 0.0, rates.asynchronous, parameters * rates.parameter_seconds * rates.asynchronous)
 
 
@@ -146,7 +147,8 @@ def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[fl
 def flops(operation: Operation, lengths: list[int]) -> float:
     """Return the floating-point operations of a matrix product or of causal attention over packed examples; else 0.
 
-    Attention counts whole squares, as measurements of it do: two products forward, five backward.
+    Attention counts as if no position were masked, which measurements of it do as well: two products of length x length
+    forward, five backward.
     """
     if operation.name.startswith(_PRODUCTS):
         one, other = operation.shapes[-2:]
@@ -167,7 +169,7 @@ def is_attention(name: str) -> bool:
 
 
 def at(points: list, size: float) -> float:
-    """Return the rate at a size, on a straight line between the logarithms of the two sizes measured beside it."""
+    """Return the rate at a size: between two points linear in the size's logarithm, beyond them the nearest point's."""
     sizes = [point[0] for point in points]
     place = bisect.bisect_left(sizes, size)
     if place == 0:

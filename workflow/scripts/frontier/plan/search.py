@@ -1,16 +1,17 @@
-"""Find the largest size that fits, with as few predictions as memory's straight lines allow."""
+"""Find the largest size that fits with few predictions, as memory is nearly a straight line over the size."""
 
 from collections.abc import Callable
 
-# Predictions after the first.
+# The most predictions after the first.
 _TRIES = 7
 
 
 def largest(need: Callable[[int], float], limit: float, start: int, most: int) -> int:
-    """Return the largest whole number up to `most` whose need stays within the limit; 0 where 1 does not.
+    """Return the largest whole number up to `most` whose need stays within the limit; 0 if not even 1 does.
 
-    The need rises with the number, nearly on a straight line: each guess is where the line through the last two
-    known points meets the limit. The result is a number whose need was predicted, never an extrapolation.
+    The need rises with the number, nearly on a straight line: each guess is where the line through the two known points
+    nearest to the limit meets it. The result is a number whose need was predicted, never an extrapolation. If the
+    predictions run out before, a larger number might fit too.
     """
     start = max(1, min(start, most))
     known = {start: need(start)}
@@ -31,7 +32,7 @@ def largest(need: Callable[[int], float], limit: float, start: int, most: int) -
 
 
 def halved(need: Callable[[int], float], limit: float, start: int, least: int) -> int | None:
-    """Return the first of start / 2, start / 4 ... down to `least` whose need stays within the limit, or None."""
+    """Return the first of start / 2, start / 4 ... and `least` whose need stays within the limit; None if none does."""
     size = start // 2
     if size < least or need(least) > limit:
         return None
@@ -43,7 +44,7 @@ def halved(need: Callable[[int], float], limit: float, start: int, least: int) -
 
 
 def _crossing(known: dict[int, float], limit: float) -> int:
-    """Return where the line through the two known points nearest to the limit meets it, rounded down."""
+    """Return the number at which the line through the two known points nearest to the limit meets it, rounded down."""
     near = sorted(known, key=lambda number: abs(known[number] - limit))[:2]
     if len(near) < 2 or known[near[0]] == known[near[1]]:
         return 2 * max(known)

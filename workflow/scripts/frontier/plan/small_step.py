@@ -1,4 +1,4 @@
-"""Measure what a training step takes on the device that is there when it is too small to compute."""
+"""Measure the overheads of a training step on the device that is there, by a step with hardly any arithmetic."""
 
 import itertools
 import statistics
@@ -33,12 +33,13 @@ _EXAMPLE = {"input_ids": [1] * 16, "labels": [1] * 16}
 
 
 def small_step(device: torch.device) -> dict:
-    """Return what a training step takes that is too small to compute: the host's time for launches and beside them.
+    """Return the overheads of a training step in seconds, by a model so small that its arithmetic hardly counts.
 
-    `launch_seconds` is of a kernel, Python and modules included, `checkpointed_launch_seconds` where activations are
-    computed twice, with all that Python does to keep track of them; `kernel_seconds` the device's for one kernel, from
-    the same passes captured, or where they cannot be from an element-wise kernel; `parameter_seconds` the host's beside
-    the passes, for a trainable tensor, on a card alone: on a CPU that is the time of operations, which are counted.
+    `launch_seconds`: the host's, for a kernel, with what Python and the modules do around it.
+    `checkpointed_launch_seconds`: the same where activations are computed twice, for which Python does more.
+    `kernel_seconds`: the device's, for a kernel: of the same passes captured, or else of an element-wise kernel.
+    `parameter_seconds`: the host's beside the passes, for a trainable tensor; on a card only, since on a CPU it is the
+    time of the update's operations, which are counted by themselves.
     """
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     model, passes, count = _launched_passes(dtype, True, device)
@@ -63,7 +64,7 @@ def small_step(device: torch.device) -> dict:
 
 
 def _launched_passes(dtype: torch.dtype, checkpointing: bool, device: torch.device) -> tuple:
-    """Return a small model, the seconds of its forward and backward pass, launched by the host, and their kernels."""
+    """Return a small model, the seconds of its forward and backward pass, uncaptured, and how many kernels they are."""
     shape = AutoConfig.for_model(**_SMALL)
     request = _request(dtype, checkpointing)
     base = AutoModelForCausalLM.from_config(shape, dtype=dtype, attn_implementation=packing.ATTENTION)
@@ -82,7 +83,7 @@ def _placed_row(device: torch.device) -> dict:
 
 
 def _step_seconds(model, dtype: torch.dtype, graphs: bool, device: torch.device) -> float:
-    """Return the median seconds of an optimiser step after the warm-up, by the training itself."""
+    """Return the median seconds of an optimiser step after the warm-up, in a real training."""
     request = _request(dtype, checkpointing=False)
     examples = [_EXAMPLE] * request["training"]["steps"]
     steps_clock = Clock("calibration", device)

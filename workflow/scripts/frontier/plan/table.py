@@ -1,4 +1,4 @@
-"""Make the plan's rows, by the jobs that write them."""
+"""The jobs that plan: all runs' rows (results/plan.csv), or the row of one run before it starts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +34,7 @@ COLUMNS = (
 def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFrame, list[str]]:
     """Return the plan's rows, and the lines that go with it; raise UserError where no run can be planned.
 
-    Of runs that differ by their seed alone, the one that needs most has a line.
+    Of runs that differ only by their seed, the one that needs the most memory gets a line of advice.
     """
     rows: list[Mapping[str, Any]] = []
     lines: list[str] = []
@@ -58,7 +58,7 @@ def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFra
 
 
 def plan_runs(job: Job[PlanRequest]) -> None:
-    """Write results/plan.csv; say what would fit in the place of runs that do not, and which runs hardly fit."""
+    """Write results/plan.csv; print the plan, and the advice on runs that do not fit or hardly do."""
     request = job["request"]
     card = request["card"] or _calibrated(job["input"]["calibration"])
     planner, line = open_planner(request["study"], card, Path("resources"))
@@ -70,7 +70,7 @@ def plan_runs(job: Job[PlanRequest]) -> None:
 
 
 def plan_one(job: dict) -> None:
-    """Write one run's row, for the run itself to read before it starts; raise UserError where it cannot be planned."""
+    """Write the row of one run, for its training to read before it starts; raise UserError if it cannot be planned."""
     request, run = job["request"], job["run"]
     planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
     planned = next(one for one in request["runs"] if one["run"] == run)
@@ -82,7 +82,7 @@ def plan_one(job: dict) -> None:
 
 
 def _calibrated(path: str) -> dict:
-    """Return the figures and rates of the device that a calibration has measured, which need not be this machine's."""
+    """Return the figures and rates in a calibration's file; the device that it measured may be another machine's."""
     card = records.read_json(path)
     if "capability" not in card:
         raise UserError(
@@ -93,7 +93,7 @@ def _calibrated(path: str) -> dict:
 
 
 def _present(study: dict) -> dict:
-    """Return the figures of the device that this process trains on, and its rates where a calibration is of it."""
+    """Return the figures of the device that this process trains on; if it has been calibrated, its rates too."""
     card = calibration.present(open_device(study["device"], study["cpu_threads"]))
     path = Path("results/calibration.json")
     known = records.read_json(path) if path.exists() else {}

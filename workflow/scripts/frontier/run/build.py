@@ -34,9 +34,9 @@ def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly
 
 
 def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):
-    """Return the frozen base of a `prepare_base` record on `device`, with the attention of its method.
+    """Return the frozen base of a record of `prepare_base` on `device`, with the attention that `method` says.
 
-    One that several processes share stays in the host's memory until it is sharded.
+    If several processes share it, it stays in the host's memory until it is sharded.
     """
     attention = method.way.attention if method.way and method.way.attention == "own" else packing.ATTENTION
     return bases.load(record, device if share.processes == 1 else torch.device("cpu"), attention)
@@ -45,9 +45,10 @@ def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE, me
 def build_model(
     base, request: TrainingRequest, dtype: torch.dtype, card: Card, share: Share = ALONE, method: Method = UNPROVED
 ):
-    """Return the model of a run, ready to train, made of its base in place, and which levers it uses.
+    """Turn a run's base, in place, into its model, ready to train; return it, and by name whether each lever is used.
 
-    Those are used that were asked for and that the card and the model can use; none where several processes share it.
+    A lever is used if the request asks for it and both card and model allow it; none is where several processes share
+    the model.
     """
     settings = request["training"]
     is_alone = share.processes == 1
@@ -58,14 +59,15 @@ def build_model(
     if settings["gradient_checkpointing"] and not base.supports_gradient_checkpointing:
         raise UserError("gradient_checkpointing: got true, takes false for this model, which does not support it")
     if settings["gradient_checkpointing"]:
-        # Where nothing is drawn, a second forward pass has nothing to draw again.
+        # Without random numbers, the second forward pass needs no state of their generator.
         options = {"use_reentrant": False, "preserve_rng_state": is_random}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
     if not is_alone:
         sharding.prepare(model, card.device, method.way)
         return model, dict.fromkeys(("fused_kernels", "cuda_graphs", "offload_embeddings"), False)
     offloaded = settings["offload_embeddings"] and card.offload_embeddings(model)
-    # Memory that loading has left would be cut up for tensors that stay, and be lost to the captured steps' own pool.
+    # Blocks that loading has left in the allocator's cache would be split for tensors that stay, and then no CUDA graph
+    # could use them, since graphs have a pool of their own.
     card.empty_cache()
     graphs = settings["cuda_graphs"] and method.way in (None, PACKED)
     graphs = graphs and captured_step.is_capturable(model, dtype, is_random, card)

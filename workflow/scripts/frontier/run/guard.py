@@ -1,4 +1,4 @@
-"""End a training that is over its budget of hours or has diverged, and ask for checkpoints in time."""
+"""End a training that has diverged or is over its budget of hours (not of memory), and ask for checkpoints."""
 
 import time
 from collections.abc import Mapping
@@ -18,7 +18,8 @@ DIVERGED_STEPS = 3
 class Guard(TrainerCallback):
     """A callback that ends a training by raising `Stop`, and asks for checkpoints as often as the limits say.
 
-    `limits` is the config's budget and checkpoints, `identity` the job's digest; `loss_scale` returns float16's scale.
+    `limits` has the config's budget, of which the hours count here, and how often checkpoints are made; `identity` is
+    the job's digest, which checkpoints are marked with. `loss_scale` returns the scale of float16's losses, or None.
     """
 
     def __init__(self, clock: Clock, limits: Mapping[str, Any], identity: str, loss_scale=lambda: None):
@@ -35,7 +36,7 @@ class Guard(TrainerCallback):
                 self.clock.phases.enter("checkpoints")
 
     def on_log(self, args, state, control, **kwargs):
-        # The Trainer logs once more at its end, when nothing has come of a step since.
+        # The Trainer logs once more at its end, without a new step: that is no further row of the history.
         if len(self.clock.history) == self._logged:
             return
         self._logged = len(self.clock.history)
@@ -53,7 +54,7 @@ class Guard(TrainerCallback):
             )
 
     def on_train_end(self, args, state, control, **kwargs):
-        # The Trainer has logged what steps there were since the last log: no step's loss is left unseen.
+        # The history has all steps by now, those since the last regular log included.
         if self.clock.history and self.clock.history[-1]["loss"] is None:
             raise Stop(Status.DIVERGED, f"loss not finite at the end, at step {state.global_step}")
 

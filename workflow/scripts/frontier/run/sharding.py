@@ -1,8 +1,8 @@
 """Spread one training over several processes, a GPU each, which share the base and the examples of each step.
 
-accelerate shards the model by torch's fully_shard (FSDP2): a layer's weights are gathered for the moment in which they
-are used, and then dropped. So a base may be larger than one device's memory. An NF4 base is sharded and gathered as NF4
-(FSDP-QLoRA).
+accelerate shards the model by torch's fully_shard (FSDP2): each process has a part of every layer's weights, which are
+gathered when the layer is used, and dropped after. So a base may be larger than one device's memory. An NF4 base is
+sharded and gathered as NF4 (FSDP-QLoRA).
 """
 
 import os
@@ -30,7 +30,7 @@ from frontier.units import GIB
 class Share(NamedTuple):
     """A process's place in a training: its index, from 0, and how many processes there are."""
 
-    # A tuple's own method of this name looks for a value, which nobody does in a share.
+    # mypy objects that a tuple has a method of this name, which finds a value's place; no code uses that of a share.
     index: int = 0  # type: ignore[assignment]
     processes: int = 1
 
@@ -41,9 +41,9 @@ ALONE = Share()
 
 @contextmanager
 def joined(share: Share, rendezvous: Path | None, device: torch.device):
-    """Join this process to the others of its training while the block runs; `rendezvous` is a file that they all name.
+    """Join this process to the others of its training while the block runs; do nothing for a process that is alone.
 
-    Do nothing for a process that is alone.
+    `rendezvous` is the file by which they find each other, the same for all.
     """
     if share.processes == 1:
         yield
@@ -51,22 +51,23 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
     before = dict(os.environ)
     index, count = map(str, share)
     os.environ |= {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    # Without this accelerate would choose the number of threads itself.
+    # Without this accelerate would set another number of threads.
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     if sys.platform == "linux":
-        # All processes are on one host, whose own name need not lead anywhere.
+        # All processes are on one host. gloo would look for that by the host's name, which may not resolve.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     store = dist.FileStore(str(rendezvous.absolute()), share.processes)
     where = {"store": store, "rank": share.index, "world_size": share.processes}
     if device.type == "cuda":
         if not check_cuda_p2p_ib_support():
-            # RTX 40 cards under an old driver have neither, and accelerate refuses them unless both are switched off.
+            # RTX 40 cards under an old driver support neither, and accelerate refuses them unless both are switched
+            # off.
             os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
         dist.init_process_group("nccl", device_id=device, **where)
     else:
         dist.init_process_group("gloo", **where)
     yield
-    # After an error this is left out: the other processes may be gone, and it would wait for them.
+    # Not done after an error: it would wait for the other processes, which may be gone.
     dist.destroy_process_group()
     os.environ.clear()
     os.environ.update(before)
@@ -74,12 +75,12 @@ def joined(share: Share, rendezvous: Path | None, device: torch.device):
 
 
 def arguments(share: Share) -> dict:
-    """Return the Trainer's arguments that shard the model by decoder layers; none for a process that is alone."""
+    """Return the Trainer's arguments by which decoder layers are sharded; none for a process that is alone."""
     return {"fsdp": True, "fsdp_config": {"version": 2, "reshard_after_forward": True}} if share.processes > 1 else {}
 
 
 def complete(accelerator: Accelerator, plugin_arguments: dict) -> None:
-    """Make accelerate shard on CPUs as it does on GPUs, and cast nothing: the layers choose their own dtypes."""
+    """Have accelerate shard on CPUs as on GPUs, and have it cast nothing, since the layers choose their own dtypes."""
     state = accelerator.state
     if accelerator.device.type == "cpu":
         state.parallelism_config = ParallelismConfig(dp_shard_size=accelerator.num_processes)
@@ -90,7 +91,7 @@ def complete(accelerator: Accelerator, plugin_arguments: dict) -> None:
 
 
 def lever(share: Share, device: torch.device) -> dict:
-    """Return the lever `sharding` as a record has it; none for a process that is alone."""
+    """Return the key `sharding` of a record's levers, with its value; nothing for a process that is alone."""
     backend = "nccl" if device.type == "cuda" else "gloo"
     return {"sharding": f"FSDP2, {share.processes} processes, {backend}"} if share.processes > 1 else {}
 
@@ -99,9 +100,9 @@ def prepare(model: nn.Module, device: torch.device, way: Execution | None = None
     """Prepare a model in the host's memory for `fully_shard`, which takes it to `device` a layer at a time."""
     for module in model.modules():
         if isinstance(module, bnb.nn.Linear4bit):
-            # accelerate leaves bitsandbytes' own class whole on every device, and torch before 2.13 shards no integers.
-            # As float32 numbers, each of which holds four bytes, it is sharded like any weight. The layer keeps the
-            # scales, a byte for 64 weights, whole.
+            # accelerate does not shard bitsandbytes' own class of weights, and torch before 2.13 shards no integers. So
+            # the bytes are taken four at a time as float32 numbers, and are sharded like any weight. Each process keeps
+            # all scales, a byte for 64 weights.
             state = module.weight.quant_state
             state.to(device)
             module.quant_state = state
@@ -112,8 +113,8 @@ def prepare(model: nn.Module, device: torch.device, way: Execution | None = None
 def deal(examples: list[dict], share: Share) -> dict:
     """Return this process's packed row of the micro-batch that all processes share, and the tokens of the whole.
 
-    The examples are dealt out in turn, the longest first. Where there are fewer than processes, some processes get one
-    token without a label, which adds nothing to the loss.
+    The examples are dealt out in turn, the longest first. If there are fewer examples than processes, the others get a
+    single token without a label, which adds nothing to the loss.
     """
     longest_first = sorted(examples, key=lambda example: len(example["input_ids"]), reverse=True)
     part = longest_first[share.index :: share.processes]

@@ -38,7 +38,7 @@ from frontier.run.sharding import Share
 
 # Seconds to wait for a run's lock: a node that died keeps it on a network file system for a minute or two.
 _LOCK_SECONDS = 180
-# What an outcome says of a training that came to its end after the driver moved device memory to the host.
+# The ending of a training that took all of its steps, while the driver moved device memory to the host.
 _SPILLED = {"status": Status.SPILLED, "phase": "train", "reason": "device memory spilled to the host"}
 
 
@@ -81,7 +81,7 @@ def follow(job: TeamJob) -> None:
 
 
 def open_run(job: Job[TrainingRequest], share: Share) -> Run:
-    """Return this process's part in a job's training; its phases begin."""
+    """Open the device, start the clocks, and return this process's part in the training (`Run`)."""
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"], share)
     clock = Clock(request["run"], device, Phases(device))
@@ -92,7 +92,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     """Train to the end and return this process's outcome; the first process writes the adapter and the history."""
     inputs, clock, share, phases = job["input"], run.clock, run.share, run.clock.phases
     if share.processes > 1 and run.device.type == "cuda":
-        # This makes the device's context: where there is no room for one, that is an outcome like any other.
+        # This makes the context on the device here, where an error for want of memory becomes an outcome.
         torch.cuda.set_device(run.device)
     meter = open_meter(run.device)
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
@@ -131,7 +131,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
 
 
 def _write(run: Run, model, weights: dict, outputs: dict[str, Any]) -> None:
-    """Write the adapter and the history; a process that trained alone saves its model's own weights, as PEFT does."""
+    """Write the adapter and the history; the adapter of a shared training is written from `weights`, whole tensors."""
     model.save_pretrained(outputs["adapter"], state_dict=weights if run.share.processes > 1 else None)
     write_history(run.clock.history, outputs["history"])
 
@@ -170,7 +170,7 @@ def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: En
 
 
 def _finish(job: Job[TrainingRequest], outcome: TrainingOutcome, environment: Environment) -> None:
-    """Write a training's record and delete its checkpoints, which nobody will go on from."""
+    """Write a training's record and delete its checkpoints: with a record, a training is over."""
     environment["ended_at"] = utc_now()
     outcomes.write(job, outcome, environment)
     shutil.rmtree(_folder(job) / "checkpoints", ignore_errors=True)

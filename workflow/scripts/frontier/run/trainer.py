@@ -1,4 +1,4 @@
-"""The Trainer on packed rows, in one process or in several that share a training."""
+"""The Trainer of transformers with this project's loss; `sharded_trainer` has its form for several processes."""
 
 from contextlib import nullcontext
 
@@ -16,10 +16,11 @@ from frontier.run.guard import Guard
 
 
 class AnswerTrainer(Trainer):
-    """The Trainer on packed rows: the loss of answer tokens alone, divided by their number in the optimiser step.
+    """The Trainer with the loss of answer tokens alone, divided by their number in the optimiser step.
 
-    `captured` is a `CapturedStep` that takes each micro-batch's step, or None; it is given up where `budget` is passed.
-    `way` is how losses are computed, as a proof found it.
+    Each micro-batch comes as one packed row. `captured` is a `CapturedStep` that computes its passes, or None; it is
+    given up if the process passes the `budget`. `way` is how a proof says that losses are computed, None for packed
+    rows.
     """
 
     def __init__(
@@ -63,5 +64,6 @@ class AnswerTrainer(Trainer):
         return loss
 
     def compute_loss_context_manager(self):
-        # The layers choose their own dtypes; float16 needs the Trainer's loss scaling, not its autocast.
+        # No autocast, since the layers choose their own dtypes: of the Trainer's float16 only the loss scaling is
+        # wanted.
         return nullcontext()

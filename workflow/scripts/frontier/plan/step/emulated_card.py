@@ -1,4 +1,4 @@
-"""The card that a plan is for, whether or not any is there: production code asks it as it would a real one."""
+"""The card that a plan is for, which need not be there: the run's own code is given it in the place of a real one."""
 
 import torch
 
@@ -9,7 +9,7 @@ from frontier.request_types import TrainingRequest
 
 
 class EmulatedCard(Card):
-    """A GPU of a CUDA compute capability, or a CPU, whose levers are stand-ins that act on the meta device."""
+    """A GPU of some CUDA compute capability, or a CPU, whose levers are the stand-ins for the meta device."""
 
     def __init__(self, cuda: bool, capability: tuple[int, int] = (8, 0)):
         super().__init__(torch.device("cuda", 0) if cuda else torch.device("cpu"))
@@ -30,9 +30,9 @@ class EmulatedCard(Card):
 
     @property
     def attention(self) -> str:
-        """The name by which transformers knows packed attention with the kernel that torch takes there."""
+        """The name under which transformers has packed attention with the kernel that torch uses on this card."""
         return stand_ins.ATTENTION_ON_CARD if self.is_cuda else stand_ins.ATTENTION_ON_CPU
 
     def compute_dtype(self, request: TrainingRequest) -> torch.dtype:
-        """Return the dtype of a run's products there; raises UserError where the card does not have it."""
+        """Return the dtype of a run's matrix products on this card; raises UserError if the card does not have it."""
         return dtypes.compute_dtype(request["compute_dtype"], request["precision"], self.device, self.capability)

@@ -1,4 +1,4 @@
-"""Make a model and its optimiser without content: tensors that have a shape and a type, on the meta device."""
+"""Make a model and its optimiser on the meta device: their tensors have a shape and a dtype, and no content."""
 
 import copy
 import types
@@ -26,16 +26,16 @@ _NESTED_BLOCK = 256
 
 @contextmanager
 def quiet():
-    """Hold back the warnings about models that are made and not loaded."""
+    """Suppress warnings, such as those about models that are made and not loaded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def base(config, precision: str, attention: str):
-    """Return a frozen base as `bases.load` does, but on the meta device: it takes no memory, whatever its size.
+    """Return a frozen base as `bases.load` does, but on the meta device, where it takes no memory.
 
-    `attention` is the name that transformers knows its attention by.
+    `attention` is the name under which transformers has its attention.
     """
     dtype = dtypes.stored_dtype(precision)
     with torch.device("meta"):
@@ -50,9 +50,9 @@ def base(config, precision: str, attention: str):
 
 
 def fill(model) -> None:
-    """Give a model made on the meta device its tensors anew, tied ones once, for a tracer to see them born.
+    """Replace all tensors of a model on the meta device by new ones, so that a tracer sees their allocation.
 
-    4-bit layers get what bitsandbytes gives them.
+    Tied tensors get one new tensor. 4-bit layers get the tensors that bitsandbytes gives them.
     """
     made: dict[int, torch.Tensor] = {}
 
@@ -75,7 +75,7 @@ def fill(model) -> None:
 
 
 def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
-    """Return the weight of a Linear4bit with double quantisation, whose storage cannot be built without content."""
+    """Return the weight of a Linear4bit with double quantisation, as bitsandbytes makes it, but without content."""
     elements = layer.out_features * layer.in_features
     blocks = -(-elements // _ABSMAX_BLOCK)
 
@@ -101,12 +101,12 @@ def packed_weight(layer: bnb.nn.Linear4bit) -> nn.Parameter:
 def optimizer(model, request: TrainingRequest, card: EmulatedCard):
     """Return the optimiser that the Trainer would make for the run."""
     if "8bit" in request["training"]["optimizer"]:
-        # On a CPU bitsandbytes keeps paged state as it keeps any.
+        # On a CPU bitsandbytes keeps paged state like any other.
         return _EightBitState(model, card.is_cuda and request["training"]["optimizer"].startswith("paged"))
     arguments = fit.trainer_arguments(request, torch.device("cpu"), torch.float32, Path("."))
     kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
     if card.is_cuda and not options.get("fused"):
-        # It is torch's own choice there, which it makes for plain tensors alone.
+        # On CUDA torch chooses this by itself, but not for tensors on the meta device.
         options["foreach"] = True
     return kind([parameter for parameter in model.parameters() if parameter.requires_grad], **options)
 
@@ -114,8 +114,9 @@ def optimizer(model, request: TrainingRequest, card: EmulatedCard):
 class _EightBitState:
     """Stands in for bitsandbytes' 8-bit Adam, whose kernels take no tensors without content.
 
-    Two bytes an element and two float32 per 256 of them; parameters under 4,096 elements keep float32 state; paged
-    state is the driver's and not the allocator's (bitsandbytes.optim.Optimizer2State).
+    Its state has two bytes for each element, and two float32 for each 256 elements; of parameters under 4,096 elements
+    it is float32. Paged state is allocated by the driver, so that torch's allocator does not count it
+    (bitsandbytes.optim.Optimizer2State).
     """
 
     def __init__(self, model, paged: bool):

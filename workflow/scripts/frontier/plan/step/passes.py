@@ -1,4 +1,4 @@
-"""What torch itself must be told on the meta device: when a backward pass begins, and which kernels run there."""
+"""Adapt torch to a trace on the meta device: note where a backward pass begins, and allow grouped kernels there."""
 
 import contextlib
 
@@ -30,7 +30,7 @@ class Passes(TorchFunctionMode):
 def grouped_kernels_on_meta():
     """Let optimisers and clipping use fused and grouped kernels on the meta device while the block runs.
 
-    The kernels run there, but torch refuses them to it by two lists of devices that nothing else can add to.
+    They would run there, but torch checks two lists of devices, which only a replacement can change.
     """
     with (
         replaced(_foreach_utils, "_get_foreach_kernels_supported_devices", _grouping_devices),

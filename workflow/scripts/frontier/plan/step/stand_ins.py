@@ -1,6 +1,6 @@
-"""Stand in for what a card runs and tensors without content cannot: fused kernels, attention, scratch memory.
+"""Replacements on the meta device for kernels that need real data: fused kernels, attention, and their scratch memory.
 
-Each stand-in allocates, keeps for the backward pass and frees what the kernel it stands for does.
+Each allocates, keeps for the backward pass and frees what the kernel in whose place it stands does.
 """
 
 import os
@@ -20,7 +20,7 @@ ATTENTION_ON_CPU = "packed_on_traced_cpu"
 
 
 class _Norm(torch.autograd.Function):
-    """liger-kernel's RMS norm: keeps its input and a float32 a row; the gradient is written over the incoming one."""
+    """liger-kernel's RMS norm: keeps its input and a float32 per row; writes its gradient over the incoming one."""
 
     @staticmethod
     def forward(ctx, x, weight):
@@ -50,7 +50,7 @@ class _GatedActivation(torch.autograd.Function):
 
 
 class _Rotary(torch.autograd.Function):
-    """liger-kernel's rotary embedding, which turns queries and keys where they lie."""
+    """liger-kernel's rotary embedding, which rotates queries and keys in place."""
 
     @staticmethod
     def forward(ctx, query, key):
@@ -62,7 +62,7 @@ class _Rotary(torch.autograd.Function):
 
 
 def fuse(model) -> bool:
-    """Stand in for `levers.fuse`: True where liger-kernel replaces the model's layers."""
+    """Do for the trace what `levers.fuse` does; return whether liger-kernel replaces the model's layers."""
     if model.config.model_type not in levers.DECODERS:
         return False
     norms = [module for module in model.modules() if type(module).__name__.endswith("RMSNorm")]
@@ -81,7 +81,7 @@ def fuse(model) -> bool:
 
 
 def offload_embeddings(model) -> bool:
-    """Stand in for `levers.offload_embeddings`: rows that come from the host."""
+    """Do for the trace what `levers.offload_embeddings` does: rows come from the host, and no matrix is on the card."""
     embeddings = model.get_input_embeddings()
     if embeddings.weight is getattr(model.get_output_embeddings(), "weight", None):
         return False
@@ -111,7 +111,8 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
     """Return the bytes that a kernel allocates beside its results and frees before it returns.
 
     logsumexp subtracts the maximum in a copy (aten/native/ReduceOps.cpp). Flash attention's backward pass adds up the
-    queries' gradient in float32, and grouped keys' and values' for every head (aten/native/transformers/cuda).
+    gradient of queries in float32, and those of keys and values that heads share for each head
+    (aten/native/transformers/cuda).
     """
     if name.startswith("aten.logsumexp"):
         return inputs[0].numel() * inputs[0].itemsize
@@ -127,10 +128,10 @@ def work_space(name: str, inputs: list[torch.Tensor]) -> int:
 
 
 def library_space(card) -> list[int]:
-    """Return the bytes that cuBLAS is given once for each of the two threads that multiply, forward and backward.
+    """Return the bytes of cuBLAS's work spaces: one for the thread of the forward pass, one for the backward pass's.
 
-    CUBLAS_WORKSPACE_CONFIG says it in pairs of KiB and count; without it it is 32 MiB from compute capability 9 on, and
-    8 MiB and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
+    CUBLAS_WORKSPACE_CONFIG says how much, in pairs of KiB and count. Without it, it is 32 MiB from compute capability 9
+    on, and 8 MiB and 128 KiB before (aten/cuda/CublasHandlePool.cpp).
     """
     if not card.is_cuda:
         return []
@@ -150,6 +151,7 @@ def _cpu_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0
     return attend(query, key, value, dropout_p, is_causal, attn_mask=how.get("attn_mask"), scale=scale)[0]
 
 
-# Tensors without content are given plain products by `scaled_dot_product_attention`, not the device's own kernel.
+# For tensors without content `scaled_dot_product_attention` uses plain products instead of the device's kernel, so the
+# kernels are named here.
 AttentionInterface.register(ATTENTION_ON_CARD, partial(packing.packed_attention, product=_flash_attention))
 AttentionInterface.register(ATTENTION_ON_CPU, partial(packing.packed_attention, product=_cpu_attention))

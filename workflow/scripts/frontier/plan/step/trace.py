@@ -1,4 +1,4 @@
-"""The real training step, run without its data: every tensor has a shape, a type and a device, and no content.
+"""Run the real training step without its data: every tensor has a shape, a dtype and a device, and no content.
 
 What a step allocates and computes follows from shapes alone. So the project's own model, adapter, layers and loss run
 here on torch's meta device, for a card that need not be there, and nothing of their arithmetic is written twice.
@@ -26,10 +26,11 @@ def build_on_meta(config, request: TrainingRequest, card: EmulatedCard):
 
 
 def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list[int], card: EmulatedCard) -> Trace:
-    """Trace one optimiser step over `rows`, the micro-batches as `packing.collate` makes them, its state there already.
+    """Return the trace of an optimiser step over `rows`, micro-batches as `packing.collate` makes them.
 
-    `config` is a transformers config, `request` a run's training request, `lengths` the data set's examples' in
-    tokens, which decide what a captured step is padded to.
+    It is a later step of a training, when the optimiser's state is there already. `config` is a transformers config,
+    `request` a run's training request, and `lengths` are those of all examples in tokens, which decide the lengths that
+    captured steps are padded to.
     """
     with meta_model.quiet():
         model, levers = build_on_meta(config, request, card)
@@ -53,7 +54,7 @@ def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list
 
 
 class _Step:
-    """A run's optimiser step on the meta device, which says to the tracer what it does and what its tensors are."""
+    """A run's optimiser step on the meta device, which tells the tracer its phase and the category of its tensors."""
 
     def __init__(self, model, request: TrainingRequest, card: EmulatedCard, tracer: Tracer):
         self.model, self.settings, self.card, self.tracer = model, request["training"], card, tracer
@@ -71,7 +72,7 @@ class _Step:
             parameter.grad = torch.zeros_like(parameter)
 
     def prepare_capture(self, lengths: list[int]) -> None:
-        """Make the captured step, without a graph yet, and its gradients."""
+        """Make the step that will be captured, with its gradients, and capture nothing yet."""
         examples = self.settings["micro_batch_size"] or self.settings["batch_size"]
         self.captured = CapturedStep(self.model, lengths, examples, graphs=TracedGraphs(self.tracer))
         self.factor = torch.ones(())
@@ -80,7 +81,8 @@ class _Step:
     def capture(self, longest: dict) -> None:
         """Capture the two longest lengths, which take the most memory of all; count the kernels of all graphs.
 
-        `longest` is the row of the most tokens, whose own length is captured by taking it.
+        `longest` is the row with the most tokens. A step over it captures the longest length, and the one that the row
+        is padded to.
         """
         captured = self.captured
         self.tracer.phase = "forward"
@@ -93,7 +95,7 @@ class _Step:
         self.optimizer.zero_grad()
 
     def add_gradients(self, row: dict) -> None:
-        """Run the forward and backward pass of a row, as the Trainer would have it."""
+        """Run the forward and backward pass of a row, as the Trainer does."""
         self.tracer.phase = "forward"
         row = self.tracer.on_device(row)
         if self.captured:

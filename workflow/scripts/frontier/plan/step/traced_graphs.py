@@ -1,4 +1,4 @@
-"""CUDA graphs as the tracer sees them."""
+"""Replacements for CUDA graphs in a trace: what is captured is noted, and each replay counts it again."""
 
 import contextlib
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from frontier.plan.step.tracer import Operation, Tracer
 
 
 class TracedGraph:
-    """A CUDA graph that was captured on the meta device: each replay does its operations again."""
+    """What was captured on the meta device: each replay appends the same operations to the trace."""
 
     def __init__(self, tracer: Tracer):
         self.tracer = tracer
@@ -18,7 +18,7 @@ class TracedGraph:
 
 
 class TracedGraphs:
-    """Stands in for `CudaGraphs`: what work allocates while it is captured belongs to a graph."""
+    """Replaces `CudaGraphs` in a plan; what is allocated during a capture counts as in the graphs' own pool."""
 
     def __init__(self, tracer: Tracer):
         self.tracer = tracer
@@ -31,7 +31,7 @@ class TracedGraphs:
         """Do nothing: the capture that follows allocates the same, in the graphs' own memory."""
 
     def capture(self, work: Callable) -> tuple[TracedGraph, object]:
-        """Trace what `work` does as a graph's; return the graph and the result of `work`."""
+        """Trace what `work` does as a graph's operations; return the graph and the result of `work`."""
         graph = TracedGraph(self.tracer)
         with self.tracer.capturing(graph.operations):
             result = work()

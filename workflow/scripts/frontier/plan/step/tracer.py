@@ -1,4 +1,4 @@
-"""Trace what a step does as torch dispatches it: each operation's traffic, each storage's birth and death."""
+"""Trace what a step does as torch dispatches it: each operation's traffic, each allocation and release of a storage."""
 
 import weakref
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 from frontier.plan.step import stand_ins
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
-# Elements; larger tensors of integers are not computed.
+# Elements. Only integer tensors up to this size have their values computed.
 _SMALL_INTEGERS = 2**22
 aten = torch.ops.aten
 
 
 @dataclass
 class Operation:
-    """One kernel of the step: the bytes it reads and writes, its tensors' shapes, whether a graph launches it."""
+    """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it."""
 
     name: str
     phase: str
@@ -31,7 +31,7 @@ class Operation:
 
 @dataclass
 class Event:
-    """A storage's birth, or with bytes below 0 its death; `captured` ones are a CUDA graph's, which shares nothing."""
+    """The allocation of a storage (`size` > 0) or its release (< 0); `captured`: in the CUDA graphs' own memory."""
 
     key: int
     size: int
@@ -42,9 +42,10 @@ class Event:
 
 @dataclass
 class Trace:
-    """What a step did: its operations, its storages' births and deaths in order, its levers and trainable tensors.
+    """What a step did: its operations, and the allocations and releases of its storages (`events`), each in order.
 
-    `graph_kernels` are the kernels of all its CUDA graphs, one graph for each padded length.
+    `levers` are those that it used, `lengths` its examples' in tokens, `parameters` how many trainable tensors there
+    are, `graph_kernels` the number of kernels in all its CUDA graphs, of which there is one for each padded length.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Trace:
 
 
 class Tracer(TorchDispatchMode):
-    """Traces, while it is entered, what each operation reads and writes, and when each storage is born and dies."""
+    """Traces, while it is entered, what operations read and write, and when storages are allocated and released."""
 
     def __init__(self, vocabulary: int):
         super().__init__()
@@ -91,13 +92,13 @@ class Tracer(TorchDispatchMode):
         return result
 
     def known(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a tensor without content, whose real `value` is remembered, since integers decide later shapes."""
+        """Return a tensor without content whose real `value` is remembered, since integers decide later shapes."""
         result = torch.empty(value.shape, dtype=value.dtype, device="meta")
         self._known[result] = value
         return result
 
     def name(self, tensors: list[torch.Tensor], category: str) -> None:
-        """Give the tensors' storages their category, from their birth on, where the phase would give a wrong one."""
+        """Set the category of the tensors' storages, from their allocation on, where the phase suggests a wrong one."""
         wanted = {self._ids.get(tensor.untyped_storage()) for tensor in tensors if tensor is not None}
         for event in self.trace.events:
             if event.key in wanted:
@@ -109,7 +110,7 @@ class Tracer(TorchDispatchMode):
 
     @contextmanager
     def capturing(self, operations: list[Operation]):
-        """Append the block's operations to `operations`, a CUDA graph's, in whose memory the block allocates."""
+        """Append the block's operations to `operations`, a CUDA graph's; what it allocates is in the graphs' memory."""
         self.captured, self.operations = True, operations
         yield
         self.captured, self.operations = False, self.trace.operations
@@ -149,13 +150,13 @@ class Tracer(TorchDispatchMode):
         weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured)))
 
     def keep(self, sizes: list[int]) -> None:
-        """Count what libraries allocate once and keep, with the activations."""
+        """Count sizes in bytes that libraries allocate once and keep, as activations."""
         for size in sizes:
             self._count += 1
             self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
 
     def _work_space(self, size: int) -> None:
-        """Count what a kernel allocates for itself, and has given back when it returns."""
+        """Count the bytes that a kernel allocates for itself and frees before it returns."""
         if size:
             self._count += 1
             for signed in (size, -size):
@@ -174,7 +175,7 @@ def tensors_of(values) -> list[torch.Tensor]:
 
 
 def _compute(function, args, kwargs, known):
-    """Return the operation's result on the real values, all of which are known, on the CPU."""
+    """Return the operation's result on the real values of its tensors, all of them `known`, computed on the CPU."""
 
     def real(value):
         if isinstance(value, torch.Tensor):
