@@ -64,7 +64,8 @@ def rank_time(results: Evidence) -> dict:
     """
     name = "rank_time"
     timed = results.summary[results.summary["status"] == "ok"].dropna(subset=["train_seconds"])
-    cells = [rows for _, rows in timed.groupby([*axes_but(timed, "rank"), "device"], dropna=False) if rows["rank"].nunique() > 1]
+    alike = timed.groupby([*axes_but(timed, "rank"), "device"], dropna=False)
+    cells = [rows for _, rows in alike if rows["rank"].nunique() > 1]
     if not cells:
         return not_measured(name, "it takes the time of two ranks at one precision on one device")
     timed = pd.concat(cells)
