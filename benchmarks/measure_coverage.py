@@ -1,11 +1,13 @@
 """How often the 95% intervals hold the truth, on made-up losses whose truth is known.
 
 `python benchmarks/measure_coverage.py` prints the tables of docs/uncertainty.md. Losses are lognormal, token counts
-unequal and related to the loss; one run's loss, or the difference of two runs' whose examples are the same.
+unequal and related to the loss; one run's loss, or the difference of two runs' whose examples are the same. Then arms
+of several learning rates, each at its best: tuned_studies.py.
 """
 
 import _path  # noqa: F401
 import numpy as np
+import tuned_studies
 from frontier.results import uncertainty
 from scipy import stats
 
@@ -93,3 +95,4 @@ def main(studies: int = 10_000) -> None:
 
 if __name__ == "__main__":
     main()
+    tuned_studies.main()

@@ -1,7 +1,7 @@
 """Set runs' losses against each other on the examples and the seeds that they share."""
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,15 @@ class Losses:
 
     `nll` (examples x runs, summed nats) and `resampled` (draws x runs, nats a token) have a column for each run,
     `tokens` the answer tokens of each example. `columns` has, for each configuration, its column by seed; a base model,
-    which has no seed, has its one column under None.
+    which has no seed, has its one column under None. `picked` has, for an arm at the best of its rates, the error in
+    nats a token that the pick adds to its loss.
     """
 
     nll: np.ndarray
     tokens: np.ndarray
     resampled: np.ndarray
     columns: dict[Configuration, dict[int | None, int]]
+    picked: dict[Configuration, float] = field(default_factory=dict)
 
     def trained(self, precision: str | None) -> list[Configuration]:
         """Return the configurations that were trained and measured at a precision, by ascending rank."""
@@ -79,7 +81,7 @@ def common_seeds(losses: Losses, configurations: Collection[Configuration]) -> l
     return sorted(set.intersection(*trained)) if trained else [None]
 
 
-def contrast(losses: Losses, weights: dict[Configuration, float], alpha: float = 0.05) -> Interval | None:
+def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: float = 0.05) -> Interval | None:
     """Return the weighted sum of configurations' losses in nats a token, paired on seeds and examples.
 
     {a: 1} is a's loss, {a: 1, b: -1} how much higher than b's it is, {a: 1, b: -2, c: 1} a difference of differences.
@@ -97,6 +99,9 @@ def contrast(losses: Losses, weights: dict[Configuration, float], alpha: float =
     if len(losses.tokens) < 2:
         return Interval(estimate, -np.inf, np.inf, np.inf, "one example, so no interval")
     if len(seeds) > 1:
-        return uncertainty.over_seeds(nll, losses.tokens, alpha)
-    interval = uncertainty.over_examples(estimate, losses.resampled @ factors[0], alpha)
+        interval = uncertainty.over_seeds(nll, losses.tokens, alpha)
+    else:
+        interval = uncertainty.over_examples(estimate, losses.resampled @ factors[0], alpha)
+    error = float(np.hypot.reduce([weight * losses.picked.get(one, 0) for one, weight in weights.items()]))
+    interval = uncertainty.with_error(interval, error, alpha) if error else interval
     return replace(interval, basis="before training") if seeds == [None] else interval

@@ -5,7 +5,7 @@ import pandas as pd
 from frontier import records
 from frontier.progress import say
 from frontier.results import contrasts
-from frontier.results.claims import budget, four_bits, memory, plan, precision, rank, time
+from frontier.results.claims import budget, four_bits, memory, plan, precision, rank, rates, time
 from frontier.results.claims.claim import Evidence
 from frontier.results.claims.published import CONTRADICTIONS, PUBLISHED
 from frontier.results.claims.recommendation import recommendation
@@ -25,6 +25,9 @@ CLAIMS = (
     precision.quantization_cost,
     plan.planner_accuracy,
     recommendation,
+    rates.rate_matters,
+    rates.best_rate,
+    rates.rate_rule,
 )
 
 
@@ -57,17 +60,23 @@ def measured(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def state_findings(job: dict) -> None:
-    """Judge every claim by the summary and the per-example losses, and write both files."""
+    """Judge every claim by the summary and the per-example losses, and write both files.
+
+    What to do about best learning rates at an edge of those tried is said after the verdicts.
+    """
     inputs, request = job["input"], job["request"]
     summary = measured(pd.read_csv(inputs["summary"]))
     runs = dict(zip(request["runs"], map(pd.read_parquet, inputs["losses"]), strict=True))
     baselines = dict(zip(request["precisions"], map(pd.read_parquet, inputs["baselines"]), strict=True))
     losses = contrasts.gather(summary, runs, baselines)
-    claims = state(Evidence(summary, losses, request["budget"], request["recommend"]))
+    results = Evidence(summary, losses, request["budget"], request["recommend"])
+    claims = state(results)
     records.write_json(job["output"]["findings"], claims)
     records.write_text(job["output"]["page"], markdown(claims))
     for one in claims:
         say(f"{one['id']:20} {_words(one['verdict'])}")
+    for line in results.tuned.lines():
+        say(line)
 
 
 def _words(verdict: str) -> str:

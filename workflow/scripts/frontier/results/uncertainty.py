@@ -6,7 +6,7 @@ examples, so that three mean squares are told apart: of seeds, of examples, and 
 docs/uncertainty.md has the formulas, their sources and the coverage that was measured.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -80,3 +80,17 @@ def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Inte
     quantile = weighted / np.where(variance > 0, variance, 1)
     estimate, error = loss.mean(axis=-1), np.sqrt(variance)
     return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, f"{seeds} seeds")
+
+
+def with_error(interval: Interval, error: np.ndarray | float, alpha: float = 0.05) -> Interval:
+    """Return an interval that allows for a further error too, of a standard deviation in nats a token.
+
+    Each end is as far off as the root of the two squared distances, its own and that of a normal error.
+    """
+    further = stats.norm.ppf(1 - alpha / 2) * error
+    return replace(
+        interval,
+        low=interval.estimate - np.hypot(interval.estimate - interval.low, further),
+        high=interval.estimate + np.hypot(interval.high - interval.estimate, further),
+        standard_error=np.hypot(interval.standard_error, error),
+    )

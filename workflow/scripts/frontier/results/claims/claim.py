@@ -1,13 +1,18 @@
 """Say what a claim is made of: its evidence, its verdict, its sentence, and the yardsticks that all claims share."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from frontier.results.arms import diverged_rates
 from frontier.results.configurations import Configuration, configurations_of
 from frontier.results.contrasts import Losses, contrast
+from frontier.results.tuning import Tuned, tuned
 from frontier.results.uncertainty import Interval
 
 SUPPORTED = "supported"
@@ -40,14 +45,40 @@ class Evidence:
         present = set(self.summary["precision"])
         return next((name for name in ("fp16", "bf16") if name in present), None)
 
+    @cached_property
+    def tuned(self) -> Tuned:
+        """Every arm, each at the best of its learning rates: what claims about quality compare."""
+        return tuned(self.losses, diverged_rates(self.summary))
+
+    @cached_property
+    def settings(self) -> Counter[tuple]:
+        """The values of the further axes (alpha, targets ...) that were tried together, each with its measured runs."""
+        counts: Counter[tuple] = Counter()
+        for one, by_seed in self.losses.columns.items():
+            if not one.is_base:
+                counts[one.others] += len(by_seed)
+        return counts
+
+    @property
+    def setting(self) -> tuple:
+        """The setting within which claims about rank and precision are judged: the first with the most runs."""
+        return max(self.settings, key=self.settings.__getitem__, default=())
+
+    @cached_property
+    def arms(self) -> Losses:
+        """The losses of that setting's arms, each at its best rate, and of the base models."""
+        columns = self.tuned.losses.columns
+        kept = {one: columns[one] for one in columns if one.is_base or one.others == self.setting}
+        return replace(self.tuned.losses, columns=kept)
+
     def rows(self, precision: str | None) -> pd.DataFrame:
         """Return the summary's rows of a precision."""
         return self.summary[self.summary["precision"] == precision]
 
     def runs(self, *configurations: Configuration) -> list[str]:
-        """Return the names of the configurations' runs, in the summary's order."""
-        present = configurations_of(self.summary)
-        return [run for run, one in zip(self.summary["run"], present, strict=True) if one in configurations]
+        """Return the names of the configurations' runs, an arm's at all of its rates, in the summary's order."""
+        present = zip(self.summary["run"], configurations_of(self.summary), strict=True)
+        return [run for run, one in present if one in configurations or one.arm in configurations]
 
 
 def claim(name: str, verdict: str, sentence: str, runs=(), values: dict | None = None, interval=None) -> dict:
@@ -118,16 +149,16 @@ def listing(items) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
 
 
-def loss_of(results: Evidence, configuration: Configuration) -> float:
+def loss_of(losses: Losses, configuration: Configuration) -> float:
     """Return a configuration's mean loss over its seeds, nats a token."""
-    return contrast(results.losses, {configuration: 1}).estimate
+    return contrast(losses, {configuration: 1}).estimate
 
 
-def perplexity_of(results: Evidence, configuration: Configuration) -> float:
+def perplexity_of(losses: Losses, configuration: Configuration) -> float:
     """Return the perplexity of a configuration's mean loss over its seeds."""
-    return math.exp(loss_of(results, configuration))
+    return math.exp(loss_of(losses, configuration))
 
 
-def best_of(results: Evidence, configurations: list[Configuration]) -> Configuration:
+def best_of(losses: Losses, configurations: Iterable[Configuration]) -> Configuration:
     """Return the configuration with the lowest mean loss."""
-    return min(configurations, key=lambda one: loss_of(results, one))
+    return min(configurations, key=lambda one: loss_of(losses, one))

@@ -20,7 +20,7 @@ _OF_NF4 = (
 # Claims that hold precisions against each other.
 _ACROSS = ("fp16_best_quality", "recommendation")
 # Claims that speak of what their runs have in common.
-_OF_RUNS = ("knee",)
+_OF_RUNS = ("knee", "rate_matters", "best_rate", "rate_rule")
 
 
 def in_name_only(summary: pd.DataFrame) -> dict[str, float]:

@@ -70,9 +70,10 @@ def _spread(measured: pd.DataFrame, pairs: list[tuple[pd.Series, pd.Series]]) ->
 
     That is what the metric is known for, or what runs that differ in their seed alone show where that is more.
     """
-    repeats = measured.groupby([*_alike(measured), "rank"], dropna=False)[_COLUMN].agg(np.ptp)
+    repeats = measured.groupby([*_alike(measured), "rank"], dropna=False)[_COLUMN]
+    differences = repeats.agg(lambda peaks: peaks.max() - peaks.min())
     assumed = max(SPREAD_GIB.get(first["memory_metric"], 0) for first, _ in pairs)
-    return max(assumed, float(repeats.max()))
+    return max(assumed, float(differences.max()))
 
 
 def _widened(differences: list[float], spread: float) -> Interval:

@@ -17,6 +17,7 @@ from frontier.results.claims.claim import (
     perplexity_of,
     verdict_of,
 )
+from frontier.results.claims.compared import compared
 from frontier.results.configurations import Configuration
 from frontier.results.contrasts import Losses, contrast
 from frontier.results.uncertainty import Interval
@@ -24,34 +25,35 @@ from frontier.results.uncertainty import Interval
 
 def fp16_best_quality(results: Evidence) -> dict:
     """Judge whether a 16-bit configuration beats all others, or one of the others beats every 16-bit one."""
-    name, losses, sixteen = "fp16_best_quality", results.losses, results.sixteen_bit
+    name, losses, sixteen = "fp16_best_quality", results.arms, results.sixteen_bit
     ours = losses.trained(sixteen)
     others = [one for one in losses.columns if not one.is_base and one.precision != sixteen]
     if not ours or not others:
         return not_measured(name, "it takes the perplexity of a 16-bit run and of one at another precision")
     if any(contrast(losses, {one: 1, other: -1}) is None for one in ours for other in others):
         return not_measured(name, "the 16-bit runs and the others have no seed in common")
-    best, rival = best_of(results, ours), best_of(results, others)
+    best, rival = best_of(losses, ours), best_of(losses, others)
     if any(_beats(losses, one, others, len(ours)) for one in ours):
         verdict, word = SUPPORTED, "the lowest of all"
     elif any(_beats(losses, other, ours, len(others)) for other in others):
         verdict, word = CONTRADICTED, "not the lowest"
     else:
         verdict, word = INCONCLUSIVE, "not told apart from all others"
-        rival = best_of(results, [one for one in others if not _beats(losses, best, [one], len(ours))])
+        rival = best_of(losses, [one for one in others if not _beats(losses, best, [one], len(ours))])
     gap = contrast(losses, {rival: 1, best: -1})
     sentence = (
-        f"The best 16-bit perplexity, {perplexity_of(results, best):.3f} ({best.title()}), is {word}: "
-        f"{rival.title()}'s is {perplexity_of(results, rival):.3f}, {percents(gap)}"
+        f"The best 16-bit perplexity, {perplexity_of(losses, best):.3f} ({best.title()}), is {word}: "
+        f"{rival.title()}'s is {perplexity_of(losses, rival):.3f}, {percents(gap)}"
     )
-    values = {"perplexity": {one.title(): perplexity_of(results, one) for one in [*ours, *others]}}
+    values = {"perplexity": {one.title(): perplexity_of(losses, one) for one in [*ours, *others]}}
     if verdict == INCONCLUSIVE and gap.low > 0:
         strict = contrast(losses, {rival: 1, best: -1}, ALPHA / len(ours))
         values["picked"] = {"of": len(ours), "low_percent": percent(strict.low), "high_percent": percent(strict.high)}
         ends = f"{percent(strict.low):+.1f}% to {percent(strict.high):+.1f}%"
         sentence += f", but {ends} at 5% / {len(ours)}, since it is the best of {len(ours)}"
     runs = results.runs(*ours, *others)
-    return claim(name, verdict, f"{sentence}.", runs, values, percent_record(gap))
+    one = claim(name, verdict, f"{sentence}.", runs, values, percent_record(gap))
+    return compared(results, one, [*ours, *others])
 
 
 def nf4_quality_gap(results: Evidence) -> dict:
@@ -60,11 +62,11 @@ def nf4_quality_gap(results: Evidence) -> dict:
     The interval must exclude a gap of 2% too, so that noise which could hide one is no support.
     """
     name, sixteen = "nf4_quality_gap", results.sixteen_bit
-    gaps = _gaps(results.losses, sixteen)
+    gaps = _gaps(results.arms, sixteen)
     if not gaps:
         return not_measured(name, "it takes the perplexity of an NF4 and a 16-bit run of the same rank and seed")
     # Some rank of several is picked by the data: to exclude a gap each gets its share of the 5%.
-    most = {one: gap.high for one, gap in _gaps(results.losses, sixteen, ALPHA / len(gaps)).items()}
+    most = {one: gap.high for one, gap in _gaps(results.arms, sixteen, ALPHA / len(gaps)).items()}
     within = [one for one, gap in gaps.items() if gap.low <= 0 and most[one] < NEGLIGIBLE_LOSS]
     wide = [one for one, gap in gaps.items() if gap.low <= 0]
     if within:
@@ -77,18 +79,19 @@ def nf4_quality_gap(results: Evidence) -> dict:
         start += f", at 5% / {len(gaps)} for each rank" if len(gaps) > 1 else ""
     each = "; ".join(f"rank {one.rank}: {percents(gap)}" for one, gap in gaps.items())
     smallest = min(within or gaps, key=lambda one: gaps[one].estimate)
-    runs = results.runs(*gaps, *(one.at(sixteen) for one in gaps))
+    arms = [*gaps, *(one.at(sixteen) for one in gaps)]
     values = {
         "ranks_within_noise": [one.rank for one in within],
         "gap_percent": {one.rank: percent(gap.estimate) for one, gap in gaps.items()},
     }
     record = percent_record(gaps[smallest]) | {"rank": smallest.rank}
-    return claim(name, verdict, f"{start}. NF4's perplexity against {sixteen}'s: {each}.", runs, values, record)
+    sentence = f"{start}. NF4's perplexity against {sixteen}'s: {each}."
+    return compared(results, claim(name, verdict, sentence, results.runs(*arms), values, record), arms)
 
 
 def quantization_cost(results: Evidence) -> dict:
     """Judge what NF4 takes from the base model before training; say what share of it training wins back."""
-    name, losses, sixteen = "quantization_cost", results.losses, results.sixteen_bit
+    name, losses, sixteen = "quantization_cost", results.arms, results.sixteen_bit
     base = Configuration.base("nf4")
     before = _gap(losses, base, sixteen)
     if before is None:
@@ -99,24 +102,36 @@ def quantization_cost(results: Evidence) -> dict:
         CONTRADICTED: "costs the untrained model nothing that matters:",
         INCONCLUSIVE: "may or may not cost the untrained model:",
     }
-    bases = {one.precision: perplexity_of(results, one) for one in (base.at(sixteen), base)}
+    bases = {one.precision: perplexity_of(losses, one) for one in (base.at(sixteen), base)}
     values = {"base_perplexity": bases}
     sentence = (
         f"NF4 {words[verdict]} {percents(before)} in perplexity "
         f"({bases[sixteen]:.3f} in {sixteen}, {bases['nf4']:.3f} in NF4)."
     )
-    runs = []
-    if gaps := _gaps(losses, sixteen):
-        trained, after = list(gaps.items())[-1]
-        runs = results.runs(trained, trained.at(sixteen))
-        values["rank"], values["gap_after_percent"] = trained.rank, percent(after.estimate)
-        sentence += f" After training at rank {trained.rank} the gap is {percents(after)}"
-        if verdict == SUPPORTED:
-            share, low, high = recovered(losses, trained, sixteen)
-            values["recovered_share"] = {"estimate": share, "low": low, "high": high}
-            sentence += f": training recovers {share:.0%} of it ({low:.0%} to {high:.0%})"
-        sentence += "."
-    return claim(name, verdict, sentence, runs, values, percent_record(before))
+    one = claim(name, verdict, sentence, (), values, percent_record(before))
+    gaps = _gaps(losses, sixteen)
+    return _with_what_is_left(results, one, *list(gaps.items())[-1]) if gaps else one
+
+
+def _with_what_is_left(results: Evidence, one: dict, trained: Configuration, after: Interval) -> dict:
+    """Return the claim of NF4's cost with the gap that is left after training an NF4 arm, and its share if it is told.
+
+    The verdict is of the untrained models, and stands whatever the rates were.
+    """
+    sixteen, arms = results.sixteen_bit, [trained, trained.at(results.sixteen_bit)]
+    left = {"rank": trained.rank, "gap_after_percent": percent(after.estimate)}
+    tail = f"the gap is {percents(after)}"
+    if one["verdict"] == SUPPORTED:
+        share, low, high = recovered(results.arms, trained, sixteen)
+        left["recovered_share"] = {"estimate": share, "low": low, "high": high}
+        tail += f": training recovers {share:.0%} of it ({low:.0%} to {high:.0%})"
+    words = compared(
+        results, claim(one["id"], INCONCLUSIVE, f"after training at rank {trained.rank} {tail}.", (), left), arms
+    )
+    start, *rest = words["sentence"]
+    values = one["evidence"]["values"] | words["evidence"]["values"]
+    evidence = one["evidence"] | {"runs": results.runs(*arms), "values": values}
+    return one | {"sentence": f"{one['sentence']} {start.upper()}{''.join(rest)}", "evidence": evidence}
 
 
 def recovered(losses: Losses, trained: Configuration, sixteen: str) -> tuple[float, float, float]:

@@ -23,6 +23,7 @@ from frontier.results.claims.claim import (
     span,
     verdict_of,
 )
+from frontier.results.claims.compared import compared
 from frontier.results.configurations import Configuration
 from frontier.results.contrasts import Losses, contrast
 from frontier.results.uncertainty import Interval
@@ -30,7 +31,7 @@ from frontier.results.uncertainty import Interval
 
 def rank_monotone(results: Evidence) -> dict:
     """Judge whether NF4's loss falls with every rank: each step by its estimate, the whole beyond noise."""
-    name, losses = "rank_monotone", results.losses
+    name, losses = "rank_monotone", results.arms
     ranked = losses.trained("nf4")
     pairs = list(itertools.pairwise(ranked))
     steps = {f"{low.rank} to {high.rank}": _fall(losses, low, high) for low, high in pairs}
@@ -52,17 +53,18 @@ def rank_monotone(results: Evidence) -> dict:
     tail = f" Within noise by itself: {listing(alone)}." if alone else ""
     each = "; ".join(f"{step}: {_fallen(fall)}" for step, fall in steps.items())
     values = {
-        "perplexity": _perplexities(results, ranked),
+        "perplexity": _perplexities(losses, ranked),
         "fall_nats": {step: fall.estimate for step, fall in steps.items()},
         "steps_within_noise": alone,
     }
     record = interval_record(whole, f"nats a token, fall from rank {first.rank} to {last.rank}")
-    return claim(name, verdict, f"{start}. Change by step, {each}.{tail}", results.runs(*ranked), values, record)
+    one = claim(name, verdict, f"{start}. Change by step, {each}.{tail}", results.runs(*ranked), values, record)
+    return compared(results, one, ranked)
 
 
 def diminishing_returns(results: Evidence) -> dict:
     """Judge whether one doubling of NF4's rank gains more than the next: 8 to 16 and 32, or the highest such three."""
-    name, losses = "diminishing_returns", results.losses
+    name, losses = "diminishing_returns", results.arms
     by_rank = {one.rank: one for one in losses.trained("nf4")}
     triples = [rank for rank in by_rank if 2 * rank in by_rank and 4 * rank in by_rank]
     if not triples:
@@ -82,7 +84,8 @@ def diminishing_returns(results: Evidence) -> dict:
     )
     values = {"gain_nats": {f"{low.rank} to {middle.rank}": first, f"{middle.rank} to {high.rank}": second}}
     record = interval_record(more, "nats a token, first gain less second")
-    return claim(name, verdict, sentence, results.runs(low, middle, high), values, record)
+    one = claim(name, verdict, sentence, results.runs(low, middle, high), values, record)
+    return compared(results, one, [low, middle, high])
 
 
 def knee(results: Evidence) -> dict:
@@ -91,15 +94,15 @@ def knee(results: Evidence) -> dict:
     The 1 SE rule of Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984. Under NF4, or
     where that has fewer than three ranks, at the precision with the most.
     """
-    name, losses = "knee", results.losses
-    ranked = _most_ranks(losses)
+    name, losses = "knee", results.arms
+    ranked = most_ranks(losses)
     if len(ranked) < 3 or contrast(losses, dict.fromkeys(ranked, 1)) is None:
         return not_measured(name, "it takes the perplexity at three ranks of one precision and seed")
-    best, (before, last) = best_of(results, ranked), ranked[-2:]
+    best, (before, last) = best_of(losses, ranked), ranked[-2:]
     behind = {one: contrast(losses, {one: 1, best: -1}) for one in ranked if one != best}
     end = _fall(losses, before, last)
     verdict, word, place = _find_knee(losses, best, behind, end, last)
-    curvature = curvature_knee([one.rank for one in ranked], [loss_of(results, one) for one in ranked])
+    curvature = curvature_knee([one.rank for one in ranked], [loss_of(losses, one) for one in ranked])
     bend = f"kneed puts the curvature knee at r = {curvature}" if curvature else "kneed finds no curvature knee"
     sentence = (
         f"{best.precision}: {word}. The best is r = {best.rank}; the last step, {before.rank} to {last.rank}, changes "
@@ -109,12 +112,12 @@ def knee(results: Evidence) -> dict:
         "knee": place,
         "curvature_knee": curvature,
         "best_rank": best.rank,
-        "perplexity": _perplexities(results, ranked),
+        "perplexity": _perplexities(losses, ranked),
         "behind_best_nats": {one.rank: gap.estimate for one, gap in behind.items()},
         "standard_error_nats": {one.rank: gap.standard_error for one, gap in behind.items()},
     }
     record = interval_record(end, f"nats a token, fall from rank {before.rank} to {last.rank}")
-    return claim(name, verdict, sentence, results.runs(*ranked), values, record)
+    return compared(results, claim(name, verdict, sentence, results.runs(*ranked), values, record), ranked)
 
 
 def curvature_knee(ranks: list[int], losses: list[float]) -> int | None:
@@ -128,7 +131,7 @@ def curvature_knee(ranks: list[int], losses: list[float]) -> int | None:
     return None if found is None else int(found)
 
 
-def _most_ranks(losses: Losses) -> list[Configuration]:
+def most_ranks(losses: Losses) -> list[Configuration]:
     """Return NF4's trained configurations, or where there are fewer than three those of the precision with the most."""
     of_nf4 = losses.trained("nf4")
     if len(of_nf4) >= 3:
@@ -157,9 +160,9 @@ def _find_knee(
     return SUPPORTED, f"a knee at r = {place}, the smallest rank within one standard error of the best", place
 
 
-def _perplexities(results: Evidence, configurations: list[Configuration]) -> dict[int, float]:
+def _perplexities(losses: Losses, configurations: list[Configuration]) -> dict[int, float]:
     """Return each configuration's perplexity by its rank."""
-    return {one.rank: perplexity_of(results, one) for one in configurations}
+    return {one.rank: perplexity_of(losses, one) for one in configurations}
 
 
 def _fall(losses: Losses, low: Configuration, high: Configuration, alpha: float = ALPHA) -> Interval | None:

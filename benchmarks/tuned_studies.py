@@ -1,0 +1,205 @@
+"""Made-up arms of several learning rates, and how often an interval that includes the pick holds the truth.
+
+The truth is the loss at the truly best rate: of all seeds where there are several, of that seed where there is one.
+Spreads are those of docs/reference/smollm2-gsm8k, in nats a token: 0.29 from example to example, which all runs share,
+and what two runs differ by beyond that.
+"""
+
+import itertools
+
+import _path  # noqa: F401
+import numpy as np
+import pandas as pd
+from frontier.results import contrasts, picking, tuning, uncertainty
+from frontier.results.configurations import Configuration
+
+SHARED = 0.287
+# What is an arm's own, a rate's own and a run's own in an example's loss.
+OF_ARM, OF_RATE, OF_RUN = 0.015, 0.03, 0.03
+# By how much the neighbours of the best rate are worse; the next by four times as much, and so on.
+SHAPES = {"flat": 0.0, "shallow": 0.002, "middling": 0.005, "peaked": 0.01}
+# How many rates the two arms have that are compared.
+RATES = ((3, 3), (8, 8), (5, 1), (8, 1), (8, 3))
+# Examples' parts, whether the judged seed is left out of the pick, by the name of the way.
+WAYS = {
+    "same examples": None,
+    "half and half": None,
+    "2 parts": (2, False),
+    "5 parts": (5, False),
+    "10 parts": (10, False),
+    "5 parts, other seeds": (5, True),
+    "5 parts, halved": None,
+}
+USED = "used: 5 parts, other seeds, halved"
+# Seeds with the seeds' share, by how many examples there are.
+CELLS = {
+    100: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
+    500: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
+    1319: [(1, 0.0), (2, 0.5)],
+}
+
+
+def draw(random, studies: int, rates: int, seeds: int, share: float, shape: str, shared: np.ndarray) -> tuple:
+    """An arm's losses a token (studies x rates x seeds x examples), and its true loss at the best rate (studies).
+
+    `share` is how much of the variance of the mean over seeds comes from the seeds' effects, half of them an arm's and
+    half a rate's.
+    """
+    count = shared.shape[-1]
+
+    def normal(*sizes: int) -> np.ndarray:
+        return random.standard_normal((studies, *sizes), dtype=np.float32)
+
+    curve = SHAPES[shape] * (np.arange(rates, dtype=np.float32) - (rates - 1) // 2) ** 2
+    of_examples = 1.28 * (OF_ARM**2 + OF_RATE**2 + OF_RUN**2 / seeds) / count
+    effect = np.sqrt(seeds * share / (1 - share) * of_examples) if seeds > 1 else 0.001
+    own = effect * np.sqrt(0.5) * (normal(1, seeds, 1) + normal(rates, seeds, 1)) + curve[:, None, None]
+    losses = (
+        0.65 + own + SHARED * shared[:, None, None] + OF_ARM * normal(1, 1, count) + OF_RATE * normal(rates, 1, count)
+    )
+    true = own[:, :, 0, 0].min(axis=1) if seeds == 1 else np.full(studies, curve.min())
+    return losses + OF_RUN * normal(rates, seeds, count), 0.65 + true
+
+
+def pick(nll: np.ndarray, tokens: np.ndarray, parts: int, leaves_seed_out: bool = False) -> np.ndarray:
+    """NLL (studies x seeds x examples) of each part of the examples at the rate that the other parts pick.
+
+    With one part it is picked and judged on the same examples.
+    """
+    seeds, count = nll.shape[-2:]
+    part = np.arange(count) % parts
+    summed, counts = (
+        np.stack([one[..., part == index].sum(-1) for index in range(parts)], -1) for one in (nll, tokens)
+    )
+    if parts > 1:
+        summed, counts = (one.sum(axis=-1, keepdims=True) - one for one in (summed, counts))
+    losses = summed / counts[:, None, None]
+    whole = losses.sum(axis=2, keepdims=True)
+    rates = (whole - losses if leaves_seed_out and seeds > 1 else np.repeat(whole, seeds, 2)).argmin(axis=1)
+    return np.take_along_axis(nll, rates[..., part][:, None], axis=1)[:, 0]
+
+
+def judged(way: str, nll: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An arm's NLL at its best rate by one of the ways, the token counts that go with it, and the error of the pick."""
+    none = np.zeros(len(nll))
+    if way == USED:
+        there = np.ones(nll.shape[1:3], bool)
+        found = (nll.sum(axis=-1) / tokens.sum(axis=-1)[:, None, None]).mean(axis=-1)
+        one = picking.judge(nll, tokens, there, found.argmin(axis=-1))
+        return one.nll, tokens, one.error
+    if way == "same examples":
+        return pick(nll, tokens, 1), tokens, none
+    if way == "5 parts, halved":
+        own, others = pick(nll, tokens, 1), pick(nll, tokens, 5)
+        apart = (others - own).sum(axis=-1).mean(axis=-1) / tokens.sum(axis=-1)
+        return (own + others) / 2, tokens, apart / 2
+    if way == "half and half":
+        return pick(nll, tokens, 2)[..., ::2], tokens[:, ::2], none
+    return pick(nll, tokens, *WAYS[way]), tokens, none
+
+
+def interval_of(nll: np.ndarray, tokens: np.ndarray, error: np.ndarray) -> uncertainty.Interval:
+    """The interval of a loss, or of a difference; of one seed the bootstrap's linearisation, which is as wide."""
+    if nll.shape[1] > 1:
+        one = uncertainty.over_seeds(nll.astype(float), tokens.astype(float))
+    else:
+        estimate = nll[:, 0].sum(axis=-1) / tokens.sum(axis=-1)
+        residual = (nll[:, 0] - estimate[:, None] * tokens) / tokens.mean(axis=-1, keepdims=True)
+        spread = residual.std(axis=-1, ddof=1) / np.sqrt(residual.shape[-1])
+        one = uncertainty.Interval(
+            estimate, estimate - 1.96 * spread, estimate + 1.96 * spread, spread, "this seed only"
+        )
+    return uncertainty.with_error(one, error)
+
+
+def measure(ways, rates: tuple, seeds: int, examples: int, share: float, shape: str, studies: int, seed=0) -> dict:
+    """By way: how often one arm's interval and that of two arms' difference hold the truth, and the latter's width."""
+    random = np.random.default_rng(seed)
+    held = {way: [] for way in ways}
+    size = max(20, int(6e6 / (sum(rates) * seeds * examples)))
+    for start in range(0, studies, size):
+        count = min(size, studies - start)
+        tokens = np.round(random.lognormal(4.5, 0.5, (count, examples))).astype(np.float32)
+        shared = random.standard_normal((count, examples), dtype=np.float32)
+        arms = [draw(random, count, one, seeds, share, shape, shared) for one in rates]
+        truth = [arms[0][1], arms[0][1] - arms[1][1]]
+        for way in ways:
+            (first, kept, error), (second, _, other) = (
+                judged(way, losses * tokens[:, None, None], tokens) for losses, _ in arms
+            )
+            found = interval_of(first, kept, error), interval_of(first - second, kept, np.hypot(error, other))
+            inside = [(one.low <= true) & (true <= one.high) for one, true in zip(found, truth, strict=True)]
+            held[way].append([*inside, found[1].high - found[1].low])
+    return {way: np.concatenate(several, axis=1).mean(axis=1) for way, several in held.items()}
+
+
+def measure_unlike_seeds(rates: tuple, examples: int, shape: str, studies: int, draws: int = 500) -> float:
+    """How often the difference's interval holds the truth where seed 1 was run near the best rate alone.
+
+    Near are the rate that seed 0 found best and its neighbours. A study whose best rate has one seed in the end is of that seed.
+    """
+    random, held = np.random.default_rng(0), []
+    for _ in range(studies):
+        tokens = np.round(random.lognormal(4.5, 0.5, examples))
+        shared = random.standard_normal((1, examples))
+        columns, frames, truths = {}, [], []
+        for rank, count in enumerate(rates, 1):
+            losses, truth = draw(random, 1, count, 2, 0.5, shape, shared)
+            truths.append(truth[0])
+            best = int((losses[0, :, 0] @ tokens).argmin())
+            for rate, seed in itertools.product(range(count), (0, 1)):
+                if seed == 0 or abs(rate - best) < 2:
+                    columns.setdefault(Configuration("nf4", rank, float(rate + 1)), {})[seed] = len(frames)
+                    frames.append(losses[0, rate, seed] * tokens)
+        nll = np.column_stack(frames)
+        made = contrasts.Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
+        pair = {Configuration("nf4", 1): 1, Configuration("nf4", 2): -1}
+        one = contrasts.contrast(tuning.tuned(made).losses, pair)
+        held.append((one.low <= truths[0] - truths[1] <= one.high, one.basis))
+    frame = pd.DataFrame(held, columns=["held", "basis"])
+    return float(frame.loc[frame["basis"] != "this seed only", "held"].mean())
+
+
+def main(studies: int = 1_000) -> None:
+    """Print, by way, the coverage over all cells, then that of the way used by seeds, examples and shape."""
+    ways, cells = (*WAYS, USED), []
+    settings = [(examples, *one) for examples, several in CELLS.items() for one in several]
+    for (examples, seeds, share), shape, rates in itertools.product(settings, SHAPES, RATES):
+        found = measure(ways, rates, seeds, examples, share, shape, studies)
+        for way, (one, difference, width) in found.items():
+            relative = width / found["same examples"][2]
+            cells.append((way, seeds, examples, share, shape, str(rates), one, difference, relative))
+    names = ["way", "seeds", "examples", "share", "shape", "rates", "one", "difference", "width"]
+    frame = pd.DataFrame(cells, columns=names)
+    _print_ways(frame)
+    _print_used(frame[frame["way"] == USED])
+    print("\n| seed 1 near the best alone | difference |\n|---|--:|")
+    for shape, rates in itertools.product(SHAPES, ((5, 5), (8, 3))):
+        print(f"| {shape}, {rates[0]} and {rates[1]} rates | {measure_unlike_seeds(rates, 500, shape, studies):.1%} |")
+
+
+def _print_ways(frame: pd.DataFrame) -> None:
+    print("| way | seeds | one arm | difference | least | most | below 92% | above 97% | width |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for (way, seeds), rows in frame.groupby(["way", "seeds"], sort=False):
+        held, count = rows["difference"], len(rows)
+        cells = [f"{rows['one'].mean():.1%}", f"{held.mean():.1%}", f"{held.min():.1%}", f"{held.max():.1%}"]
+        cells += [
+            f"{(held < 0.92).sum()} of {count}",
+            f"{(held > 0.97).sum()} of {count}",
+            f"{rows['width'].mean():.2f}",
+        ]
+        print(f"| {way} | {seeds} | " + " | ".join(cells) + " |")
+
+
+def _print_used(frame: pd.DataFrame) -> None:
+    print("\n| seeds | seeds' share | examples | " + " | ".join(SHAPES) + " | one arm |")
+    print("|--:|--:|--:|" + "--:|" * (len(SHAPES) + 1))
+    for (seeds, share, examples), rows in frame.groupby(["seeds", "share", "examples"]):
+        by_shape = [rows.loc[rows["shape"] == shape, "difference"] for shape in SHAPES]
+        cells = [f"{held.min():.1%} to {held.max():.1%}" for held in [*by_shape, rows["one"]]]
+        print(f"| {seeds} | {share:.0%} | {examples:,} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
