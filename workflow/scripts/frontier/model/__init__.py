@@ -7,5 +7,6 @@ May import the hall and machine. Read its files in this order:
     where a model comes from:   gguf_file, random_weights, sources, dtypes, bases
     examples and their tokens:  data/
     the jobs that make these:   prepare
-    arithmetic of a step:       packing, layers, loss, levers, captured_step
+    arithmetic of a step:       packing, attention, layers, loss, targets, levers, captured_step
+    what a proof computes with: shape, reach, execution
 """
