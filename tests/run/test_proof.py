@@ -12,7 +12,7 @@ from conftest import ROOT, Study
 from families import FAMILIES, configuration
 from frontier import records
 from frontier.errors import UserError
-from frontier.model import attention, layers, packing, shape
+from frontier.model import attention, layers, packing, reach, shape
 from frontier.model.execution import OWN, Execution, method_for
 from frontier.model.targets import adapted_layers, linear_layers
 from frontier.run import proof as proof_module
@@ -138,10 +138,76 @@ def test_weights_that_tell_nothing_prove_nothing(monkeypatch):
 
 def test_a_reach_that_packed_rows_do_not_have_bounds_them():
     """Llama 4's chunks are in its mask alone: a packed row holds for examples that are no longer than a chunk."""
-    found = proved("llama4_text")
+    found = proved("llama4_text", attn_temperature_tuning=False)
     assert ways(found) == [("packed", "packed", "own", 64), ("single", "own", "own", None)]
     assert method_for(found, 64).way == Execution("packed", "packed", "own", 64)
     assert method_for(found, 65).way == OWN
+
+
+def test_a_reach_that_is_counted_along_the_row_leaves_no_packed_row():
+    """Llama 4's temperature counts a row's tokens, whatever their positions: no length of an example bounds that."""
+    assert ways(proved("llama4_text")) == [("single", "own", "own", None)]
+
+
+_DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+
+
+def test_what_a_row_s_longest_example_decides_bounds_packed_rows():
+    """Phi-3's frequencies are those of long rows for all of a row: short examples in it were off by nats a token."""
+    found = ways(proved("phi3:longrope"))
+    assert found == [("packed", "packed", "matrix", 64), ("single", "own", "matrix", None)]
+
+
+def test_examples_beyond_what_any_way_holds_for_are_one_line():
+    """Dynamic frequencies stay those of the longest row so far: the model's own losses depend on what came before."""
+    rope = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    found = proved("llama", max_position_embeddings=64, rope_parameters=rope)
+    assert ways(found) == [("packed", "packed", "matrix", 64)]
+    assert method_for(found, 64).way == Execution("packed", "packed", "matrix", 64)
+    with pytest.raises(UserError, match=r"data.max_length: takes at most 64 for this model, got examples of 65 tokens"):
+        method_for(found, 65)
+
+
+def test_a_shape_that_fails_with_a_short_reach_is_proved_one_example_a_row(monkeypatch):
+    real = prove.prove
+
+    def failing(model, *rest):
+        if model.config.sliding_window == reach.SHORT:
+            raise IndexError("index out of range in self")
+        return real(model, *rest)
+
+    monkeypatch.setattr(prove, "prove", failing)
+    assert ways(proved("mistral:window")) == [("single", "own", "matrix", None)]
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"), [("gpt2", {"max_position_embeddings": 24}), ("opt", {"max_position_embeddings": 40})]
+)
+def test_a_model_with_few_positions_is_proved_with_examples_that_fit(family, changes):
+    assert ways(proved(family, **changes))[0] == ("packed", "packed", "matrix", None)
+
+
+def test_a_model_with_next_to_no_positions_is_one_line():
+    with pytest.raises(UserError, match=r"gpt2 cannot be proved: it has 8 positions, and .* use a model with more$"):
+        proved("gpt2", max_position_embeddings=8)
+
+
+def test_a_configuration_that_makes_no_model_is_one_line():
+    """Its class raises what it likes: here an AttributeError, since the attention's part names no rope_theta."""
+    with pytest.raises(UserError, match=r"^model: transformers cannot build dbrx as a .*: AttributeError: .*takes$"):
+        prove.proof_of(AutoConfig.for_model("dbrx", n_layers=2), CPU)
+
+
+def test_a_head_under_the_name_of_a_decoder_is_no_decoder():
+    """ModernBERT's: without it the model would have no linear layer, and its losses no matrix."""
+    found = proved("modernbert-decoder")
+    assert ways(found)[0][2] == "own"
+    assert found["left_out"] == []
+
+
+def test_a_cap_that_ordinary_logits_do_not_meet_is_met():
+    """A matrix alone would be off by less than rounding where the cap is a hundred times as high as made-up logits."""
+    assert ways(proved("gemma3_text", final_logit_softcapping=1000.0))[0][2] == "own"
 
 
 def test_a_shape_has_one_layer_of_each_kind():

@@ -29,34 +29,30 @@ class Sizes(TypedDict):
     ]
 
 
-class ProofInShort(TypedDict):
+class Shown(TypedDict):
+    """What was shown of a model, and where."""
+
+    device: Annotated[Literal["cpu", "cuda"], "The kind of device that it was proved on."]
+    versions: Annotated[dict[str, str | None], "Versions of torch, transformers, peft and bitsandbytes by then."]
+    layers: Annotated[int, "Layers of the shape that was tried: the first that hold one of each kind."]
+    layers_in_all: Annotated[int, "Layers of the model."]
+    sizes: Annotated[Sizes, "By how much each property fails in the last way that was tried."]
+    left_out: Annotated[list[str], "Names of linear layers that all-linear leaves out, since no adapter acts there."]
+    read_directly: Annotated[
+        list[str], "Linear layers whose weight the model reads without calling them; stored in 16 bits at least."
+    ]
+
+
+class ProofInShort(Shown):
     """What a training's record says of its model's proof."""
 
     way: Annotated[Way, "How its losses were computed."]
-    device: Annotated[Literal["cpu", "cuda"], "The kind of device that it was proved on."]
-    versions: Annotated[dict[str, str | None], "Versions of torch, transformers, peft and bitsandbytes by then."]
-    layers: Annotated[int, "Layers of the shape that was tried."]
-    layers_in_all: Annotated[int, "Layers of the model."]
-    sizes: Annotated[Sizes, "By how much each property fails."]
-    left_out: Annotated[list[str], "Names of linear layers that all-linear leaves out, since no adapter acts there."]
-    read_directly: Annotated[
-        list[str], "Linear layers whose weight the model reads without calling them; stored in 16 bits at least."
-    ]
 
 
-class ProofRecord(TypedDict):
+class ProofRecord(Shown):
     """What was shown of a model before it was measured (resources/proof.json)."""
 
     model: Annotated[str, "The digest of the model's files."]
-    device: Annotated[Literal["cpu", "cuda"], "The kind of device that it was proved on."]
-    versions: Annotated[dict[str, str | None], "Versions of torch, transformers, peft and bitsandbytes by then."]
     seconds: Annotated[float, "What the proof took."]
-    layers: Annotated[int, "Layers of the shape that was tried: the first that hold one of each kind."]
-    layers_in_all: Annotated[int, "Layers of the model."]
     ways: Annotated[list[WayUpTo], "The ways that hold, in order of preference."]
-    sizes: Annotated[Sizes, "By how much each property fails in the last of them."]
     failed: Annotated[dict[str, str], "The ways that do not hold, and why."]
-    left_out: Annotated[list[str], "Names of linear layers that all-linear leaves out, since no adapter acts there."]
-    read_directly: Annotated[
-        list[str], "Linear layers whose weight the model reads without calling them; stored in 16 bits at least."
-    ]

@@ -10,5 +10,5 @@ May import the hall and machine. Read its files in this order:
     the jobs that make these:   prepare
     arithmetic of a step:       execution (the ways there are), packing, attention, layers, targets, loss
     what makes a step fast:     levers, card, cuda_graphs, captured_step
-    a model made small:         shape, for the proof of a model
+    what a proof computes with: shape (the model made small), reach
 """

@@ -7,6 +7,7 @@ head's matrix. `run/proof.py` finds out which ways give a model's own losses; th
 
 from typing import Literal, NamedTuple
 
+from frontier.errors import UserError
 from frontier.proof_types import ProofRecord
 
 
@@ -32,13 +33,10 @@ class Execution(NamedTuple):
 PACKED = Execution("packed", "packed", "matrix")
 # The model's own forward pass.
 OWN = Execution("single", "own", "own")
+ALONE = (Execution("single", "own", "matrix"), OWN)
+ROWS = (PACKED, Execution("packed", "packed", "own"))
 # The ways in the order in which they are tried, the fastest first.
-CANDIDATES = (
-    PACKED,
-    Execution("packed", "packed", "own"),
-    Execution("single", "own", "matrix"),
-    OWN,
-)
+CANDIDATES = (*ROWS, *ALONE)
 
 
 class Method(NamedTuple):
@@ -57,7 +55,16 @@ UNPROVED = Method()
 
 
 def method_for(proof: ProofRecord, longest: int) -> Method:
-    """Return how examples of up to `longest` tokens are computed by a proof's record (resources/proof.json)."""
+    """Return how examples of up to `longest` tokens are computed by a proof's record (resources/proof.json).
+
+    Raises UserError where none of its ways holds for them.
+    """
     ways = [Execution(**one) for one in proof["ways"]]
-    way = next(one for one in ways if one.holds_for(longest))
-    return Method(way, tuple(proof["read_directly"]))
+    for way in ways:
+        if way.holds_for(longest):
+            return Method(way, tuple(proof["read_directly"]))
+    most = max(way.up_to or 0 for way in ways)
+    raise UserError(
+        f"data.max_length: takes at most {most} for this model, got examples of {longest} tokens; beyond that its own "
+        "losses are not the same twice, or not those here (resources/proof.json has why)"
+    )

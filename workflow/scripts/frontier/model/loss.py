@@ -75,7 +75,7 @@ def _row_losses(model, batch: dict, varlen: bool | None, way: Execution) -> torc
         inputs["attention_mask"] = None
     if way.head == "own":
         return _own_head_losses(causal, inputs, kept, labels[kept])
-    hidden = causal.get_decoder()(**inputs).last_hidden_state
+    hidden = decoder_of(causal)(**inputs).last_hidden_state
     head = causal.get_output_embeddings()
     if getattr(head, "gives_losses", False):
         return head(hidden[0, kept], labels[kept])
@@ -120,7 +120,7 @@ def summed_loss(model, embedded, positions, targets, borders, longest: int) -> t
     """
     causal = causal_model(model)
     inputs = {"inputs_embeds": embedded, "position_ids": positions, "borders": borders, "longest": longest}
-    hidden = causal.get_decoder()(**inputs, attention_mask=None, use_cache=False).last_hidden_state
+    hidden = decoder_of(causal)(**inputs, attention_mask=None, use_cache=False).last_hidden_state
     losses = _TokenLoss.apply(hidden[0], causal.get_output_embeddings(), targets[0].clamp(min=0))
     return torch.where(targets[0] != IGNORED, losses, 0.0).sum()
 
@@ -128,6 +128,13 @@ def summed_loss(model, embedded, positions, targets, borders, longest: int) -> t
 def causal_model(model):
     """Return the causal language model within a PEFT model, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def decoder_of(causal):
+    """Return the module of a causal model that makes hidden states of tokens: all of its text model but the head."""
+    decoder = causal.get_decoder()
+    # ModernBERT's causal model has its head under that name.
+    return causal.base_model if decoder is causal.get_output_embeddings() else decoder
 
 
 def head_is_matrix(model) -> bool:

@@ -108,7 +108,8 @@ def packed_attention(
         return output[None], None
     alone = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = [attend(q, k, v, scores, product) for q, k, v in alone]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    # Some families view the result instead of reshaping it, as that of transformers' own attention allows.
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
 def _fits_varlen(query: torch.Tensor, value: torch.Tensor, scores: Scores) -> bool:

@@ -1,7 +1,8 @@
-"""A model's shape without its weights, made small enough to compute with: few layers, windows that short rows pass."""
+"""A model's shape without its weights, made small enough to compute with: few layers, caps that are met."""
 
 import copy
 import math
+import re
 
 import torch
 from torch import nn
@@ -11,10 +12,10 @@ from transformers.pytorch_utils import Conv1D
 
 # Layers up to which a model is taken whole.
 _FEW_LAYERS = 8
-# Tokens: what a window, a chunk or the length that rotary embeddings were trained at is shortened to.
-SHORT = 16
 # What a cap of attention's scores, mostly 50, is lowered to.
 LOW_CAP = 1
+# What a cap of logits, mostly 30, is lowered to: at 1 no token would move the losses much.
+HEAD_CAP = 4
 # Random numbers that a model's weights are filled with; prime, so that no row of a weight is another's again.
 _BLOCK = 1_000_003
 
@@ -25,9 +26,12 @@ def shortened(config, layers: int):
     text = short.get_text_config()
     before = text.num_hidden_layers
     text.num_hidden_layers = layers
-    for name, value in vars(text).items():
+    for name, value in list(vars(text).items()):
         if isinstance(value, list) and len(value) == before and name != "architectures":
             setattr(text, name, value[:layers])
+        elif re.search("shared_layers$", name) and isinstance(value, int) and value:
+            # It counts from the end; which layers share those of earlier ones stays.
+            setattr(text, name, max(0, value - before + layers))
     return short
 
 
@@ -37,7 +41,7 @@ def fewest_layers(config) -> int:
     Layers are of one kind where their modules' classes, their weights' shapes and their plain attributes (a window,
     say) are the same.
     """
-    layers = decoder_layers(_on_meta(config))
+    layers = decoder_layers(on_meta(config))
     if len(layers) <= _FEW_LAYERS:
         return len(layers)
     kinds = [_kind(layer) for layer in layers]
@@ -51,33 +55,13 @@ def decoder_layers(model) -> nn.ModuleList:
     return next((one for one in lists if len(one) == depth), max(lists, key=len, default=nn.ModuleList()))
 
 
-def with_short_reach(config) -> tuple[object, int | None]:
-    """Return the config with each reach in tokens cut to SHORT, and the least that it had; None where it has none.
-
-    A reach is what short examples do not meet: an attention's window or chunk, the length from which on rotary
-    embeddings are scaled otherwise.
-    """
-    short, found = copy.deepcopy(config), []
-    text = short.get_text_config()
-    for name, value in list(vars(text).items()):
-        if name in ("sliding_window", "attention_chunk_size") and isinstance(value, int) and value > SHORT:
-            found.append(value)
-            setattr(text, name, SHORT)
-    for rope in _rope_parameters(text):
-        original = rope.get("original_max_position_embeddings")
-        if isinstance(original, int) and original > SHORT and rope.get("rope_type") in ("dynamic", "longrope"):
-            found.append(original)
-            rope["original_max_position_embeddings"] = SHORT
-    return short, min(found, default=None)
-
-
 def with_low_caps(config):
-    """Return the config with each cap of attention's scores at most LOW_CAP: those of random weights meet no higher."""
+    """Return the config with its caps so low that random weights meet them: LOW_CAP of scores, HEAD_CAP of others."""
     low = copy.deepcopy(config)
     text = low.get_text_config()
     for name, value in list(vars(text).items()):
-        if "att" in name and name.endswith(("softcapping", "logit_cap")) and isinstance(value, int | float):
-            setattr(text, name, type(value)(min(value, LOW_CAP)))
+        if re.search(r"(soft|_)cap(ping)?$", name) and isinstance(value, int | float):
+            setattr(text, name, type(value)(min(value, LOW_CAP if "att" in name else HEAD_CAP)))
     return low
 
 
@@ -128,7 +112,8 @@ def _fill(weight: torch.Tensor, block: torch.Tensor, spread: float) -> None:
         torch.mul(rolled[: len(part)], spread, out=part)
 
 
-def _on_meta(config):
+def on_meta(config):
+    """Return a causal language model of the config, without content."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(copy.deepcopy(config))
 
@@ -142,9 +127,3 @@ def _kind(layer: nn.Module) -> tuple:
             if isinstance(value, int | float | str | bool | None) and "idx" not in key and "index" not in key:
                 plain.append((name, key, value))
     return modules, shapes, tuple(plain)
-
-
-def _rope_parameters(text) -> list[dict]:
-    rope = getattr(text, "rope_parameters", None) or {}
-    nested = [value for value in rope.values() if isinstance(value, dict)]
-    return nested or [rope]

@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from frontier.errors import UserError, first_line
 from frontier.model.layers import is_named, is_plain
+from frontier.model.loss import decoder_of
 
 # The target that means every linear layer but the head.
 ALL = "all-linear"
@@ -43,7 +44,7 @@ def adapted_layers(model, targets: str | list[str], read_directly: Collection[st
 
 def linear_layers(model) -> dict[str, nn.Module]:
     """Return the linear layers of a causal model's text decoder, by their names in the model."""
-    decoder, head = model.get_decoder(), model.get_output_embeddings()
+    decoder, head = decoder_of(model), model.get_output_embeddings()
     inside = {id(module) for module in decoder.modules()}
     kinds = (nn.Linear, Conv1D)
     return {

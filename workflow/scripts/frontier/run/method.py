@@ -8,7 +8,7 @@ from frontier.errors import UserError
 from frontier.jobs.proving import holding_proof
 from frontier.machine.environment import device_and_versions
 from frontier.model.execution import Method, method_for
-from frontier.proof_types import ProofInShort, ProofRecord
+from frontier.proof_types import ProofInShort, ProofRecord, Shown, Way
 from frontier.request_types import DeviceRequest
 from frontier.run.sharding import Share
 
@@ -35,13 +35,6 @@ def refuse_unshared(method: Method, share: Share) -> None:
 def in_short(proof: ProofRecord, method: Method) -> ProofInShort:
     """Return what a training's record says of its model's proof: the way that was taken, and what was shown of it."""
     assert method.way is not None
-    return {
-        "way": {"rows": method.way.rows, "attention": method.way.attention, "head": method.way.head},
-        "device": proof["device"],
-        "versions": proof["versions"],
-        "layers": proof["layers"],
-        "layers_in_all": proof["layers_in_all"],
-        "sizes": proof["sizes"],
-        "left_out": proof["left_out"],
-        "read_directly": proof["read_directly"],
-    }
+    shown: Shown = {key: proof[key] for key in Shown.__annotations__}  # type: ignore[assignment, literal-required]
+    way: Way = {"rows": method.way.rows, "attention": method.way.attention, "head": method.way.head}
+    return {"way": way, **shown}
