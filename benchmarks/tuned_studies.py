@@ -136,7 +136,8 @@ def measure(ways, rates: tuple, seeds: int, examples: int, share: float, shape: 
 def measure_unlike_seeds(rates: tuple, examples: int, shape: str, studies: int, draws: int = 500) -> float:
     """How often the difference's interval holds the truth where seed 1 was run near the best rate alone.
 
-    Near are the rate that seed 0 found best and its neighbours. A study whose best rate has one seed in the end is of that seed.
+    Near are the rate that seed 0 found best and its neighbours. Studies whose best rate has one seed in the end are not
+    counted.
     """
     random, held = np.random.default_rng(0), []
     for _ in range(studies):
