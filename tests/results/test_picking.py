@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tuned_studies
 from frontier.results import picking, uncertainty
-from tuned_studies import USED
+from tuned_studies import USED, Cell
 
 # Rates of the two arms, seeds, examples, the seeds' share and the shape of the optimum.
 CELLS = [
@@ -21,7 +21,7 @@ CELLS = [
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_coverage(cell):
-    one_arm, difference, _ = tuned_studies.measure([USED], *cell, studies=1_500, seed=4)[USED]
+    one_arm, difference, _ = tuned_studies.measure([USED], Cell(*cell), studies=1_500, seed=4)[USED]
     assert 0.92 <= difference <= 0.975
     assert 0.92 <= one_arm <= 0.98
 
@@ -29,13 +29,13 @@ def test_coverage(cell):
 def test_picking_and_judging_on_the_same_examples_would_not_do():
     """The arm with eight tries is flattered beside the one with one."""
     ways = ["same examples", USED]
-    held = tuned_studies.measure(ways, (8, 1), 1, 100, 0.0, "flat", studies=3_000, seed=4)
+    held = tuned_studies.measure(ways, Cell((8, 1), 1, 100, 0.0, "flat"), studies=3_000, seed=4)
     assert held["same examples"][1] < 0.92 < held[USED][1]
 
 
 def test_nor_would_judging_on_the_others_alone():
     """Whatever the truth, the parts disagree on the rate: no interval of theirs knows of it."""
-    held = tuned_studies.measure(["5 parts", USED], (8, 8), 1, 100, 0.0, "flat", studies=1_500, seed=4)
+    held = tuned_studies.measure(["5 parts", USED], Cell((8, 8), 1, 100, 0.0, "flat"), studies=1_500, seed=4)
     assert held["5 parts"][1] < 0.9 < held[USED][1]
 
 

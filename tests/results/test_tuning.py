@@ -67,8 +67,9 @@ def test_rates_not_told_apart_from_the_best_are_its_level():
 @pytest.mark.parametrize("shape", ["flat", "middling"])
 def test_the_truly_best_rate_is_among_those_not_told_apart(shape):
     random, held = np.random.default_rng(3), []
+    cell = tuned_studies.Cell((5, 5), 1, 100, 0, shape)
     for _ in range(200):
-        losses, _ = tuned_studies.draw(random, 1, 5, 1, 0, shape, random.standard_normal((1, 100)))
+        losses, _ = tuned_studies.draw(random, 1, 5, cell, random.standard_normal((1, 100)))
         tokens = np.round(random.lognormal(4.5, 0.5, 100))
         nll = (losses[0, :, 0] * tokens).T
         columns = {Configuration("nf4", 8, float(rate)): {0: rate - 1} for rate in range(1, 6)}
