@@ -5,17 +5,27 @@ unequal and related to the loss; one run's loss, or the difference of two runs' 
 of several learning rates, each at its best: tuned_studies.py.
 """
 
+import itertools
+
 import _path  # noqa: F401
 import numpy as np
-import tuned_studies
+import pandas as pd
 from frontier.results import uncertainty
 from scipy import stats
+from tuned_studies import RATES, SHAPES, USED, WAYS, Cell, measure_unlike_seeds
+from tuned_studies import measure as measure_picked
 
 # Token counts at the quantiles of a lognormal distribution, each as likely as the others: the truth is a plain mean.
 LENGTHS = np.round(np.exp(4.5 + 0.5 * stats.norm.ppf((np.arange(1000) + 0.5) / 1000)))
 SIGMA = 0.5
 SLOPE = -0.3
 KINDS = ("one run", "difference")
+# Seeds with the seeds' share, by how many examples there are.
+CELLS = {
+    100: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
+    500: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
+    1319: [(1, 0.0), (2, 0.5)],
+}
 
 
 def draw_losses(
@@ -93,6 +103,48 @@ def main(studies: int = 10_000) -> None:
             print(f"| {seeds} | 400 | {share:.0%} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
 
 
+def print_best_rates(studies: int = 1_000) -> None:
+    """Print, by way, the coverage over all cells, then that of the way used by seeds, examples and shape."""
+    ways, cells = (*WAYS, USED), []
+    settings = [(examples, *one) for examples, several in CELLS.items() for one in several]
+    for (examples, seeds, share), shape, rates in itertools.product(settings, SHAPES, RATES):
+        found = measure_picked(ways, Cell(rates, seeds, examples, share, shape), studies)
+        for way, (one, difference, width) in found.items():
+            relative = width / found["same examples"][2]
+            cells.append((way, seeds, examples, share, shape, str(rates), one, difference, relative))
+    names = ["way", "seeds", "examples", "share", "shape", "rates", "one", "difference", "width"]
+    frame = pd.DataFrame(cells, columns=names)
+    _print_ways(frame)
+    _print_used(frame[frame["way"] == USED])
+    print("\n| seed 1 near the best alone | difference |\n|---|--:|")
+    for shape, rates in itertools.product(SHAPES, ((5, 5), (8, 3))):
+        held = measure_unlike_seeds(Cell(rates, 2, 500, 0.5, shape), studies)
+        print(f"| {shape}, {rates[0]} and {rates[1]} rates | {held:.1%} |")
+
+
+def _print_ways(frame: pd.DataFrame) -> None:
+    print("| way | seeds | one arm | difference | least | most | below 92% | above 97% | width |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for (way, seeds), rows in frame.groupby(["way", "seeds"], sort=False):
+        held, count = rows["difference"], len(rows)
+        cells = [f"{rows['one'].mean():.1%}", f"{held.mean():.1%}", f"{held.min():.1%}", f"{held.max():.1%}"]
+        cells += [
+            f"{(held < 0.92).sum()} of {count}",
+            f"{(held > 0.97).sum()} of {count}",
+            f"{rows['width'].mean():.2f}",
+        ]
+        print(f"| {way} | {seeds} | " + " | ".join(cells) + " |")
+
+
+def _print_used(frame: pd.DataFrame) -> None:
+    print("\n| seeds | seeds' share | examples | " + " | ".join(SHAPES) + " | one arm |")
+    print("|--:|--:|--:|" + "--:|" * (len(SHAPES) + 1))
+    for (seeds, share, examples), rows in frame.groupby(["seeds", "share", "examples"]):
+        by_shape = [rows.loc[rows["shape"] == shape, "difference"] for shape in SHAPES]
+        cells = [f"{held.min():.1%} to {held.max():.1%}" for held in [*by_shape, rows["one"]]]
+        print(f"| {seeds} | {share:.0%} | {examples:,} | " + " | ".join(cells) + " |")
+
+
 if __name__ == "__main__":
     main()
-    tuned_studies.main()
+    print_best_rates()

@@ -6,6 +6,7 @@ and what two runs differ by beyond that.
 """
 
 import itertools
+from typing import NamedTuple
 
 import _path  # noqa: F401
 import numpy as np
@@ -31,21 +32,28 @@ WAYS = {
     "5 parts, halved": None,
 }
 USED = "used: 5 parts, other seeds, halved"
-# Seeds with the seeds' share, by how many examples there are.
-CELLS = {
-    100: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
-    500: [(1, 0.0), *itertools.product((2, 3), (0.1, 0.5, 0.9))],
-    1319: [(1, 0.0), (2, 0.5)],
-}
 
 
-def draw(random, studies: int, rates: int, seeds: int, share: float, shape: str, shared: np.ndarray) -> tuple:
-    """An arm's losses a token (studies x rates x seeds x examples), and its true loss at the best rate (studies).
+class Cell(NamedTuple):
+    """What made-up studies of two arms have in common: `rates` has how many each arm has.
 
     `share` is how much of the variance of the mean over seeds comes from the seeds' effects, half of them an arm's and
     half a rate's.
     """
-    count = shared.shape[-1]
+
+    rates: tuple[int, int]
+    seeds: int
+    examples: int
+    share: float
+    shape: str
+
+
+def draw(random, studies: int, rates: int, cell: Cell, shared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An arm's losses a token (studies x rates x seeds x examples), and its true loss at the best rate (studies).
+
+    `shared` (studies x examples) is what all runs have in common, in standard deviations.
+    """
+    (_, seeds, count, share, shape) = cell
 
     def normal(*sizes: int) -> np.ndarray:
         return random.standard_normal((studies, *sizes), dtype=np.float32)
@@ -112,16 +120,16 @@ def interval_of(nll: np.ndarray, tokens: np.ndarray, error: np.ndarray) -> uncer
     return uncertainty.with_error(one, error)
 
 
-def measure(ways, rates: tuple, seeds: int, examples: int, share: float, shape: str, studies: int, seed=0) -> dict:
+def measure(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By way: how often one arm's interval and that of two arms' difference hold the truth, and the latter's width."""
     random = np.random.default_rng(seed)
     held = {way: [] for way in ways}
-    size = max(20, int(6e6 / (sum(rates) * seeds * examples)))
+    size = max(20, int(6e6 / (sum(cell.rates) * cell.seeds * cell.examples)))
     for start in range(0, studies, size):
         count = min(size, studies - start)
-        tokens = np.round(random.lognormal(4.5, 0.5, (count, examples))).astype(np.float32)
-        shared = random.standard_normal((count, examples), dtype=np.float32)
-        arms = [draw(random, count, one, seeds, share, shape, shared) for one in rates]
+        tokens = np.round(random.lognormal(4.5, 0.5, (count, cell.examples))).astype(np.float32)
+        shared = random.standard_normal((count, cell.examples), dtype=np.float32)
+        arms = [draw(random, count, one, cell, shared) for one in cell.rates]
         truth = [arms[0][1], arms[0][1] - arms[1][1]]
         for way in ways:
             (first, kept, error), (second, _, other) = (
@@ -133,18 +141,19 @@ def measure(ways, rates: tuple, seeds: int, examples: int, share: float, shape: 
     return {way: np.concatenate(several, axis=1).mean(axis=1) for way, several in held.items()}
 
 
-def measure_unlike_seeds(rates: tuple, examples: int, shape: str, studies: int, draws: int = 500) -> float:
+def measure_unlike_seeds(cell: Cell, studies: int, draws: int = 500) -> float:
     """How often the difference's interval holds the truth where seed 1 was run near the best rate alone.
 
-    Near are the rate that seed 0 found best and its neighbours. A study whose best rate has one seed in the end is of that seed.
+    Near are the rate that seed 0 found best and its neighbours. Studies whose best rate has one seed in the end are not
+    counted.
     """
     random, held = np.random.default_rng(0), []
     for _ in range(studies):
-        tokens = np.round(random.lognormal(4.5, 0.5, examples))
-        shared = random.standard_normal((1, examples))
+        tokens = np.round(random.lognormal(4.5, 0.5, cell.examples))
+        shared = random.standard_normal((1, cell.examples))
         columns, frames, truths = {}, [], []
-        for rank, count in enumerate(rates, 1):
-            losses, truth = draw(random, 1, count, 2, 0.5, shape, shared)
+        for rank, count in enumerate(cell.rates, 1):
+            losses, truth = draw(random, 1, count, cell, shared)
             truths.append(truth[0])
             best = int((losses[0, :, 0] @ tokens).argmin())
             for rate, seed in itertools.product(range(count), (0, 1)):
@@ -158,48 +167,3 @@ def measure_unlike_seeds(rates: tuple, examples: int, shape: str, studies: int, 
         held.append((one.low <= truths[0] - truths[1] <= one.high, one.basis))
     frame = pd.DataFrame(held, columns=["held", "basis"])
     return float(frame.loc[frame["basis"] != "this seed only", "held"].mean())
-
-
-def main(studies: int = 1_000) -> None:
-    """Print, by way, the coverage over all cells, then that of the way used by seeds, examples and shape."""
-    ways, cells = (*WAYS, USED), []
-    settings = [(examples, *one) for examples, several in CELLS.items() for one in several]
-    for (examples, seeds, share), shape, rates in itertools.product(settings, SHAPES, RATES):
-        found = measure(ways, rates, seeds, examples, share, shape, studies)
-        for way, (one, difference, width) in found.items():
-            relative = width / found["same examples"][2]
-            cells.append((way, seeds, examples, share, shape, str(rates), one, difference, relative))
-    names = ["way", "seeds", "examples", "share", "shape", "rates", "one", "difference", "width"]
-    frame = pd.DataFrame(cells, columns=names)
-    _print_ways(frame)
-    _print_used(frame[frame["way"] == USED])
-    print("\n| seed 1 near the best alone | difference |\n|---|--:|")
-    for shape, rates in itertools.product(SHAPES, ((5, 5), (8, 3))):
-        print(f"| {shape}, {rates[0]} and {rates[1]} rates | {measure_unlike_seeds(rates, 500, shape, studies):.1%} |")
-
-
-def _print_ways(frame: pd.DataFrame) -> None:
-    print("| way | seeds | one arm | difference | least | most | below 92% | above 97% | width |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-    for (way, seeds), rows in frame.groupby(["way", "seeds"], sort=False):
-        held, count = rows["difference"], len(rows)
-        cells = [f"{rows['one'].mean():.1%}", f"{held.mean():.1%}", f"{held.min():.1%}", f"{held.max():.1%}"]
-        cells += [
-            f"{(held < 0.92).sum()} of {count}",
-            f"{(held > 0.97).sum()} of {count}",
-            f"{rows['width'].mean():.2f}",
-        ]
-        print(f"| {way} | {seeds} | " + " | ".join(cells) + " |")
-
-
-def _print_used(frame: pd.DataFrame) -> None:
-    print("\n| seeds | seeds' share | examples | " + " | ".join(SHAPES) + " | one arm |")
-    print("|--:|--:|--:|" + "--:|" * (len(SHAPES) + 1))
-    for (seeds, share, examples), rows in frame.groupby(["seeds", "share", "examples"]):
-        by_shape = [rows.loc[rows["shape"] == shape, "difference"] for shape in SHAPES]
-        cells = [f"{held.min():.1%} to {held.max():.1%}" for held in [*by_shape, rows["one"]]]
-        print(f"| {seeds} | {share:.0%} | {examples:,} | " + " | ".join(cells) + " |")
-
-
-if __name__ == "__main__":
-    main()

@@ -51,7 +51,7 @@ def results(
     recommend: dict | None = None,
 ) -> Evidence:
     """Results of rows and of base models' perplexities, in the state in which findings.run hands them on."""
-    columns = list(row("nf4", 8, 0, None))
+    columns = list(dict.fromkeys([*row("nf4", 8, 0, None), *(name for one in rows for name in one)]))
     summary = pd.DataFrame(rows, columns=columns)
     summary[["perplexity", "eval_loss"]] = summary[["perplexity", "eval_loss"]].astype(float)
     empty = pd.DataFrame({"nll": [], "tokens": []})

@@ -12,6 +12,7 @@ from frontier.results.claims.claim import VERDICTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
+from tuned_tables import CASES as RATE_CASES
 
 HOST = {"memory_metric": "host_rss"}
 
@@ -211,6 +212,7 @@ CASES = [
     ),
     ("recommendation", "inconclusive", "memory nearer than repeats", sized("nf4", {8: 5.98}, **HOST), SIX),
     ("recommendation", "not_measured", "no perplexity", curve("nf4", {8: None}), {}),
+    *RATE_CASES,
 ]
 
 
@@ -226,7 +228,7 @@ def test_verdict(name, verdict, shape, rows, more):
 
 def test_the_cases_reach_every_verdict_of_every_claim():
     names = {judge.__name__ for judge in findings.CLAIMS}
-    assert len(names) == 13
+    assert len(names) == 16
     assert {(case[0], case[1]) for case in CASES} == {(name, verdict) for name in names for verdict in VERDICTS}
 
 
@@ -360,7 +362,7 @@ def test_whatever_is_missing_every_claim_is_stated(grid, has_bases, memory, most
         recommend={"max_perplexity": most},
     )
     claims = findings.state(table)
-    assert len(claims) == 13
+    assert len(claims) == 16
     assert {one["verdict"] for one in claims} <= set(VERDICTS)
     assert json.loads(json.dumps(claims, allow_nan=False)) == claims
     assert not [one["sentence"] for one in claims if "nan" in one["sentence"] or "None" in one["sentence"]]

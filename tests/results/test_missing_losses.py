@@ -30,7 +30,8 @@ def test_a_run_with_a_loss_that_is_no_number_spoils_no_other(value):
     assert set(losses.columns) == set(known.columns)
     pair = {Configuration("nf4", 8): 1, Configuration("fp16", 8): -1}
     assert contrasts.contrast(losses, pair) == contrasts.contrast(known, pair)
-    assert claims[-1]["evidence"]["values"]["run"] == "fp16-r8-s0"
+    recommended = next(one for one in claims if one["id"] == "recommendation")
+    assert recommended["evidence"]["values"]["run"] == "fp16-r8-s0"
 
 
 def test_an_end_of_an_interval_that_is_no_number_is_empty():

@@ -79,7 +79,8 @@ def test_a_diverged_run_is_neither_recommended_nor_compared(material, tmp_path):
     judged = findings.state(
         Evidence(table, contrasts.gather(table, losses, {}), NO_LIMITS, NO_LIMITS | {"max_perplexity": None})
     )
-    assert judged[-1]["evidence"]["values"]["run"] == "fp32-r4-s0"
+    recommended = next(one for one in judged if one["id"] == "recommendation")
+    assert recommended["evidence"]["values"]["run"] == "fp32-r4-s0"
     assert not any("fp32-r8-s0" in one["evidence"]["runs"] for one in judged)
 
 

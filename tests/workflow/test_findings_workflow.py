@@ -11,7 +11,7 @@ def test_the_study_ends_in_its_claims_and_a_page(finished_study):
     results = finished_study.folder / "results"
     claims = json.loads((results / "findings.json").read_text("utf-8"))
     runs = set(pd.read_csv(results / "summary.csv")["run"])
-    assert len({one["id"] for one in claims}) == 13
+    assert len({one["id"] for one in claims}) == 16
     for one in claims:
         assert one["verdict"] in VERDICTS
         assert set(one["evidence"]["runs"]) <= runs
