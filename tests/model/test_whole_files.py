@@ -3,9 +3,12 @@
 import json
 import shutil
 import struct
+import sys
 
 import pytest
-from doors import POINTER, UP, edit_config, edit_index, edit_weights, fetch, in_shards, refusal
+import torch
+from doors import CPU, POINTER, UP, edit_config, edit_index, edit_weights, fetch, in_shards, refusal
+from frontier.model import bases
 from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -46,15 +49,31 @@ def test_a_file_that_is_cut_short_is_refused(folder):
         assert refusal(folder).startswith(line)
 
 
-def test_spans_that_overlap_or_leave_a_hole_are_refused(folder):
+def edit_header(folder, change) -> None:
+    """Have `change(entries)` change the header of the folder's one weights file."""
     path = folder / "model.safetensors"
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8 : 8 + length])
-    start, stop = header[UP]["data_offsets"]
+    entries = json.loads(content[8 : 8 + length])
+    change(entries)
+    text = json.dumps(entries).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+
+
+@pytest.mark.parametrize(
+    "words", [{"shape": [-64, -32]}, {"shape": [64, 16]}, {"dtype": "F16"}, {"dtype": "F64"}, {"dtype": ""}]
+)
+def test_a_header_whose_words_on_a_tensor_do_not_go_together_is_refused(folder, words):
+    edit_header(folder, lambda entries: entries[UP].update(words))
+    assert refusal(folder) == f"the header of model.safetensors is damaged at {UP}; fetch the file again"
+
+
+def test_spans_that_overlap_or_leave_a_hole_are_refused(folder):
+    spans = []
+    edit_header(folder, lambda entries: spans.append(entries[UP]["data_offsets"]))
+    start, stop = spans[0]
     for span in ([start - 4, stop - 4], [start, stop - 4], [stop, start]):
-        text = json.dumps(header | {UP: header[UP] | {"data_offsets": span}}).encode()
-        path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
+        edit_header(folder, lambda entries, span=span: entries[UP].update(data_offsets=span))
         assert refusal(folder).startswith("the header of model.safetensors is damaged")
 
 
@@ -72,6 +91,42 @@ def test_json_that_is_cut_short_is_refused(folder, name):
     text = (folder / name).read_text()
     (folder / name).write_text(text[: len(text) // 2])
     assert refusal(folder).startswith(f"{name} is not whole: it is no JSON (")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json"])
+def test_json_that_two_readers_could_read_otherwise_is_refused(folder, name):
+    """Of a key that stands twice transformers takes the last, and NaN in a setting makes NaN of every loss."""
+    text = (folder / name).read_text()
+    for made, line in (
+        (text.replace("{", '{"twice": 1, "twice": 2,', 1), f'{name} has "twice" twice; mend it, or'),
+        (text.replace("{", '{"eps": NaN,', 1), f"{name} has NaN in place of a number; mend it, or"),
+        (
+            "\ufeff" + text,
+            f"{name} begins with a byte-order mark, with which transformers does not read it; save it",
+        ),
+        (text.replace("{", f'{{"deep": {"[" * 10**5}', 1), f"{name} is not whole: it is no JSON (nested too deeply)"),
+    ):
+        (folder / name).write_text(made)
+        assert refusal(folder).startswith(line)
+    if name == "config.json":
+        (folder / name).write_text(text.replace("{", '{"time_step_limit": [0.0, Infinity],', 1))
+        assert fetch(folder)["warnings"] == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "generation_config.json"])
+def test_a_folder_in_the_place_of_a_file_is_one_line(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert refusal(folder) == f"{name} there is no file"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_file_that_cannot_be_read_is_one_line(folder, name):
+    """A process's own memory is a file that gives an error to whoever reads it, root included."""
+    (folder / name).unlink()
+    (folder / name).symlink_to("/proc/self/mem")
+    assert refusal(folder).endswith("Input/output error; its files must be readable")
 
 
 def test_links_that_lead_nowhere_are_refused(folder):
@@ -122,6 +177,16 @@ def test_an_index_and_its_shards_are_held_against_each_other(folder):
         (folder / "model.safetensors.index.json").write_text(index)
     save_file(load_file(folder / names[1]) | {key: first[key]}, folder / names[1], metadata={"format": "pt"})
     assert refusal(folder).startswith(f"{names[1]} and another file both have {key}")
+
+
+def test_an_index_that_tells_less_than_the_shards_have_or_another_of_them_changes_nothing(tiny_model, folder):
+    """transformers reads every tensor of every file that an index names."""
+    in_shards(folder)
+    other = sorted(path.name for path in folder.glob("model-*.safetensors"))[-1]
+    edit_index(folder, lambda files: (files.pop(UP), files.update({"model.embed_tokens.weight": other})))
+    loaded = bases.load(bases.convert(fetch(folder), "fp32", CPU), CPU).state_dict()
+    for key, weight in load_file(tiny_model / "model.safetensors").items():
+        assert torch.equal(loaded[key], weight)
 
 
 def test_weights_that_lie_there_twice_are_the_same_or_refused(tiny_model, folder):
