@@ -9,6 +9,7 @@ import transformers
 from doors import CPU, UP, edit_config, edit_weights, fetch, refusal
 from frontier.errors import UserError
 from frontier.model import bases
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -28,7 +29,27 @@ pytestmark = pytest.mark.usefixtures("own_cache")
         ({"model_type": "bert"}, "is an encoder (bert, is_decoder false); give a causal language model"),
         ({"model_type": "roberta"}, "is an encoder (roberta, is_decoder false); give a causal language model"),
         ({"model_type": "vit"}, "is a vit, which is no causal language model to transformers"),
-        (tiny.CONFIG | {"hidden_size": "wide"}, "transformers refuses its config.json: "),
+        (
+            tiny.CONFIG | {"hidden_size": "wide"},
+            "transformers refuses its config.json: Validation error for field 'hidden_size': TypeError: ",
+        ),
+        (
+            tiny.CONFIG | {"num_attention_heads": 5, "head_dim": None},
+            "transformers refuses its config.json: Class validation error for validator 'validate_architecture': Val",
+        ),
+        (tiny.CONFIG | {"hidden_act": "snake"}, f"cannot be loaded: transformers {transformers.__version__} has no h"),
+        (
+            tiny.CONFIG | {"rope_scaling": {"type": "su", "factor": 2.0}},
+            f"cannot be loaded: transformers {transformers.__version__} has no type su",
+        ),
+        (
+            tiny.CONFIG | {"attn_implementation": "flash_attention_2"},
+            "config.json asks for flash_attention_2 (attn_implementation), and attention is chosen here; take the key",
+        ),
+        (
+            tiny.CONFIG | {"architectures": "LlamaForSequenceClassification"},
+            "is a LlamaForSequenceClassification, which predicts no next token",
+        ),
     ],
 )
 def test_a_configuration_of_no_causal_language_model_is_refused(folder, content, line):
@@ -45,6 +66,42 @@ def test_code_of_its_own_that_transformers_has_too_is_said_not_to_run(folder):
     edit_config(folder, auto_map={"AutoModelForCausalLM": "modeling_own.OwnForCausalLM"})
     line = f"{folder}: code of its own (auto_map) is not run; it is loaded as transformers' llama"
     assert fetch(folder)["warnings"] == [line]
+
+
+def test_a_class_other_than_the_model_types_is_said(folder):
+    """transformers goes by the type, whatever class the weights were saved from."""
+    edit_config(folder, architectures=["MistralForCausalLM"])
+    assert fetch(folder)["warnings"] == [
+        f"{folder}: config.json names MistralForCausalLM (architectures) and model_type llama, by which it is loaded, "
+        "as LlamaForCausalLM"
+    ]
+
+
+def without_prefix(weights: dict) -> None:
+    weights.update({key.removeprefix("model."): weights.pop(key) for key in list(weights)})
+
+
+def under_the_heads_name(weights: dict) -> None:
+    weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        (without_prefix, {"architectures": ["LlamaModel"]}),
+        (under_the_heads_name, {}),
+        (lambda weights: None, {"dtype": "float8_e4m3fn"}),
+        (lambda weights: None, {"architectures": None, "pretraining_tp": 2, "quantization": {"bits": 4}}),
+    ],
+)
+def test_weights_under_names_and_settings_that_mean_the_same_are_the_same_model(tiny_model, folder, change, settings):
+    """As a model without its head is saved, or one whose head and embeddings are one tensor."""
+    edit_config(edit_weights(folder, change), **settings)
+    record = fetch(folder)
+    assert record["warnings"] == []
+    loaded = bases.load(bases.convert(record, "fp32", CPU), CPU).state_dict()
+    for key, weight in load_file(tiny_model / "model.safetensors").items():
+        assert torch.equal(loaded[key], weight)
 
 
 def test_a_weight_that_no_file_has_is_refused(folder):

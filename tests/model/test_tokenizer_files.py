@@ -6,6 +6,7 @@ import pytest
 import tiny
 from doors import fetch, refusal, tokens
 from frontier.errors import UserError
+from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -62,6 +63,61 @@ def test_an_added_token_beyond_the_embeddings_is_said_and_refused_in_a_text(tmp_
     tokenizer.eos_token = "<image>"
     tokenizer.save_pretrained(folder)
     assert refusal(folder) == "its tokenizer's end of sequence, <image>, is token 257, and the model has 257"
+
+
+def edit_settings(folder, **changes) -> None:
+    """Set keys of tokenizer_config.json."""
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_an_end_that_no_vocabulary_has_is_refused(folder):
+    """transformers would make a new token of it, and training an end of one that the model never saw."""
+    edit_settings(folder, eos_token="</never>")
+    assert refusal(folder) == (
+        "its tokenizer's end of sequence, </never>, is in no vocabulary of its files, so the model never saw it; name "
+        "in tokenizer_config.json the one that it ends with"
+    )
+    token = {"content": "</never>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+    edit_settings(folder, added_tokens_decoder={"257": token | {"special": True}})
+    assert fetch(folder)["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("named", "line"),
+    [
+        (-1, "generation_config.json: eos_token_id: got -1, takes a token's number from 0, or a list of such"),
+        ([0, "2"], 'generation_config.json: eos_token_id: got "2", takes a token\'s number from 0, or a list of such'),
+        (True, "generation_config.json: eos_token_id: got true, takes a token's number from 0, or a list of such"),
+        (0.5, "generation_config.json: eos_token_id: got 0.5, takes a token's number from 0, or a list of such"),
+        ([999], "the end that generation_config.json names is token 999, and the model has 300"),
+    ],
+)
+def test_an_end_that_is_no_token_is_refused(folder, named, line):
+    settings = dict.fromkeys(("eos_token", "pad_token"))
+    edit_settings(folder, **settings)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": named}))
+    assert refusal(folder) == line
+
+
+def test_a_beginning_that_its_settings_name_and_its_tokenizer_does_not_put_is_said(folder):
+    """transformers 5 goes by tokenizer.json; by the settings a model may have been trained with another prompt."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.bos_token = "<eos>"
+    tokenizer.save_pretrained(folder)
+    for said, warnings in ((False, 0), (None, 0), (True, 1)):
+        edit_settings(folder, add_bos_token=said)
+        assert len(fetch(folder)["warnings"]) == warnings
+    assert fetch(folder)["warnings"][0].endswith(
+        "puts no <eos> before a text, as tokenizer.json says; begin data.template with <eos> where the model was "
+        "trained so"
+    )
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    made.post_processor = processors.TemplateProcessing(single="<eos> $A", special_tokens=[("<eos>", 0)])
+    made.save(str(folder / "tokenizer.json"))
+    assert fetch(folder)["warnings"] == []
+    edit_settings(folder, add_bos_token=False)
+    assert fetch(folder)["warnings"][0].endswith("puts <eos> before a text, as tokenizer.json says")
 
 
 TABLES = {
