@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.jobs import device_locks, watch
 from frontier.machine import shell
+from frontier.study import preflight
 from job_doubles import OUTPUTS, Job, inputs_of, job_of, start
 
 # What other launchers, searches for bugs and modules of a cluster leave behind, a name of each kind.
@@ -40,6 +42,7 @@ LEFT_BEHIND = {
     "OMP_NUM_THREADS": "7",
     "OMP_THREAD_LIMIT": "1",
     "CUDA_LAUNCH_BLOCKING": "1",
+    "TORCH_LOGS": "a-name-that-no-log-has",
     "NVIDIA_TF32_OVERRIDE": "1",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1",
     "PYTORCH_NO_CUDA_MEMORY_CACHING": "1",
@@ -79,9 +82,9 @@ def last_lines(study: Study, python: Path | str = sys.executable, **variables) -
 
 
 def test_a_checkout_whose_path_has_a_space(new_study, tmp_path):
-    """With .venv inside it is refused before any job, with Python elsewhere it works."""
+    """With .venv inside it is refused before any job, with Python elsewhere it works, whatever else is in its name."""
     study = new_study(precisions=["fp32"], ranks=[4])
-    spaced = study.folder.rename(tmp_path / "my studies")
+    spaced = study.folder.rename(tmp_path / "my studies, 100% [é]*?")
     study = Study(spaced)
     (spaced / ".venv").symlink_to(sys.prefix)
     python = spaced / ".venv/bin" / Path(sys.executable).name
@@ -89,6 +92,33 @@ def test_a_checkout_whose_path_has_a_space(new_study, tmp_path):
         f"error: python: got {python}, takes a path without spaces and a shell's signs"
     )
     study.run("resources/model.json")
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        (
+            {"HF_HUB_DOWNLOAD_TIMEOUT": "1m"},
+            "HF_HUB_DOWNLOAD_TIMEOUT: got 1m, takes a whole number of seconds; or unset",
+        ),
+        ({"HF_HUB_ETAG_TIMEOUT": ""}, "HF_HUB_ETAG_TIMEOUT: got , takes a whole number of seconds; or unset it"),
+        ({"TMPDIR": "full"}, "TMPDIR: got full, which has no room left; takes a folder of this host that has"),
+    ],
+)
+def test_a_variable_that_would_end_each_job_in_a_traceback_is_one_line(tmp_path, monkeypatch, variables, line):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Mock(free=4096))
+    with pytest.raises(UserError) as refusal:
+        preflight.check_python(variables=variables)
+    assert str(refusal.value).startswith(line)
+    preflight.check_python(variables={"HF_HUB_ETAG_TIMEOUT": " 10 ", "TMPDIR": str(tmp_path / "gone")})
+
+
+def test_a_path_with_braces_is_one_line(tmp_path):
+    """Snakemake fills them in the path of each script."""
+    with pytest.raises(UserError, match=r"^folder: got .*a\{b\}, takes a path without braces, which Snakemake fills; "):
+        preflight.check_python(project=tmp_path / "a{b}")
 
 
 def test_modules_that_a_shell_puts_before_the_environments_own(new_study, tmp_path):

@@ -25,10 +25,11 @@ _ARITHMETIC = (
     r"MKL_(?!THREADING_LAYER|INTERFACE_LAYER|SERVICE_).*|TORCH_BLAS_PREFER_.*|TORCH_LINALG_PREFER_.*|TORCH_CUDNN_.*|ROCBLAS_.*|TRITON_INTERPRET",
     r"TRANSFORMERS_SDPA_FORCE_GQA|TRANSFORMERS_DISABLE_.*|USE_HUB_KERNELS|FLASH_ATTENTION_DETERMINISTIC|PYTORCH_JIT.*",
 )
-# Names that change time or memory: each launch waited for, no allocator between a training and its budget, threads
-# bound or limited beside cpu_threads.
+# Names that change time or memory: each launch waited for, no allocator between a training and its budget, each step
+# logged (and torch not imported where a log's name is wrong), threads bound or limited beside cpu_threads.
 _COST = (
     r"CUDA_LAUNCH_BLOCKING|PYTORCH_NO_(CUDA|HIP)_MEMORY_CACHING|PYTORCH_CUDA_MEMCHECK",
+    r"TORCH_(LOGS|TRACE|SHOW|CPP_LOG_LEVEL|DISTRIBUTED_DEBUG).*",
     r".*_NUM_THREADS|(OMP|GOMP)_.*|KMP_(?!DUPLICATE_LIB_OK).*",
 )
 # Names that change how Python itself runs: warnings that become errors, tracing, an interpreter that stays at the end.
