@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 import yaml
+from frontier.model import cache
 
 ROOT = Path(__file__).parent.parent
 # Where Python finds the package, this file and the helpers, in a process that a test starts.
@@ -135,3 +136,15 @@ def trained(new_study) -> Study:
         patch.setenv("HF_TOKEN", SECRET)
         study.run(f"{RESULTS}/evaluation.json", "results/baselines/fp32/evaluation.json")
     return study
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache of models and bases that is this test's alone."""
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path) -> Path:
+    """A copy of the tiny model to spoil."""
+    return shutil.copytree(tiny_model, tmp_path / "model")

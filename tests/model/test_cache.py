@@ -9,8 +9,11 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from conftest import PYTHONPATH, ROOT
-from frontier import records
+from doors import CPU, fetch
+from frontier import paths, records
+from frontier.errors import UserError
 from frontier.model import bases, cache, sources
 
 RIVALS = 2
@@ -108,3 +111,30 @@ if __name__ == "__main__":
     print(json.dumps(prepare(locked, Path(sys.argv[1]), together=False)))
     cache.file_locks.held = held_by_all
     print(json.dumps(prepare(blind, Path(sys.argv[1]), together=True)))
+
+
+def test_a_cache_that_cannot_be_written_to_is_one_line(tiny_model, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "file" / "cache")
+    record = fetch(tiny_model)
+    with pytest.raises(UserError) as refused:
+        bases.convert(record, "nf4", CPU)
+    line = str(refused.value)
+    assert line.startswith(f"model: models and bases cannot be kept in {tmp_path}/file/cache ([Errno ")
+    assert line.endswith("; set FRONTIER_CACHE to a folder that can be written to")
+
+
+def test_a_base_in_another_cache_is_one_line(own_cache, tiny_model, tmp_path, monkeypatch):
+    base = bases.convert(fetch(tiny_model), "nf4", CPU)
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "other")
+    with pytest.raises(
+        UserError, match=r"^model: .*-nf4-\w+ is not there any more; set FRONTIER_CACHE to the cache that"
+    ):
+        bases.load(base, CPU)
+
+
+def test_the_variable_moves_the_cache(tmp_path):
+    code = "from frontier import paths; print(paths.CACHE)"
+    variables = os.environ | {"PYTHONPATH": str(paths.SCRIPTS), paths.CACHE_VARIABLE: "elsewhere"}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "elsewhere")

@@ -274,6 +274,17 @@ def test_where_the_ends_of_an_answer_come_from(tmp_path, monkeypatch, eos, gener
         assert model_tokenizer.load_encoder(record, TEMPLATE).ends == ends
 
 
+def test_an_answer_that_a_generation_would_end_within_is_counted():
+    """As where generation_config.json names the new line: what is learned behind it can never be answered."""
+    tokenizer = byte_level()
+    ends = (tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("Ċ"))
+    rows = [EXAMPLE, EXAMPLE | {"answer": "#### 5"}]
+    _, counts = tokenize(rows, encoder(tokenizer, ends=ends), 2**14)
+    assert counts["ends_within_answers"] == 1
+    _, counts = tokenize(rows, encoder(tokenizer), 2**14)
+    assert counts["ends_within_answers"] == 0
+
+
 def test_settings_of_a_tokenizers_file_that_would_cut_pad_or_shuffle_a_text(tmp_path):
     """tokenizer.json may hold truncation and padding, and BPE dropout, by which a text has other tokens each time."""
     tokenizer = byte_level("2 +", dropout=0.5)

@@ -6,6 +6,7 @@ from datetime import datetime
 import datasets
 import pytest
 import tiny
+from doors import POINTER
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import prepare
@@ -40,10 +41,19 @@ def row(index: int, answer: str = "#### 1") -> dict:
 @pytest.mark.parametrize(
     ("bad", "complaint"),
     [
-        ("not json", "not JSON (Expecting value, column 1)"),
+        ("not json", "not JSON (Expecting value, column 1); takes one object a line"),
         ("\udcff", "not UTF-8"),
         ("[1]", "takes an object with question and answer, got list"),
-        ({"question": "q"}, "answer takes a text that is not empty, got null"),
+        ({"question": "q"}, 'has no answer, has ["question"]; data.answer_column takes the name of one'),
+        ({"question": "q", "answer": None}, "answer takes a text that is not empty, got null"),
+        ({"Question ": "q"}, 'has no question, has ["Question "]; data.question_column takes the name of one'),
+        ('{"question": "q", "answer": ' + "[" * 10**5, "not JSON that is read here (nested too deeply)"),
+        (
+            '{"question": "q", "answer": "a", "id": ' + "9" * 5000 + "}",
+            "not JSON that is read here (Exceeds the limit (4300 digits) for integer string conversion: value has 5000 "
+            "digits; use sys.set_int_max_str_digits() to increase the limit)",
+        ),
+        ('{"question": "q", "question": "r", "answer": "a"}', 'has "question" twice'),
         ({"question": "  ", "answer": "a"}, 'question takes a text that is not empty, got "  "'),
         ({"question": "q", "answer": 5}, "answer takes a text that is not empty, got 5"),
         ({"question": "q", "answer": "\t\u3000"}, 'answer takes a text that is not empty, got "\\t\\u3000"'),
@@ -89,6 +99,14 @@ def test_what_the_hub_or_the_disk_refuses_is_one_line(monkeypatch, error, line):
     with pytest.raises(UserError) as refusal:
         read_examples(section)
     assert str(refusal.value) == line
+
+
+def test_a_pointer_of_git_lfs_is_no_file_of_examples(tmp_path):
+    section = lines(tmp_path / "rows.jsonl", *POINTER.splitlines())
+    with pytest.raises(UserError) as refusal:
+        read_examples(section)
+    line = "a pointer of Git LFS, not the file; run git lfs pull where it lies"
+    assert str(refusal.value) == f"{tmp_path}/rows.jsonl: {line}"
 
 
 def test_a_file_that_begins_with_the_mark_of_utf_8_is_read_as_any(tmp_path):

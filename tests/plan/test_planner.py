@@ -1,6 +1,7 @@
 """The plan: for which device, of what, and what would fit."""
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -94,6 +95,27 @@ def test_a_shape_that_needs_a_download_is_one_line():
     assert model_config.find(embedded.EMBEDDED_MODEL).num_hidden_layers == 30
     with pytest.raises(UserError, match="not known without a download"):
         model_config.find({"source": "hub", "id": "nobody/nothing-at-all", "revision": None})
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"model_type": "gpt7"}, "has no model_type gpt7"),
+        ({"model_type": "t5"}, "is an encoder and a decoder"),
+        ({"model_type": "llama", "quantization_config": {"quant_method": "gptq"}}, "is quantised already"),
+    ],
+)
+def test_a_downloaded_shape_is_judged_as_the_fetch_judges_it(tmp_path, monkeypatch, options, line):
+    """Of a plan that comes before the fetch, as `snakemake results/plan.csv` on a machine that has the files."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--owner--name/snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    section = {"source": "hub", "id": "owner/name", "revision": "a" * 40}
+    (snapshot / "config.json").write_text('{"model_type": "llama", "num_hidden_layers": 3}')
+    assert model_config.find(section).num_hidden_layers == 3
+    (snapshot / "config.json").write_text(json.dumps(options))
+    with pytest.raises(UserError, match=line):
+        model_config.find(section)
 
 
 def test_int8_and_bfloat16_on_old_cards_are_one_line_each():

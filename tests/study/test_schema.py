@@ -63,6 +63,16 @@ REFUSED = [
         {"data": JSONL | {"template": "{question}\n{answer}"}},
         "config: data.template: got one with {answer}, takes the text before the answer alone",
     ),
+    (
+        {"data": JSONL | {"template": "{question}{context}\n"}},
+        "config: data.template: got one with {context}, takes the text before the answer alone, in which {question} is",
+    ),
+    ({"data": JSONL | {"template": "{}{question}"}}, "config: data.template: got one with {}, takes the text before"),
+    (
+        {"data": JSONL | {"template": "{% for m in messages %}{question}{% endfor %}"}},
+        "config: data.template: got one with {%, as chat templates in Jinja have it; takes the text itself that stands",
+    ),
+    ({"data": JSONL | {"template": "{{question}} "}}, "config: data.template: got one with {{, as chat templates in"),
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),
     ({"evaluation": {"batch_size": 0}}, "config: evaluation.batch_size: got 0, takes a whole number from 1"),
@@ -88,6 +98,13 @@ def test_refused_in_one_line_that_names_key_value_and_what_it_takes(change, line
         resolve(SHIPPED | change)
     assert str(refusal.value).startswith(line)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "template", ["{question} in \\boxed{x} or \\frac{a}{b}", '{question} as {"a": 1}', "{question}{"]
+)
+def test_braces_that_are_no_place_are_text(template):
+    assert resolve(SHIPPED | {"data": JSONL | {"template": template}})["data"]["template"] == template
 
 
 def test_shipped_configuration_says_every_key_and_nothing_else():
@@ -390,5 +407,9 @@ def test_a_refusal_tells_that_files_are_merged(tmp_path):
         "error: config: model: got nothing, takes a section with a source"
     )
     assert "merged" not in refused("--configfile", "empty.yaml", "--replace-workflow-config")
+    (tmp_path / "twice.yaml").write_text("seeds: [0]\nranks: [8]\nseeds: [1]")
+    assert refused("--configfile", "twice.yaml").startswith(
+        "error: config: seeds: stands twice in twice.yaml, in lines 1 and 3; leave one (config/config.yaml, twice.yaml"
+    )
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(SHIPPED | {"ranks": None}))
     assert refused().endswith("takes a list of different ranks, at least one; left out, it takes its default")

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import tiny
-from frontier import paths
+from doors import POINTER
+from frontier import paths, records
 from safetensors.torch import load_file, save_file
 
 
@@ -38,6 +39,43 @@ def test_a_model_that_is_quantised_already_is_refused_at_fetch(study, tiny_model
     assert not (study.folder / "resources/model.json").exists()
     assert not (study.folder / "resources/bases").exists()
     assert refused(study, folder, "results/plan.csv").startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("model.safetensors", lambda whole: whole[: len(whole) // 2], "model.safetensors is cut short: "),
+        ("tokenizer.json", lambda whole: POINTER.encode(), "tokenizer.json is a pointer of Git LFS, not the file; run"),
+        ("tokenizer.json", None, "its tokenizer is tokenizer.model alone, which takes sentencepiece and protobuf to"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_refused_at_fetch(study, folder, name, content, line):
+    whole = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if content:
+        (folder / name).write_bytes(content(whole))
+    else:
+        (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    assert refused(study, folder, "resources/model.json").startswith(f"error: model: {folder}: {line}")
+
+
+def test_targets_that_no_layer_has_are_refused_before_any_training(new_study, tiny_model):
+    study = new_study(ranks=[2])
+    line = refused(study, tiny_model, precisions=["fp32"], lora={"targets": ["q_proj", "v_porj"]})
+    assert line.startswith(
+        "error: lora.targets: got v_porj, which no layer is called; there are down_proj, gate_proj, k_proj"
+    )
+    assert not list((study.folder / "results").glob("runs/*/training.json"))
+
+
+def test_layers_that_are_no_linear_ones_are_trained(new_study, tmp_path):
+    """gpt2's are its own kind; stored in 16 bits they once kept every gradient from their adapters."""
+    folder = tiny.write_model(tmp_path / "model", model_type="gpt2", n_embd=64, n_layer=2, n_head=4)
+    study = new_study(model={"source": "path", "path": str(folder)}, precisions=["fp16"], ranks=[2], steps=2)
+    study.run("results/runs/fp16-r2-s0/training.json")
+    outcome = records.read_json(study.folder / "results/runs/fp16-r2-s0/training.json")["outcome"]
+    assert outcome["status"] == "ok"
+    assert outcome["adapter"]["tensors"] == 2 * 2 * 4
 
 
 def test_an_adapter_beside_the_weights_is_refused_at_fetch(study, tiny_model, tmp_path):

@@ -71,6 +71,7 @@ def test_what_tokens_were_kept_from_is_recorded_and_told(study):
         "beginnings_in_template": 10,
         "ends_not_added": 10,
         "answers_with_end": 1,
+        "ends_within_answers": 0,
         "control_tokens_as_text": 10,
         "unknown_tokens": 0,
         "borders_kept": 0,

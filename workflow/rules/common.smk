@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from frontier.errors import UserError
 from frontier.jobs import code_digest, retries
 from frontier.records import digest, read_json
-from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
+from frontier.study import config_files, embedded, identities, preflight, refusals, requests, resources, runs, schema
 
 # The study's configuration, as an input of summarize_runs, which refuses records that do not fit it. By the file's date
 # Snakemake sees an edit even where .snakemake is lost, and with it what Snakemake knew of each job's parameters. It is
@@ -17,6 +17,7 @@ CONFIG_FILE = "config/config.yaml"
 retries.begin_call()
 try:
     preflight.check_python()
+    config_files.check(config_files.sources(CONFIG_FILE, workflow.config_settings))
     STUDY = schema.resolve(config)
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None

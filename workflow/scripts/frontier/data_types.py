@@ -85,6 +85,9 @@ class TokenDifferences(TypedDict, total=False):
     beginnings_in_template: Annotated[int, "Examples whose template has the tokenizer's beginning; it is there once."]
     ends_not_added: Annotated[int, "Examples behind whose prompt the tokenizer would put an end; it is not put."]
     answers_with_end: Annotated[int, "Answers that named an end of sequence at their end; it is there once."]
+    ends_within_answers: Annotated[
+        int, "Answers of which a token before the last ends a generation, as a new line does to some models."
+    ]
     control_tokens_as_text: Annotated[int, "Control tokens named in questions and answers; they are encoded as text."]
     unknown_tokens: Annotated[int, "Tokens that stand for text unknown to the tokenizer."]
     borders_kept: Annotated[

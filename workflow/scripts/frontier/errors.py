@@ -12,6 +12,11 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's message with its lines behind each other, to be part of a line of ours."""
+    return " ".join(str(error).split())
+
+
 @contextmanager
 def fetching(section: str, what: str, instead: str):
     """Raise UserError where the block fails to fetch `what`, which the config's `section` names.

@@ -26,9 +26,11 @@ _ARITHMETIC = (
     r"TRANSFORMERS_SDPA_FORCE_GQA|TRANSFORMERS_DISABLE_.*|USE_HUB_KERNELS|FLASH_ATTENTION_DETERMINISTIC|PYTORCH_JIT.*",
 )
 # Variables that change time or memory: a host that waits for each kernel; memory without torch's allocator, by which
-# the budget is kept; a number or placement of threads other than the key cpu_threads says.
+# the budget is kept; a log of each step (and torch not imported where a log's name is wrong); a number or placement of
+# threads other than the key cpu_threads says.
 _COST = (
     r"CUDA_LAUNCH_BLOCKING|PYTORCH_NO_(CUDA|HIP)_MEMORY_CACHING|PYTORCH_CUDA_MEMCHECK",
+    r"TORCH_(LOGS|TRACE|SHOW|CPP_LOG_LEVEL|DISTRIBUTED_DEBUG).*",
     r".*_NUM_THREADS|(OMP|GOMP)_.*|KMP_(?!DUPLICATE_LIB_OK).*",
 )
 # Variables that change how Python itself runs: warnings that become errors, tracing, an interpreter that does not end.

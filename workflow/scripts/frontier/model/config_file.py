@@ -6,7 +6,7 @@ from pathlib import Path
 import transformers
 from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING, AutoConfig
 
-from frontier.errors import UserError, first_line
+from frontier.errors import UserError, one_line
 from frontier.model.files import open_json
 
 # How the classes end of networks with a head that predicts no next token.
@@ -18,6 +18,9 @@ _OTHER_HEADS = (
     "ForMaskedLM",
     "RewardModel",
 )
+# Attention that every model has, under the keys by which a configuration may ask for one.
+_ATTENTION = ("eager", "sdpa")
+_ATTENTION_KEYS = ("attn_implementation", "_attn_implementation")
 # Files beside config.json in which older quantisers say what they did.
 _QUANTISERS_FILES = ("quantize_config.json", "quant_config.json", "quantization_config.json", "hf_quant_config.json")
 
@@ -55,9 +58,34 @@ def check_options(options: dict, name: str) -> None:
         raise UserError(f"model: {name}: transformers {transformers.__version__} has no model_type {kind}{own}")
     if options.get("transformers_weights") not in (None, "model.safetensors", "model.safetensors.index.json"):
         raise UserError(f"model: {name}: config.json names weights by transformers_weights, which are not read")
-    other = [head for head in options.get("architectures") or () if str(head).endswith(_OTHER_HEADS)]
+    for key in _ATTENTION_KEYS:
+        if isinstance(options.get(key), str) and options[key] not in _ATTENTION:
+            raise UserError(
+                f"model: {name}: config.json asks for {options[key]} ({key}), and attention is chosen here; take the "
+                "key out"
+            )
+    other = [head for head in architectures(options) if head.endswith(_OTHER_HEADS)]
     if other:
         raise UserError(f"model: {name} is a {other[0]}, which predicts no next token; give a causal language model")
+
+
+def architectures(options: dict) -> list[str]:
+    """Return the names of the classes that config.json says the weights are of."""
+    named = options.get("architectures") or []
+    return [named] if isinstance(named, str) else [str(one) for one in named]
+
+
+def reason(error: Exception, options: dict) -> str:
+    """Return why transformers cannot make a model of config.json's `options`, in one line.
+
+    Where it looks up a name that it does not have, its error is that name alone: the line says which key has it.
+    """
+    if isinstance(error, KeyError) and error.args:
+        parts = [options, *(value for value in options.values() if isinstance(value, dict))]
+        for key, value in (item for part in parts for item in part.items()):
+            if value == error.args[0]:
+                return f"transformers {transformers.__version__} has no {key} {value}"
+    return one_line(error) or type(error).__name__
 
 
 def quantised_line(name: str, evidence: str) -> str:
@@ -74,7 +102,7 @@ def _causal(make: Callable, name: str):
         config = make()
     except Exception as error:
         # A config's class checks its values by whatever error it likes.
-        raise UserError(f"model: {name}: transformers refuses its config.json: {first_line(error)}") from error
+        raise UserError(f"model: {name}: transformers refuses its config.json: {one_line(error)}") from error
     kind = config.model_type
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(f"model: {name} is an encoder and a decoder ({kind}); give a causal language model")

@@ -3,11 +3,13 @@
 Loads no torch: each call of Snakemake asks which files to watch.
 """
 
-import json
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from frontier.errors import UserError
+from frontier import strict_json
+from frontier.errors import UserError, first_line
+from frontier.strict_json import is_pointer
 
 # Where transformers looks for weights, in this order.
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -17,8 +19,6 @@ OTHER_LAYOUT = ("consolidated*",)
 ADAPTER = ("adapter_config.json", "adapter_model*")
 # Files that no model is loaded from.
 _UNREAD = (".*", "*.md", *OTHER_LAYOUT)
-# What a file begins with that Git LFS has left in place of the one it stands for, by its specification.
-_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def used_files(folder: Path) -> list[Path]:
@@ -62,6 +62,8 @@ def require_weights(folder: Path, name: str) -> None:
     if not paths:
         raise UserError(f"model: {name} has no weights in safetensors files, which alone are read{_instead(folder)}")
     missing = [path.name for path in paths if not path.is_file()]
+    if missing == [WEIGHTS]:
+        raise UserError(f"model: {name}: {WEIGHTS} there is no file")
     if missing:
         raise UserError(f"model: {name} lacks {and_more(missing)}, which its index names")
 
@@ -71,15 +73,26 @@ def open_json(path: Path, name: str):
     if is_pointer(path):
         raise UserError(pointer_line(path, name))
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
+        text = path.read_text("utf-8")
+        if text.startswith("\ufeff"):
+            raise UserError(
+                f"model: {name}: {path.name} begins with a byte-order mark, with which transformers does not read it; "
+                "save it as UTF-8 without one"
+            )
+        return strict_json.parse(text, takes_nan=False)
+    except (strict_json.KeyTwice, strict_json.NotANumber) as error:
+        raise UserError(f"model: {name}: {path.name} {error}; mend it, or fetch the file again") from error
+    except ValueError as error:
         raise UserError(f"model: {name}: {path.name} is not whole: it is no JSON ({error})") from error
 
 
-def is_pointer(path: Path) -> bool:
-    """Return whether a file is a pointer of Git LFS in place of the file itself."""
-    with open(path, "rb") as file:
-        return file.read(len(_POINTER)) == _POINTER
+@contextmanager
+def reading(name: str):
+    """Raise UserError, in one line, where the block cannot read a file of the model `name`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"model: {name}: {first_line(error)}; its files must be readable") from error
 
 
 def pointer_line(path: Path, name: str) -> str:

@@ -4,12 +4,12 @@ The format: eight bytes that count the header's, the header in JSON, the tensors
 (https://github.com/huggingface/safetensors, "Format").
 """
 
-import json
 import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
+from frontier import strict_json
 from frontier.errors import UserError
 from frontier.model.files import INDEX, and_more, is_pointer, pointer_line, weight_files, weight_map
 
@@ -17,6 +17,8 @@ from frontier.model.files import INDEX, and_more, is_pointer, pointer_line, weig
 _COUNT = 8
 # Bytes; safetensors refuses a longer header too.
 _MOST_HEADER = 100_000_000
+# Bytes of a number, by the names of the dtypes that are taken; those of others are not counted here.
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
 class Tensor(NamedTuple):
@@ -62,15 +64,18 @@ def read_header(path: Path, name: str) -> dict[str, Tensor]:
             raise UserError(f"model: {name}: {path.name} is no safetensors file, or cut short within its header")
         text = file.read(length)
     try:
-        entries = json.loads(text)
+        entries = strict_json.parse(text)
         entries.pop("__metadata__", None)
         spans = {key: (entry["data_offsets"][0], entry["data_offsets"][1]) for key, entry in entries.items()}
         tensors = {
             key: Tensor(str(entry["dtype"]), tuple(map(int, entry["shape"])), stop - start, _COUNT + length + start)
             for (key, entry), (start, stop) in zip(entries.items(), spans.values(), strict=True)
         }
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        odd = next((key for key, tensor in tensors.items() if not _is_sound(tensor)), None)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         raise UserError(f"model: {name}: the header of {path.name} is damaged; fetch the file again") from None
+    if odd is not None:
+        raise UserError(f"model: {name}: the header of {path.name} is damaged at {odd}; fetch the file again")
     _check_spans(path, name, spans, size - _COUNT - length)
     return tensors
 
@@ -78,6 +83,13 @@ def read_header(path: Path, name: str) -> dict[str, Tensor]:
 def elements(tensors: dict[str, Tensor]) -> int:
     """Return how many numbers the tensors have."""
     return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
+def _is_sound(tensor: Tensor) -> bool:
+    """Return whether a header's words on one tensor go together: its dtype, its shape, its bytes."""
+    if not tensor.dtype or any(size < 0 for size in tensor.shape):
+        return False
+    return tensor.dtype not in _BYTES or tensor.size == math.prod(tensor.shape) * _BYTES[tensor.dtype]
 
 
 def _check_spans(path: Path, name: str, spans: dict[str, tuple[int, int]], there: int) -> None:

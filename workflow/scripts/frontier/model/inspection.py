@@ -4,22 +4,25 @@ from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
 
-from frontier.errors import UserError, first_line
+import torch
+
+from frontier.errors import UserError
 from frontier.model import loading, positions
-from frontier.model.config_file import quantised_line, read_config
+from frontier.model.config_file import architectures, quantised_line, read_config, reason
 from frontier.model.files import (
     ADAPTER,
     INDEX,
     WEIGHTS,
     and_more,
-    is_pointer,
     open_json,
     pointer_line,
+    reading,
     require_weights,
     weight_map,
 )
 from frontier.model.headers import Tensor, elements, read_header, read_tensors
 from frontier.model.tokenizer_files import check_tokenizer
+from frontier.strict_json import is_pointer
 from frontier.units import GIB
 
 # The files beside weights that transformers loads a model, its settings or its tokenizer from.
@@ -47,10 +50,11 @@ def inspect(folder: Path, name: str, has_tokenizer: bool = True) -> tuple[dict, 
 
     Raises UserError where a file is not whole, or the model is none that is measured here as what it is.
     """
-    require_weights(folder, name)
-    _open_all(folder, name)
-    config = read_config(folder, name)
-    tensors = read_tensors(folder, name)
+    with reading(name):
+        require_weights(folder, name)
+        _open_all(folder, name)
+        config = read_config(folder, name)
+        tensors = read_tensors(folder, name)
     _refuse_quantised(tensors, name)
     model, unused = _on_meta(folder, name)
     unused = loading.refuse_unused(model, unused, tensors, name)
@@ -63,7 +67,7 @@ def inspect(folder: Path, name: str, has_tokenizer: bool = True) -> tuple[dict, 
         "unused": len(unused),
         **positions.positions_of(model),
     }
-    warnings = _second_copy(folder, name) + _own_code(folder, name, config)
+    warnings = _second_copy(folder, name) + _other_class(folder, name, type(model).__name__)
     if unused:
         warnings.append(f"{name}: {and_more(unused)} of its files belong to no causal language model and are not read")
     if has_tokenizer:
@@ -78,6 +82,8 @@ def _open_all(folder: Path, name: str) -> None:
     if dead:
         raise UserError(f"model: {name}: {and_more(dead)} there is a link to nothing; copy the files themselves")
     for path in (folder / file for file in files):
+        if not path.is_file():
+            raise UserError(f"model: {name}: {path.name} there is no file")
         if path.suffix == ".json":
             open_json(path, name)
         elif is_pointer(path):
@@ -101,18 +107,28 @@ def _refuse_quantised(tensors: dict[str, Tensor], name: str) -> None:
 def _on_meta(folder: Path, name: str):
     """Return the model without content and what it does not use of its files; UserError where it cannot be loaded."""
     try:
-        return loading.load_whole(folder, name, device_map="meta")
+        # Whatever dtype config.json names, the weights' own headers say what they are.
+        return loading.load_whole(folder, name, device_map="meta", dtype=torch.float32)
     except UserError:
         raise
     except Exception as error:
         # A model's class refuses its configuration by whatever error it likes.
-        raise UserError(f"model: {name} cannot be loaded: {first_line(error) or type(error).__name__}") from error
+        raise UserError(
+            f"model: {name} cannot be loaded: {reason(error, open_json(folder / 'config.json', name))}"
+        ) from error
 
 
-def _own_code(folder: Path, name: str, config) -> list[str]:
-    """Return a warning where a model brings code of its own, in place of which transformers' class is taken."""
-    if open_json(folder / "config.json", name).get("auto_map"):
-        return [f"{name}: code of its own (auto_map) is not run; it is loaded as transformers' {config.model_type}"]
+def _other_class(folder: Path, name: str, loaded: str) -> list[str]:
+    """Return a warning where config.json names code of its own, or a class other than `loaded`, which is taken."""
+    options = open_json(folder / "config.json", name)
+    if options.get("auto_map"):
+        return [f"{name}: code of its own (auto_map) is not run; it is loaded as transformers' {options['model_type']}"]
+    named = [one for one in architectures(options) if one.endswith("ForCausalLM")]
+    if named and loaded not in named:
+        return [
+            f"{name}: config.json names {named[0]} (architectures) and model_type {options['model_type']}, by which it "
+            f"is loaded, as {loaded}"
+        ]
     return []
 
 

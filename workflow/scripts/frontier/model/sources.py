@@ -19,7 +19,7 @@ from frontier.material_types import ModelRecord
 from frontier.model import cache, gguf_file, loading
 from frontier.model.cache import cached
 from frontier.model.config_file import config_of, read_config
-from frontier.model.files import ADAPTER, OTHER_LAYOUT, require_weights, used_files
+from frontier.model.files import ADAPTER, OTHER_LAYOUT, reading, require_weights, used_files
 from frontier.model.inspection import inspect
 from frontier.model.random_weights import write_random_weights
 from frontier.model.stamps import stamp_of
@@ -45,7 +45,8 @@ def fetch(model: Mapping[str, Any], tokenizer_model: Mapping[str, Any]) -> Model
     opened, warnings = inspect(cache.CACHE / folder, name, has_tokenizer=source != "architecture")
     paths = used_files(cache.CACHE / folder)
     stamps = {path.name: stamp_of(path) for path in paths} if source == "path" else {}
-    files = _file_digests(paths)
+    with reading(name):
+        files = _file_digests(paths)
     record = {
         "source": model,
         "folder": str(folder),

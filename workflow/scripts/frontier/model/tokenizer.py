@@ -68,14 +68,26 @@ def end_tokens(tokenizer, folder: Path | None) -> tuple[int, ...]:
     ends = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     settings = _generation_settings(folder) if folder else {}
     if ends or not settings.get("_from_model_config"):
-        named = settings.get("eos_token_id")
-        ends += [token for token in (named if isinstance(named, list) else [named]) if isinstance(token, int)]
+        ends += _named_ends(settings)
     if not ends:
         raise UserError(
             "model: neither its tokenizer nor generation_config.json names an end-of-sequence token, "
             "so no answer could be told to end"
         )
     return tuple(dict.fromkeys(ends))
+
+
+def _named_ends(settings: dict) -> list[int]:
+    """Return the ends of sequence that generation_config.json names; UserError where one can be no token's number."""
+    named = settings.get("eos_token_id")
+    ends = named if isinstance(named, list) else [] if named is None else [named]
+    for token in ends:
+        if type(token) is not int or token < 0:
+            raise UserError(
+                f"model: generation_config.json: eos_token_id: got {json.dumps(token)}, takes a token's number from 0, "
+                "or a list of such"
+            )
+    return ends
 
 
 def _generation_settings(folder: Path) -> dict:

@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
 from transformers import CONFIG_MAPPING, AutoConfig
 
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import cache
-from frontier.model.config_file import check_options, config_of, read_config
+from frontier.model.config_file import config_of, read_config
 from frontier.study import embedded
 from frontier.study.embedded import EMBEDDED_CONFIG
 
@@ -28,13 +29,9 @@ def find(model: dict):
     if model == embedded.EMBEDDED_MODEL:
         return _from_dict(EMBEDDED_CONFIG)
     if source == "hub":
-        try:
-            config = AutoConfig.from_pretrained(model["id"], revision=model.get("revision"), local_files_only=True)
-        except OSError:
-            pass
-        else:
-            check_options(config.to_dict(), model["id"])
-            return config
+        file = try_to_load_from_cache(model["id"], "config.json", revision=model.get("revision"))
+        if isinstance(file, str):
+            return read_config(Path(file).parent, model["id"])
     name = model.get("id") or f"{model.get('package')}=={model.get('version')}"
     raise UserError(
         f"plan: the shape of {name} is not known without a download; run snakemake --cores 1 resources/model.json "

@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from frontier import paths
 from frontier.errors import UserError
 from frontier.machine import gpus
 
@@ -18,14 +20,27 @@ _MODULES = (
 # Characters that a shell does not take for a part of a path.
 _SPECIAL = re.compile(r"""[\s'"\\$`&|;<>()*?\[\]{}~#!]""")
 
+# Seconds, read by huggingface_hub as it is imported: any other text is an error in each job.
+_SECONDS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
+# Bytes that Snakemake and a job write to TMPDIR before anything else, and more.
+_LEAST_ROOM = 2**20
 
-def check_python(executable: str = sys.executable, variables: Mapping[str, str] = os.environ) -> None:
-    """Raise UserError, in one line, where jobs could not be started with this Python, or not with its own modules."""
+
+def check_python(
+    executable: str = sys.executable, variables: Mapping[str, str] = os.environ, project: Path = paths.ROOT
+) -> None:
+    """Raise UserError, in one line, where jobs could not be started with this Python, or not with its own modules.
+
+    `project` is the folder that has the workflow.
+    """
     if os.name == "posix" and _SPECIAL.search(executable):
         raise UserError(
             f"python: got {executable}, takes a path without spaces and a shell's signs, since Snakemake starts each "
             "job through a shell; move the project's folder, or make .venv elsewhere"
         )
+    if {"{", "}"}.intersection(str(project)):
+        raise UserError(f"folder: got {project}, takes a path without braces, which Snakemake fills; move the project")
+    _check_variables(variables)
     given = [folder for folder in variables.get("PYTHONPATH", "").split(os.pathsep) if folder]
     own = [folder for folder in sys.path if folder not in given]
     for name in _MODULES if given else ():
@@ -35,6 +50,16 @@ def check_python(executable: str = sys.executable, variables: Mapping[str, str] 
                 f"PYTHONPATH: {found.origin} stands in the place of this environment's {name}, whose version the "
                 "records would name; unset PYTHONPATH"
             )
+
+
+def _check_variables(variables: Mapping[str, str]) -> None:
+    """Raise UserError where a variable of the shell would end each job, or Snakemake itself, in a traceback."""
+    for name in _SECONDS:
+        if not variables.get(name, "1").strip().isdecimal():
+            raise UserError(f"{name}: got {variables[name]}, takes a whole number of seconds; or unset it")
+    folder = variables.get("TMPDIR")
+    if folder and Path(folder).is_dir() and shutil.disk_usage(folder).free < _LEAST_ROOM:
+        raise UserError(f"TMPDIR: got {folder}, which has no room left; takes a folder of this host that has")
 
 
 def check_machine(

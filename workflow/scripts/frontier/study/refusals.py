@@ -2,10 +2,10 @@
 
 import difflib
 import json
-import os
-from pathlib import Path
 
 import jsonschema
+
+from frontier.study import config_files
 
 
 def refusal(error: jsonschema.ValidationError) -> str:
@@ -31,9 +31,7 @@ def of_merged(own: str, settings) -> str:
     A key that it names may stand in another of them than the one that its user thinks of. `own` is the workflow's own
     file, `settings` Snakemake's of the configuration (its ConfigSettings). One source adds nothing.
     """
-    sources = [own] if Path(own).exists() and not settings.replace_workflow_config else []
-    sources += [os.path.relpath(file) for file in settings.configfiles]
-    sources += ["--config"] if settings.config else []
+    sources = config_files.sources(own, settings) + (["--config"] if settings.config else [])
     if len(sources) < 2:
         return ""
     alone = f"; --replace-workflow-config leaves out {own}" if sources[0] == own else ""

@@ -1,19 +1,22 @@
 """Checks of a configuration that no single key shows to be wrong."""
 
 import itertools
+import re
 from collections.abc import Iterable
 
 from frontier.errors import UserError
 from frontier.study import cards, runs
 from frontier.study.refusals import shown
 
+# A place in a template that other tools fill. Behind a letter or a brace such a name is LaTeX's, as in \boxed{x}.
+_PLACE = re.compile(r"(?<![\w}])\{\w*\}|\{answer\}")
+
 
 def check_together(config: dict) -> None:
     """Raise UserError, in one line, where the values of a completed configuration do not go together."""
     # Looked up for its refusal of a card that is not known.
     cards.find(config["plan"]["card"])
-    if "{answer}" in config["data"]["template"]:
-        raise UserError("config: data.template: got one with {answer}, takes the text before the answer alone")
+    _check_template(config["data"]["template"])
     if isinstance(config["lora"]["targets"], dict):
         taken = next((name for name in config["lora"]["targets"] if runs.is_name_of_other(name)), None)
         if taken:
@@ -45,6 +48,22 @@ def _check_training(config: dict) -> None:
         raise UserError(f"config: micro_batch_size: got {micro}, takes a whole number that divides batch_size, {batch}")
     if config["processes"] > 1:
         _check_processes(config)
+
+
+def _check_template(template: str) -> None:
+    """Raise UserError where a template has what would stand in every prompt as it is, letter by letter."""
+    if "{%" in template or "{{" in template:
+        sign = "{%" if "{%" in template else "{{"
+        raise UserError(
+            f"config: data.template: got one with {sign}, as chat templates in Jinja have it; takes the text itself "
+            "that stands around {question}"
+        )
+    place = _PLACE.search(template.replace("{question}", " "))
+    if place:
+        raise UserError(
+            f"config: data.template: got one with {place[0]}, takes the text before the answer alone, in which "
+            "{question} is the one place that is filled"
+        )
 
 
 def _check_processes(config: dict) -> None:

@@ -17,8 +17,10 @@ def checked_example(row, question_column: str, answer_column: str, where: str) -
     if not isinstance(row, dict):
         kind = type(row).__name__
         raise UserError(f"{where}: takes an object with {question_column} and {answer_column}, got {kind}")
-    for column in (question_column, answer_column):
-        value = row.get(column)
+    for key, column in (("question_column", question_column), ("answer_column", answer_column)):
+        if column not in row:
+            raise UserError(f"{where}: has no {column}, has {_shown(list(row))}; data.{key} takes the name of one")
+        value = row[column]
         if not isinstance(value, str) or not value.strip():
             raise UserError(f"{where}: {column} takes a text that is not empty, got {_shown(value)}")
         try:

@@ -9,6 +9,7 @@ WORDS = {
     "beginnings_in_template": "beginnings that the template has already, put once",
     "ends_not_added": "ends that the tokenizer would put behind a prompt, left out",
     "answers_with_end": "ends that answers named themselves, put once",
+    "ends_within_answers": "answers that have an end of sequence within, at which accuracy stops",
     "control_tokens_as_text": "control tokens named in questions and answers, kept as text",
     "unknown_tokens": "tokens unknown to the tokenizer",
     "borders_kept": "borders of prompt and answer that a token would have crossed, kept",
@@ -35,6 +36,7 @@ def count_differences(
     for row, answer, prompt, learned, whole in zip(rows, ended, prompts, answers, joined, strict=True):
         ids = prompt[len(beginning) :] + learned
         counts["answers_with_end"] += answer != row["answer"]
+        counts["ends_within_answers"] += not set(encoder.ends).isdisjoint(learned)
         counts["control_tokens_as_text"] += sum(map(encoder.reader.count, (row["question"], answer)))
         counts["unknown_tokens"] += ids.count(unknown)
         counts["borders_kept"] += whole != ids

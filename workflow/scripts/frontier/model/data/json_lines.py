@@ -3,10 +3,10 @@
 import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
-from frontier.errors import UserError
+from frontier import strict_json
+from frontier.errors import UserError, one_line
 from frontier.model.data.checks import checked_example
 
 
@@ -22,25 +22,21 @@ def write_lines(examples: list[dict[str, str]], path: str) -> None:
 
 def _rows(path: str) -> Iterator[tuple[str, object]]:
     """Yield the place (`file:line`) and the value of each line that is not blank."""
+    if strict_json.is_pointer(Path(path)):
+        raise UserError(f"{path}: a pointer of Git LFS, not the file; run git lfs pull where it lies")
     # Windows' editors begin a file of UTF-8 with a mark.
     for number, line in enumerate(Path(path).read_bytes().removeprefix(BOM_UTF8).splitlines(), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line.decode("utf-8"), object_pairs_hook=partial(_object, where))
+            row = strict_json.parse(line.decode("utf-8"))
         except UnicodeDecodeError:
             raise UserError(f"{where}: not UTF-8") from None
+        except strict_json.KeyTwice as error:
+            raise UserError(f"{where}: {error}") from None
         except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not JSON ({error.msg}, column {error.colno})") from None
+            raise UserError(f"{where}: not JSON ({error.msg}, column {error.colno}); takes one object a line") from None
+        except ValueError as error:
+            raise UserError(f"{where}: not JSON that is read here ({one_line(error)})") from None
         yield where, row
-
-
-def _object(where: str, pairs: list[tuple[str, object]]) -> dict:
-    """Return an object of its keys and values; a key that is there twice raises UserError."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{where}: has {json.dumps(twice)} twice")
-    return found

@@ -2,8 +2,9 @@
 
 The rule: what stands after the last `####`, to the end of the answer, must be a number and nothing else. Spaces around
 it do not count, nor does a control token at the end such as `</s>`. A number is written in the digits 0 to 9, whole or
-with a decimal point; commas part all of its thousands or none. A sign and a dollar sign may stand before it, and a full
-stop behind it. The sign may be any of Unicode's short dashes.
+with a decimal point; commas part all of its thousands or none. A number of which they do begins with no 0, or it would
+be one whose comma is a decimal point (`0,125`). A sign and a dollar sign may stand before it, and a full stop behind
+it. The sign may be any of Unicode's short dashes.
 
 So `1,234.50`, `-$5`, `−5` and `18.` are numbers. Left out are fractions, times, units, powers, and thousands or
 decimals in another notation: of these a reader, or a filter, could take another number.
@@ -20,7 +21,8 @@ _MINUS = "\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d"
 _DASHES = str.maketrans(dict.fromkeys(_MINUS, "-"))
 # Names of control tokens, which some data have at the end of each answer.
 _ENDS = re.compile(r"(\s*<[^<>\s]+>)+\s*\Z")
-_NUMBER = re.compile(r"(?:[-+]?\$?|\$[-+])(?P<digits>(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+))\.?")
+_WHOLE = r"(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)"
+_NUMBER = re.compile(rf"(?:[-+]?\$?|\$[-+])(?P<digits>{_WHOLE}(?:\.[0-9]+)?|\.[0-9]+)\.?")
 
 
 def truth(answer: str) -> Decimal | None:
