@@ -9,9 +9,8 @@ from torch import nn
 
 
 class Block(nn.Module):
-    def __init__(self, quantized: bool):
+    def __init__(self, make):
         super().__init__()
-        make = (lambda i, o: bnb.nn.Linear4bit(i, o, bias=True, quant_type="nf4")) if quantized else nn.Linear
         self.embedding = nn.Embedding(50, 64)
         self.norm = nn.LayerNorm(64)
         self.first, self.second = make(64, 128), make(128, 64)
@@ -23,9 +22,17 @@ class Block(nn.Module):
         return self.second(torch.tanh(self.first(self.norm(self.embedding(ids)))))
 
 
-def adapted(quantized: bool, dropout: float = 0.0):
+def four_bit(inputs: int, outputs: int):
+    return bnb.nn.Linear4bit(inputs, outputs, quant_type="nf4")
+
+
+def eight_bit(inputs: int, outputs: int):
+    return bnb.nn.Linear8bitLt(inputs, outputs, has_fp16_weights=False)
+
+
+def adapted(make, dropout: float = 0.0):
     torch.manual_seed(0)
-    block = Block(quantized).requires_grad_(False).to("cpu")
+    block = Block(make).requires_grad_(False).to("cpu")
     model = get_peft_model(
         block, LoraConfig(r=4, lora_alpha=8, lora_dropout=dropout, target_modules=["first", "second"])
     )
@@ -36,12 +43,13 @@ def adapted(quantized: bool, dropout: float = 0.0):
     return model
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-def test_losses_and_gradients_are_pefts(quantized):
+@pytest.mark.parametrize("make", [nn.Linear, four_bit, eight_bit])
+def test_losses_and_gradients_are_pefts(make):
+    """In 8 bits LoRA's own matrices once lost their gradient, being linear layers too."""
     ids = torch.randint(0, 50, (3, 7))
     results = []
     for fused in (False, True):
-        model = adapted(quantized)
+        model = adapted(make)
         if fused:
             layers.compute_in(model.base_model, torch.float32)
         loss = model(ids).square().mean()
@@ -56,7 +64,7 @@ def test_dropout_draws_what_peft_draws():
     ids = torch.randint(0, 50, (3, 7))
     losses = []
     for fused in (False, True):
-        model = adapted(False, dropout=0.3).train()
+        model = adapted(nn.Linear, dropout=0.3).train()
         if fused:
             layers.compute_in(model.base_model, torch.float32)
         torch.manual_seed(1)
@@ -68,7 +76,7 @@ def test_dropout_draws_what_peft_draws():
 
 
 def test_stored_precision_stays_and_products_are_float32():
-    model = adapted(False).half()
+    model = adapted(nn.Linear).half()
     layers.compute_in(model.base_model, torch.float32)
     output = model(torch.randint(0, 50, (2, 5)))
     assert output.dtype == torch.float32

@@ -12,7 +12,7 @@ from frontier import records
 from frontier.machine import launch
 from frontier.machine.meter import PROCESS, RISE, Meter, open_meter
 from frontier.model import cache as cache_module
-from frontier.model import captured_step, layers, packing
+from frontier.model import captured_step, layers, packing, prepare
 from frontier.model.data.tokens import IGNORED
 from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
@@ -176,6 +176,17 @@ def test_every_lever_gives_the_same_loss_curve(material, tmp_path, precision):
     for curve in curves:
         assert (curve - history["loss"]).abs().max() < 0.05
         assert abs(curve.tail(4).mean() - history["loss"].tail(4).mean()) < 0.02
+
+
+def test_eight_bits_train(material, tmp_path):
+    """bitsandbytes' layers keep their own product, and LoRA's matrices their gradients: all of them move."""
+    study, paths = material
+    paths = paths | {"int8": str(tmp_path / "int8.json")}
+    request = {"precision": "int8", "device": "cuda", "cpu_threads": None}
+    prepare.prepare_base({"request": request, "input": paths, "output": {"base": paths["int8"]}})
+    record, history, _ = train((study, paths), tmp_path, "int8-r4-s0", device="cuda", steps=8)
+    assert record["outcome"]["status"] == "ok"
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
 
 
 def test_recorded_steps_are_those_of_a_model_in_training(material, tmp_path, monkeypatch):

@@ -109,6 +109,13 @@ def test_examples_that_see_each_other_are_found(monkeypatch):
     assert found["failed"]["packed / packed / matrix"].startswith("packed, by")
 
 
+def test_what_a_family_hands_to_its_attention_and_is_not_known_is_no_packed_row():
+    """MiniMax M3's choice of blocks: with fewer tokens than it keeps, all blocks are chosen, and nothing would show."""
+    found = proved("minimax_m3_vl_text")
+    assert ways(found) == [("single", "own", "matrix", None)]
+    assert found["failed"]["packed / packed / matrix"].startswith("ValueError: packed attention has no block_indices")
+
+
 def test_random_numbers_that_are_not_drawn_again_are_found(monkeypatch):
     """seed_oss has dropout of its own at its defaults."""
     assert proved("seed_oss")["sizes"]["checkpointing"] < 1e-3

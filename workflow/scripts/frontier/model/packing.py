@@ -21,6 +21,8 @@ ATTENTION = "packed"
 _HALF = (torch.float16, torch.bfloat16)
 # Numbers of a head, by flash attention's kernels.
 _WIDEST_HEAD = 256
+# Tensors that families hand to their attention and that are known here: positions change nothing of it.
+_KNOWN = ("position_ids", "cache_position", "s_aux")
 # Before 2.12 torch takes grouped heads without being told.
 _GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
@@ -98,6 +100,8 @@ def packed_attention(
     known = borders is not None and longest is not None if lengths is None else sum(lengths) == tokens
     if not known or attention_mask is not None or key.shape[2] != tokens:
         raise ValueError("packed attention takes the examples' lengths, no mask and no cache")
+    if unknown := [name for name, value in kwargs.items() if torch.is_tensor(value) and name not in _KNOWN]:
+        raise ValueError(f"packed attention has no {unknown[0]}, which the family's own takes")
     longest = max(lengths) if longest is None else longest
     window = sliding_window if sliding_window is not None and sliding_window < longest else None
     scores = Scores(scaling, dropout, window, kwargs.get("softcap"), kwargs.get("s_aux"))
