@@ -30,31 +30,28 @@ def study_identities(config: dict, code: dict[str, str]) -> dict:
     def base(precision: str) -> str:
         return digest([proof, precision, code["prepare_base"]])
 
+    def judging(name: str) -> list:
+        return [_nameless(evaluation_request(config, name)), code["evaluate"]]
+
     def baseline(precision: str) -> str:
-        return digest([tokens, base(precision), _nameless(evaluation_request(config, precision)), code["evaluate"]])
+        return digest([tokens, base(precision), *judging(precision)])
 
     def training(run: str) -> str:
-        request = _nameless(training_request(config, run))
-        return digest([tokens, base(precision_of(run)), request, code["train_adapter"]])
+        asked = _nameless(training_request(config, run))
+        return digest([tokens, base(precision_of(run)), asked, code["train_adapter"]])
 
     def evaluation(run: str) -> str:
-        return digest([training(run), _nameless(evaluation_request(config, run)), code["evaluate"]])
+        return digest([training(run), *judging(run)])
 
     def accuracy(name: str) -> str:
         judged = training(name) if "-" in name else digest([tokens, base(name)])
-        request = _nameless(accuracy_request(config, name))
-        return digest([judged, request, test_split(config), code["measure_accuracy"]])
+        asked = [_nameless(accuracy_request(config, name)), test_split(config)]
+        return digest([judged, *asked, code["measure_accuracy"]])
 
-    return {
-        "accuracy": accuracy,
-        "model": model,
-        "proof": proof,
-        "data": data,
-        "tokens": tokens,
-        "base": base,
-        "baseline": baseline,
+    return {"model": model, "proof": proof, "data": data, "tokens": tokens, "base": base, "baseline": baseline} | {
         "training": training,
         "evaluation": evaluation,
+        "accuracy": accuracy,
     }
 
 
