@@ -352,7 +352,6 @@ def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
 
     preflight.check_machine(study, tmp_path)
     assert refusal(device="cuda") == "config: device: got cuda, takes a device that is there; found 0 GPU(s)"
-    assert refusal(precisions=["int8"]) == "config: precisions: got int8, takes it on a CUDA device alone"
     assert refusal(data=JSONL) == "config: data.train_file: got train.jsonl, takes a file that exists"
     path = {"source": "path", "path": str(tmp_path)}
     assert refusal(model=path) == f"config: model.path: got {tmp_path}, takes a folder that holds a config.json"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import tiny
 from doors import POINTER
@@ -76,6 +77,19 @@ def test_layers_that_are_no_linear_ones_are_trained(new_study, tmp_path):
     outcome = records.read_json(study.folder / "results/runs/fp16-r2-s0/training.json")["outcome"]
     assert outcome["status"] == "ok"
     assert outcome["adapter"]["tensors"] == 2 * 2 * 4
+
+
+def test_eight_bits_train_on_a_cpu_and_come_near_the_base_that_they_store(new_study):
+    """LoRA's matrices once lost their gradient over int8; bitsandbytes computes its products without CUDA too."""
+    study = new_study(precisions=["int8", "fp32"], ranks=[4], steps=8)
+    study.run("results/summary.csv")
+    table = pd.read_csv(study.folder / "results/summary.csv").set_index("precision")
+    assert list(table["status"]) == ["ok", "ok"]
+    assert table.loc["int8", "perplexity"] == pytest.approx(table.loc["fp32", "perplexity"], rel=0.02)
+    assert table.loc["int8", "base_perplexity"] == pytest.approx(table.loc["fp32", "base_perplexity"], rel=0.02)
+    assert table.loc["int8", "perplexity"] < 0.6 * table.loc["int8", "base_perplexity"]
+    # Another base: stored in 8 bits it is not the same to the last digit.
+    assert table.loc["int8", "base_perplexity"] != table.loc["fp32", "base_perplexity"]
 
 
 def test_an_adapter_beside_the_weights_is_refused_at_fetch(study, tiny_model, tmp_path):

@@ -108,7 +108,7 @@ def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:
     if request.get("processes", 1) > 1:
         return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
     if request["precision"] == "int8":
-        return f"plan: {run}: int8 products run on a card alone; take int8 out of precisions, or measure it there"
+        return f"plan: {run}: a plan knows no products of int8; take int8 out of precisions, or measure it"
     try:
         device.compute_dtype(request)
     except UserError as error:

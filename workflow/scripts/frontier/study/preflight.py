@@ -90,7 +90,3 @@ def check_machine(
     processes = config["processes"]
     if processes > 1 and (name == "cuda" or (name == "auto" and count)) and processes > count:
         raise UserError(f"config: processes: got {processes}, takes as many GPUs as are there; found {count}")
-    if "int8" in config["precisions"] + [run.split("-")[0] for run in config["extra_runs"]] and (
-        config["device"] == "cpu" or not count
-    ):
-        raise UserError("config: precisions: got int8, takes it on a CUDA device alone")

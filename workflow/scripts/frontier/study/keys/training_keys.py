@@ -29,7 +29,7 @@ GRID = (
         "precisions",
         different(one_of(*_PRECISIONS), "a list of different precisions, at least one", at_least=1),
         default=["fp16", "nf4"],
-        buys="how the frozen base is stored: fp32, bf16, fp16, nf4, fp4; int8 on CUDA",
+        buys="how the frozen base is stored: fp32, bf16, fp16, nf4, fp4, int8",
     ),
     Key(
         "ranks",
