@@ -7,6 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from frontier.outcome_types import Status
+from frontier.results.configurations import configurations_of
+from frontier.results.figures.bests import name
 from frontier.results.figures.canvas import (
     COLOURS,
     MUTED,
@@ -21,8 +23,9 @@ from frontier.results.figures.canvas import (
     nothing,
     time_unit,
 )
+from frontier.results.figures.looks import DASHES
+from frontier.results.figures.notes import tell_rates
 
-_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (1, 3)))
 # More points than this are a haze rather than a line.
 _POINTS = 60
 
@@ -43,23 +46,30 @@ def _mean_of_all(losses: pd.Series) -> float:
 
 
 def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
-    """Draw the loss of all runs against optimiser steps and against time; colour is precision, dashes are rank."""
+    """Draw the loss of each arm's runs at its best rate against optimiser steps and against time.
+
+    Colour is precision, dashes are rank and further settings.
+    """
     figure, (by_step, by_time) = canvas(size, panels=2)
-    table = results.table
-    drawn = {name: history for name, history in results.histories.items() if history["loss"].notna().any()}
+    table = results.at_best
+    drawn = {run: history for run, history in results.histories.items() if history["loss"].notna().any()}
     rows = table[table["run"].isin(list(drawn))]
     if rows.empty:
         for axes in (by_step, by_time):
             nothing(axes, "No run has a history")
         return figure
-    divisor, unit = time_unit(pd.concat([drawn[name]["seconds"] for name in rows["run"]]))
-    dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
+    divisor, unit = time_unit(pd.concat([drawn[run]["seconds"] for run in rows["run"]]))
+    names = pd.Series([*map(name, configurations_of(rows))], index=rows.index)
+    ordered = dict.fromkeys(
+        name(one) for one in sorted(configurations_of(rows), key=lambda one: (one.rank, one.others))
+    )
+    dashes = {one: DASHES[index % len(DASHES)] for index, one in enumerate(ordered)}
     filled = device_fills(rows)
-    for row in rows.itertuples():
+    for row, named in zip(rows.itertuples(), names, strict=True):
         history = thin(drawn[row.run])
         history = history.assign(time=history["seconds"] / divisor)
         for axes, column in ((by_step, "step"), (by_time, "time")):
-            _draw_curve(axes, history[column], history["loss"], row, dashes[row.rank])
+            _draw_curve(axes, history[column], history["loss"], row, dashes[named])
         fill = filled.get(getattr(row, "device", None))
         if fill:
             look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
@@ -67,6 +77,7 @@ def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
             by_time.plot(last["time"], last["loss"], ms=5.5, **look)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
+    tell_rates(by_time, results)
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
     by_time.set(xlabel=f"Time ({unit})")
     columns = 6 if size[0] > 5 else 3
@@ -84,9 +95,9 @@ def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, dash) -> None:
 
 
 def _keys(rows: pd.DataFrame, dashes: dict) -> list[Line2D]:
-    """Return the legend's entries: each precision's colour, each rank's dashes, each device's fill, and the cross."""
-    keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
-    keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
+    """Return the legend's entries: each precision's colour, each arm's dashes, each device's fill, and the cross."""
+    keys = [Line2D([], [], color=COLOURS[one], lw=2, label=one) for one, _ in in_order(rows)]
+    keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=named) for named, dash in dashes.items()]
     keys += device_keys(rows)
     if (rows["status"] != Status.OK).any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))
