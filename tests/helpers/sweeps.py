@@ -3,7 +3,7 @@
 import math
 
 import pandas as pd
-from frontier.results import contrasts
+from frontier.results import columns, contrasts
 from frontier.results.figures.canvas import Drawn
 from pages import history
 from tables import row, run_losses
@@ -43,7 +43,7 @@ def sweep(
         if one["perplexity"] is not None:
             losses[one["run"]] = run_losses(one["perplexity"], 0.05, key, 200)
         histories[one["run"]] = history(200, 0.6 + key % 10 / 30)
-    table = pd.DataFrame(rows)
+    table = columns.in_order(pd.DataFrame(rows))
     return Drawn(table, histories, {"memory_gib": 12, "hours": None}, contrasts.gather(table, losses, {}, draws=1_000))
 
 

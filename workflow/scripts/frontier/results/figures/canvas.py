@@ -142,12 +142,21 @@ def note(axes, text: str, colour: str = MUTED) -> None:
 
 
 def legend(figure, handles: list, columns: int) -> None:
-    """Put one legend above the axes, so that it never covers a point."""
-    if handles:
-        figure.legend(
+    """Put one legend above the axes, so that it never covers a point, in at most as many columns as are given.
+
+    They become fewer where they are wider than the figure.
+    """
+    while handles:
+        box = figure.legend(
             handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.4,
             borderaxespad=0.2,
         )  # fmt: skip
+        width = box.get_window_extent(figure.canvas.get_renderer()).width
+        # A page draws its texts in a font of its own, which may be wider.
+        if columns == 1 or width < 0.92 * figure.bbox.width:
+            return
+        box.remove()
+        columns -= 1
 
 
 def canvas(size: tuple[float, float], panels: int = 1):
