@@ -215,6 +215,8 @@ def test_best_rates_at_an_edge_stand_near_the_top_and_the_table_has_every_axis(t
     assert heads[:4] == ["Run", "Precision", "Rank", "Seed"]
     assert heads[4:6] == ["Learning rate", "Alpha"]
     assert text.count('class="broad"') == 2
+    # The losses were read, or there would be no paired interval to tell of.
+    assert "A bar is the 95% interval" in text
 
 
 def test_captions_tell_what_is_drawn_and_nothing_else():

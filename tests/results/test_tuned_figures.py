@@ -190,6 +190,7 @@ def test_of_twenty_arms_no_label_covers_a_marker_or_another_label(twenty, name, 
             nearest = np.clip(across, box.x0, box.x1), np.clip(up, box.y0, box.y1)
             assert np.hypot(nearest[0] - across, nearest[1] - up) > radius, text.get_text()
         assert box.x1 <= figure.bbox.x1, text.get_text()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
     pairs = [(one, other) for place, one in enumerate(boxes) for other in boxes[:place]]
     assert not [1 for one, other in pairs if one.overlaps(other) and one.x0 > axes.bbox.x0]
 
@@ -210,3 +211,13 @@ def test_without_losses_there_are_arms_and_no_bars(several):
     assert bars(figure.axes[0]) == []
     assert not any("95%" in text for text in words(figure))
     assert [one.known.best for one in alone.bests] == [2e-3] * 4
+
+
+def test_a_study_of_which_one_rate_is_left_is_drawn():
+    where = {("nf4", 8, 2e-3): sweeps.DIVERGED}
+    results = sweeps.sweep(rates=(1e-3, 2e-3), ranks=(8,), precisions=("nf4",), seeds=(0,), where=where)
+    for draw in FIGURES.values():
+        draw(results, NARROW)
+    axes = perplexity_rank(results).axes[1]
+    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "X"] == [2e-3]
+    assert [line.get_xdata()[0] for line in markers(axes, 7)] == [1e-3]

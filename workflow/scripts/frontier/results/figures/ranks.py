@@ -38,7 +38,8 @@ def perplexity_rank(results: Drawn, size=WIDE) -> plt.Figure:
         nothing(axes, none_has("perplexity", results.table))
         return figure
     looks = Looks.of(configuration.arm for configuration in configurations_of(results.table))
-    panels, stacked = 2 if len(results.rates) > 1 else 1, size[0] < WIDE[0]
+    rated = [one for one in picked if one.known.best is not None]
+    panels, stacked = 2 if rated and len(results.rates) > 1 else 1, size[0] < WIDE[0]
     # The rates' panel and their list take room of their own.
     width, height = size[0], size[1] + (panels > 1) * _ROW * len(looks.lines)
     rows, columns = (panels, 1) if stacked else (1, panels)
@@ -50,7 +51,7 @@ def perplexity_rank(results: Drawn, size=WIDE) -> plt.Figure:
     legend(figure, keys, 2 if stacked else 4 if size[0] <= WIDE[0] else 7)
     _draw_ranks(axes, results, picked, looks)
     if panels > 1:
-        draw_rates(charts.flat[1], picked, looks)
+        draw_rates(charts.flat[1], rated, looks)
     return figure
 
 
