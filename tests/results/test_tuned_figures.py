@@ -57,19 +57,18 @@ def bars(axes) -> list[np.ndarray]:
     return [segment for part in parts for segment in part.get_segments()]
 
 
-def test_each_arm_stands_at_its_best_rate_with_the_paired_interval_around_it(several):
+def test_each_arm_stands_at_its_best_rate_with_the_paired_interval_from_the_best(several):
     standing = tuning.standings(tuning.tuned(several.losses, diverged_rates(several.table)))
     axes = perplexity_rank(several).axes[0]
     drawn = sorted(line.get_ydata()[0] for line in markers(axes, 7.5))
-    assert drawn == pytest.approx(sorted(math.exp(one.loss.estimate) for one in standing.values()))
-    found = sorted(tuple(bar[:, 1]) for bar in bars(axes))
-    behind = [one for one in standing.values() if one.behind]
-    expected = sorted(
-        tuple(math.exp(one.loss.estimate + end - one.behind.estimate) for end in (one.behind.low, one.behind.high))
-        for one in behind
-    )
-    assert len(found) == len(standing) - 1
-    assert np.allclose(found, expected)
+    at_best = several.table[several.table["learning_rate"] == 2e-3]
+    means = np.exp(at_best.groupby(["precision", "rank"])["eval_loss"].mean())
+    assert drawn == pytest.approx(sorted(means))
+    behind = [one.behind for one in standing.values() if one.behind]
+    level = means["fp16", 32]
+    expected = sorted((level * math.exp(one.low), level * math.exp(one.high)) for one in behind)
+    assert len(expected) == len(standing) - 1
+    assert np.allclose(sorted(tuple(bar[:, 1]) for bar in bars(axes)), expected)
 
 
 def test_a_bar_reaches_the_level_of_the_best_where_the_two_are_not_told_apart(several):

@@ -40,7 +40,7 @@ def _over_rank(results: Drawn) -> list[str]:
         said.append("Small dots are the seeds.")
     if len(results.rates) < 2:
         return said
-    said.append(f"{_PLACES}, written below its rank; that the rate was picked puts it a little above its seeds.")
+    said.append(f"{_PLACES}, written below its rank; its bar allows for that rate's having been picked.")
     if any(one.known.edge for one in results.bests):
         said.append("A hollow one is best at an edge of the rates it was tried at: a better rate may lie beyond.")
     said.append("The second chart has every rate: a curve that leaves it is far worse there.")

@@ -23,14 +23,15 @@ class Best:
     """An arm at the best of its learning rates.
 
     `known` has each rate's loss and whether the best is at an edge of those tried; `diverged` has those tried in vain.
-    `loss` is the loss at the best one, nats a token, and `behind` by how much it is above the reference's, paired; None
-    for the reference itself, which is the arm with the lowest loss, and where there is no interval. `seeds` has the
-    perplexity of each seed's run at that rate.
+    The reference is the arm that is best of all. `bar` has the ends, in perplexity, of the paired 95% interval of the
+    difference from it, counted from its perplexity, so that a bar which reaches the reference's level is of an arm that
+    is not told apart from it; None for the reference itself, and where there is no interval. The interval allows for
+    the rate's having been picked, so that the arm need not be in its middle. `seeds` has the perplexity of each seed's
+    run at the best rate.
     """
 
     known: Arm
-    loss: float
-    behind: Interval | None
+    bar: tuple[float, float] | None
     seeds: tuple[float, ...]
     diverged: tuple[float, ...]
     is_reference: bool
@@ -43,15 +44,7 @@ class Best:
     @property
     def perplexity(self) -> float:
         """The perplexity at the best rate, of the mean over seeds."""
-        return perplexity(self.loss)
-
-    @property
-    def bar(self) -> tuple[float, float] | None:
-        """The ends, in perplexity, of the interval of the difference from the reference, drawn around the arm."""
-        if self.behind is None or not math.isfinite(self.behind.high - self.behind.low):
-            return None
-        start = self.loss - self.behind.estimate
-        return perplexity(start + self.behind.low), perplexity(start + self.behind.high)
+        return perplexity(self.known.losses[self.known.best])
 
 
 def perplexity(loss: float) -> float:
@@ -66,19 +59,35 @@ def bests(table: pd.DataFrame, losses: Losses | None = None) -> list[Best]:
     Without them the loss is the mean of the runs' own, and there are no intervals.
     """
     diverged = diverged_rates(table)
-    found: dict[Configuration, tuple[Arm, float, Interval | None]]
+    behind: dict[Configuration, Interval | None] = {}
     if losses is None:
-        arms = _arms_of(table, diverged)
-        found = {arm: (known, known.losses[known.best], None) for arm, known in arms.items()}
+        known = _arms_of(table, diverged)
+        judged = {arm: one.losses[one.best] for arm, one in known.items()}
     else:
         results = tuned(losses, diverged)
-        found = {arm: (results.arms[arm], one.loss.estimate, one.behind) for arm, one in standings(results).items()}
-    reference = min(found, key=lambda arm: found[arm][1], default=None)
+        known, standing = results.arms, standings(results)
+        judged = {arm: one.loss.estimate for arm, one in standing.items()}
+        behind = {arm: one.behind for arm, one in standing.items()}
+    reference = min(judged, key=judged.__getitem__, default=None)
+    level = known[reference].losses[known[reference].best] if reference else 0.0
     seeds = _seeds(table)
     return [
-        Best(*what, seeds.get(what[0].at_best, ()), tuple(sorted(diverged.get(arm, ()))), arm == reference)
-        for arm, what in found.items()
+        Best(
+            one,
+            _bar(behind.get(arm), level),
+            seeds.get(one.at_best, ()),
+            tuple(sorted(diverged.get(arm, ()))),
+            arm == reference,
+        )
+        for arm, one in known.items()
     ]
+
+
+def _bar(behind: Interval | None, level: float) -> tuple[float, float] | None:
+    """Return the ends of a difference from a loss, in perplexity; None where there is none, or no end of it."""
+    if behind is None or not math.isfinite(behind.high - behind.low):
+        return None
+    return perplexity(level + behind.low), perplexity(level + behind.high)
 
 
 def at_best(table: pd.DataFrame, picked: list[Best]) -> pd.DataFrame:
