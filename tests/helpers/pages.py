@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import pandas as pd
+from tables import run_losses
 
 HOSTILE = "<script>document.title='broken'</script> & <b>out of memory</b>"
 UNFINISHED = {("fp16", 64): "oom", ("fp16", 32): "over_time", ("nf4", 64): "diverged"}
@@ -42,6 +43,7 @@ def summary() -> pd.DataFrame:
                         "precision": precision,
                         "rank": rank,
                         "seed": seed,
+                        "learning_rate": 2e-4,
                         "status": status,
                         "phase": None if ok else "train",
                         "reason": None if ok else HOSTILE,
@@ -49,6 +51,7 @@ def summary() -> pd.DataFrame:
                         "perplexity": perplexity if ok else None,
                         "perplexity_low": perplexity - 0.12 if ok else None,
                         "perplexity_high": perplexity + 0.13 if ok else None,
+                        "eval_loss": math.log(perplexity) if ok else None,
                         "base_perplexity": base,
                         "train_seconds": None if status == "oom" else 3600 * hours * (1 + rank / 300 + 0.01 * seed),
                         "peak_memory_gib": memory + rank / 40,
@@ -91,15 +94,19 @@ def findings() -> list[dict]:
 def write(folder: Path, table: pd.DataFrame | None = None, claims: list | None = None) -> dict:
     """Write the study's files under `folder` and return the job that makes its report."""
     table = summary() if table is None else table
-    paths = {"histories": [], "trainings": []}
-    for row in table.itertuples():
+    paths = {"histories": [], "losses": [], "trainings": []}
+    for key, row in enumerate(table.itertuples()):
         place = folder / row.run
         place.mkdir(parents=True)
         history({"ok": 300, "over_time": 150, "diverged": 90, "oom": 0}[row.status], 0.9 - row.rank / 500).to_csv(
             place / "history.csv", index=False
         )
+        measured = row.perplexity == row.perplexity and row.perplexity is not None
+        losses = run_losses(row.perplexity, 0.1, key) if measured else pd.DataFrame({"nll": [], "tokens": []})
+        losses.to_parquet(place / "nll.parquet")
         (place / "training.json").write_text(json.dumps({"environment": ENVIRONMENT}))
         paths["histories"].append(str(place / "history.csv"))
+        paths["losses"].append(str(place / "nll.parquet"))
         paths["trainings"].append(str(place / "training.json"))
     table.to_csv(folder / "summary.csv", index=False)
     (folder / "findings.json").write_text(json.dumps(findings() if claims is None else claims))

@@ -9,7 +9,7 @@ import pages
 import pandas as pd
 import pytest
 from conftest import ROOT
-from frontier.results.figures import curves, svg, tradeoff
+from frontier.results.figures import curves, ranks, svg, tradeoff
 from frontier.results.figures.canvas import NARROW, WIDE, Drawn
 from frontier.results.figures.draw import FIGURES
 
@@ -49,19 +49,6 @@ def test_budget_is_a_line_or_a_note(results):
     assert "memory budget 800 GiB: above this chart" in texts(far)
     assert far.axes[0].get_ylim()[1] < 100
     plt.close(far)
-
-
-def test_intervals_are_drawn_at_their_ends(results):
-    figure = tradeoff.perplexity_rank(results)
-    ends = {tuple(segment[:, 1].round(6)) for part in figure.axes[0].collections for segment in _segments(part)}
-    table = results.table.dropna(subset=["perplexity_low"])
-    expected = {tuple(pair) for pair in table[["perplexity_low", "perplexity_high"]].to_numpy().round(6)}
-    assert ends == expected
-    plt.close(figure)
-
-
-def _segments(collection) -> list[np.ndarray]:
-    return collection.get_segments() if hasattr(collection, "get_segments") else []
 
 
 @pytest.mark.parametrize("name", ["memory_time", "perplexity_rank"])
@@ -126,7 +113,8 @@ def test_devices_are_told_apart(results):
     """By how much of a marker is filled, with a key; and no key where there is one device."""
     table = results.table.assign(device=["card A", "card B"] * (len(results.table) // 2))
     fills = {"full", "none"}
-    for name, draw in FIGURES.items():
+    # The chart over rank has means over seeds, wherever they were trained.
+    for name, draw in FIGURES.items() - {("perplexity_rank", ranks.perplexity_rank)}:
         figure = draw(Drawn(table, results.histories))
         assert {"card A", "card B"} <= set(texts(figure)), name
         drawn = {line.get_fillstyle() for line in figure.axes[-1].lines if line.get_marker() not in ("None", "X", "")}

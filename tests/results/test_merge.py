@@ -8,7 +8,7 @@ import pytest
 from conftest import Study
 from frontier import records
 from frontier.errors import UserError
-from frontier.results import merge
+from frontier.results import configurations, merge
 
 RUN = "results/runs/nf4-r4-s0"
 
@@ -36,7 +36,7 @@ def edit(path: Path, change) -> None:
 
 def test_merged_table_has_every_row_and_says_what_is_unlike(pair):
     here, there = pair
-    edit(there.folder / RUN / "training.json", lambda record: record["request"]["training"].update(learning_rate=0.5))
+    edit(there.folder / RUN / "training.json", lambda record: record["request"]["training"].update(weight_decay=0.5))
     here.run("results/merged.csv")
     merged = pd.read_csv(here.folder / "results/merged.csv")
     summary = pd.read_csv(here.folder / "results/summary.csv")
@@ -46,7 +46,7 @@ def test_merged_table_has_every_row_and_says_what_is_unlike(pair):
     host = summary["host"][0]
     told = merged.loc[merged["folder"] != ".", "notes"]
     assert all(f"host there, not {host}" in note and "device a card, not " in note for note in told)
-    assert list(merged.loc[merged["notes"].fillna("").str.contains("training.learning_rate 0.5"), "run"]) == [RUN[13:]]
+    assert list(merged.loc[merged["notes"].fillna("").str.contains("training.weight_decay 0.5"), "run"]) == [RUN[13:]]
     # On each device the frontier is its own, so both folders have one.
     assert merged[merged["pareto"]].groupby("folder").size().gt(0).all()
     assert len(merged[merged["pareto"]]["folder"].unique()) == 2
@@ -101,6 +101,46 @@ def test_others_are_held_to_the_first_run_that_could_tell():
     # Its code is known, and held to the others' as well.
     with pytest.raises(UserError, match=r"refused: killed \(training code\)"):
         merge.refuse_unlike({"killed": runs["killed"] | {"training code": "x"}, "a": told}, {"killed"})
+
+
+def asked(rate=1e-3, alpha=32.0, **more) -> dict:
+    return {"training.learning_rate": rate, "lora.alpha": alpha, "training.epochs": 2.0} | more
+
+
+def rows(*ranks: int, **columns) -> pd.DataFrame:
+    names = [f"nf4-r{rank}-s0" for rank in ranks]
+    return pd.DataFrame({"folder": "a", "run": names, "precision": "nf4", "rank": ranks, "seed": 0} | columns)
+
+
+def test_what_is_a_column_of_the_table_is_not_noted():
+    """A learning rate that differs is an axis of the merged table; what is none is told."""
+    facts = [asked(1e-3), asked(2e-3), asked(2e-3, **{"training.epochs": 3.0})]
+    table = merge.with_axes(rows(16, 16, 16, learning_rate=[1e-3, 2e-3, 2e-3]), facts)
+    assert merge.remarks(table, [{}] * 3, facts) == [None, None, "training.epochs 3.0, not 2.0"]
+    assert configurations.axes_of(table) == ["precision", "rank", "learning_rate"]
+    assert [one.learning_rate for one in configurations.configurations_of(table)] == [1e-3, 2e-3, 2e-3]
+
+
+def test_an_axis_of_one_study_is_told_of_the_runs_of_the_other():
+    """An older table does not tell the rate, and one with a single alpha does not tell that."""
+    facts = [asked(alpha=32.0), asked(alpha=16.0), asked(4e-3, alpha=32.0), asked(alpha=8.0)]
+    table = merge.with_axes(rows(16, 16, 16, 16, alpha=["2r", "1r", None, None]), facts)
+    assert list(table["learning_rate"]) == [1e-3, 1e-3, 4e-3, 1e-3]
+    assert list(table["alpha"]) == ["2r", "1r", "2r", 8.0]
+    assert merge.remarks(table, [{}] * 4, facts) == [None] * 4
+
+
+def test_an_alpha_that_differs_between_studies_is_told_and_one_that_follows_the_rank_is_not():
+    facts = [asked(alpha=16.0), asked(alpha=32.0), asked(alpha=16.0), asked(alpha=16.0)]
+    table = merge.with_axes(rows(8, 16, 8, 16), facts)
+    assert merge.remarks(table, [{}] * 4, facts) == [None, None, None, "lora.alpha 16.0, not 32.0"]
+
+
+def test_names_of_targets_are_not_made_up():
+    facts = [asked(**{"lora.targets": ["q_proj"]}), asked(**{"lora.targets": "all-linear"})]
+    table = merge.with_axes(rows(16, 16, targets=["attention", None]), facts)
+    assert table["targets"].isna().sum() == 1
+    assert merge.remarks(table, [{}] * 2, facts)[1] == "lora.targets all-linear, not ['q_proj']"
 
 
 def test_nothing_to_merge_is_said(finished_study, tmp_path):

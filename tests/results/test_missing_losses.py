@@ -66,6 +66,12 @@ def test_a_status_line_tells_of_an_evaluation_that_diverged(tmp_path):
     assert status.lines(tmp_path) == ["nf4-r8-s0         diverged"]
 
 
+def test_status_lines_line_up_whatever_the_length_of_a_name(tmp_path):
+    for run in ("nf4-r8-s0", "nf4-r64-s0-lr5e-4-alpha2r-attention"):
+        records.write_json(tmp_path / f"runs/{run}/training.json", {"outcome": {"status": "ok"}})
+    assert len({line.index(" ok") for line in status.lines(tmp_path)}) == 1
+
+
 def test_every_verdict_is_the_same_with_and_without_a_diverged_run():
     diverged = row("nf4", 64, 0, None, status="diverged", peak_memory_gib=None, train_seconds=None)
     with_it, without = (findings.state(results(rows)) for rows in ([*ROWS, diverged], ROWS))

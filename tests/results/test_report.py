@@ -1,12 +1,15 @@
 """The report in a real browser, where there is one: quiet, offline, readable at every width, in light and dark."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pages
 import pytest
-from frontier.results import columns, report
+import sweeps
+import yaml
+from frontier.results import captions, columns, report
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
@@ -105,6 +108,27 @@ def test_table_sorts_by_value(page):
 
 
 @needs_chromium
+def test_headings_and_names_stay_in_view_in_a_long_table(page):
+    page.locator(".scroll").first.scroll_into_view_if_needed()
+    inside = page.evaluate(
+        """() => {
+            const box = document.querySelector('.scroll');
+            box.style.maxHeight = '300px';
+            box.scrollTop = 200; box.scrollLeft = 60;
+            const head = box.querySelector('thead th').getBoundingClientRect();
+            const name = box.querySelector('tbody tr:nth-child(8) td').getBoundingClientRect();
+            const frame = box.getBoundingClientRect();
+            const found = [head.top - frame.top, name.left - frame.left, box.scrollTop];
+            box.style.maxHeight = ''; box.scrollTop = 0; box.scrollLeft = 0;
+            return found;
+        }"""
+    )
+    assert inside[2] == 200
+    assert -2 <= inside[0] <= 2
+    assert -14 <= inside[1] <= 14
+
+
+@needs_chromium
 def test_hidden_columns_can_be_shown(page):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page.get_by_role("button", name="Columns").click()
@@ -130,12 +154,12 @@ def test_axe_finds_nothing(page):
 
 def test_page_leads_with_the_recommendation(report_path):
     text = report_path.read_text("utf-8")
-    sections = ["recommendation", "figures", "findings", "runs", "unfinished", "environment", "reproduce"]
+    sections = ["recommendation", "rates", "figures", "findings", "runs", "unfinished", "environment", "reproduce"]
     places = [text.index(f'<section id="{name}"') for name in sections]
     assert places == sorted(places)
     assert '<p class="choice">nf4-r16-s1</p>' in text
     for status in ("oom", "over_time", "diverged"):
-        assert f'<td data-order="{status}">{status}</td>' in text[places[4] : places[5]]
+        assert f'<td data-order="{status}">{status}</td>' in text[places[5] : places[6]]
 
 
 def test_what_a_run_says_is_escaped(report_path):
@@ -155,6 +179,55 @@ def test_page_without_a_run_that_ended_ok(tmp_path):
     text = Path(job["output"]["report"]).read_text("utf-8")
     assert "No run can be recommended" in text
     assert "No run has a" in text
+
+
+def written(folder: Path, table) -> str:
+    job = pages.write(folder, table)
+    report.write_report(job)
+    return Path(job["output"]["report"]).read_text("utf-8")
+
+
+def test_one_learning_rate_is_said_once_with_what_to_set(report_path):
+    text = report_path.read_text("utf-8")
+    assert text.count("One learning rate is not the whole answer") == 1
+    assert "learning_rate: [1.0e-4, 2.0e-4, 4.0e-4]" in text
+    assert yaml.safe_load("learning_rate: [1.0e-4, 2.0e-4, 4.0e-4]")["learning_rate"] == [1e-4, 2e-4, 4e-4]
+    assert "Learning rates to add" not in text
+
+
+@pytest.mark.parametrize("rate", [5e-4, 3e-4, 0.05, 1.0])
+def test_rates_that_are_proposed_are_numbers_of_yaml(rate):
+    results = sweeps.sweep(rates=(rate,), ranks=(8,), precisions=("nf4",), seeds=(0,))
+    proposed = captions.of_rates(results)["setting"]
+    assert yaml.safe_load(proposed)["learning_rate"] == pytest.approx([rate / 2, rate, 2 * rate])
+
+
+def test_best_rates_at_an_edge_stand_near_the_top_and_the_table_has_every_axis(tmp_path):
+    results = sweeps.sweep(rates=(4e-3, 8e-3), ranks=(8, 32), precisions=("nf4",), alphas=(1, 2), seeds=(0,))
+    text = written(tmp_path, results.table)
+    start = text.index('<section id="rates"')
+    told = text[start : text.index('<section id="figures"')]
+    assert "Learning rates to add: 2e-3" in told
+    assert told.count("at the lowest rate tried, 4e-3: add 2e-3 to learning_rate") == 4
+    assert "One learning rate" not in text
+    table = text[text.index('<table id="runs-table"') :]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]+?)\s*<', table)
+    assert heads[:4] == ["Run", "Precision", "Rank", "Seed"]
+    assert heads[4:6] == ["Learning rate", "Alpha"]
+    assert text.count('class="broad"') == 2
+    # The losses were read, or there would be no paired interval to tell of.
+    assert "A bar is the 95% interval" in text
+
+
+def test_captions_tell_what_is_drawn_and_nothing_else():
+    alone = captions.captions(sweeps.sweep(rates=(2e-3,), ranks=(8,), precisions=("nf4",), seeds=(0,)))
+    assert alone["perplexity_rank"] == "Validation perplexity over LoRA rank, the mean over seeds."
+    several = captions.captions(sweeps.sweep(rates=(4e-3, 8e-3), ranks=(8, 16)))
+    for words in ("dotted line", "Small dots", "written below its rank", "hollow"):
+        assert words in several["perplexity_rank"]
+    assert "diverged" not in several["perplexity_rank"]
+    assert "its other rates cost the same" in several["memory_time"]
+    assert "best learning rate" not in alone["memory_time"]
 
 
 @pytest.mark.parametrize("lost", ["one", "all"])

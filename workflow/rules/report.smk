@@ -92,6 +92,7 @@ rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
         histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
+        losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
     output:
         report(
             expand(
@@ -122,6 +123,7 @@ rule write_report:
         summary=rules.summarize_runs.output.summary,
         findings=rules.state_findings.output.findings,
         histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
+        losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
         trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         tokens=rules.tokenize_data.output.tokens,
     output:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from frontier import records
+from frontier import axes, records
 from frontier.errors import UserError
 from frontier.outcome_types import Status
 from frontier.record_types import EvaluationRecord, TrainingRecord
@@ -15,6 +15,7 @@ from frontier.results.summary import surroundings, unlike_most
 
 # Sections of a training's request in which runs of one table may differ, which `notes` then tells.
 _SETTINGS = ("lora", "training", "compute_dtype")
+_RATE, _ALPHA = "learning_rate", "lora.alpha"
 
 
 def material(training: TrainingRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
@@ -52,10 +53,9 @@ def refuse_unlike(materials: dict[str, dict], unfinished: set[str]) -> None:
 
 
 def settings(training: TrainingRecord, evaluation: EvaluationRecord) -> dict[str, Any]:
-    """Return what a run was asked for beside its configuration and seed: {"training.learning_rate": 0.001, ...}."""
+    """Return what a run was asked for beside its precision, rank and seed: {"training.learning_rate": 0.001, ...}."""
     request: Mapping[str, Any] = training["request"]
     asked = {key: request[key] for key in _SETTINGS}
-    asked["lora"] = {key: value for key, value in asked["lora"].items() if key != "alpha"}
     asked["evaluation"] = {key: evaluation["request"].get(key) for key in ("batch_size", "compute_dtype")}
     flat: dict[str, Any] = {}
     for section, value in asked.items():
@@ -63,6 +63,56 @@ def settings(training: TrainingRecord, evaluation: EvaluationRecord) -> dict[str
             {f"{section}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {section: value}
         )
     return flat
+
+
+def with_axes(table: pd.DataFrame, asked: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table with each axis that any study has, and the learning rate, told of every run.
+
+    `asked` has what `settings` returns, by row. A study that had one value of what is an axis elsewhere has no column
+    of it; its runs would else be none of those that they can be compared with. Of targets the names are the studies'
+    own, and are not made up.
+    """
+    table = table.copy()
+    for name in [name for name in axes.TAGS if name in table or name == _RATE]:
+        if name == "targets":
+            continue
+        known = table[name] if name in table else pd.Series(None, index=table.index, dtype=object)
+        found = [fact.get(_key(name)) for fact in asked]
+        if name == "alpha":
+            found = [_rule(value, rank, known) for value, rank in zip(found, table["rank"], strict=True)]
+        table[name] = known.astype(object).where(known.notna(), pd.Series(found, index=table.index, dtype=object))
+    return columns.in_order(table.infer_objects())
+
+
+def _rule(alpha: float, rank: int, known: pd.Series) -> float | str:
+    """Return a run's alpha as a column of alphas has it: by one of its rules, 2r, if it is what the rule makes."""
+    rules = [value for value in known.dropna().unique() if isinstance(value, str) and value.endswith("r")]
+    return next((rule for rule in rules if float(rule[:-1]) * rank == alpha), alpha)
+
+
+def _key(name: str) -> str:
+    """Return under which key `settings` has an axis."""
+    place = axes.place(name)
+    return ".".join(place) if len(place) > 1 or name in _SETTINGS else f"training.{place[0]}"
+
+
+def remarks(table: pd.DataFrame, around: list[dict], asked: list[dict[str, Any]]) -> list[str | None]:
+    """Return for each row what of its surroundings and settings is not what the most rows have.
+
+    A setting that is a column of the table is none of them, unless its names there are not known of all. Alpha may
+    follow the rank, so that it is held against the runs of the same rank alone.
+    """
+    told = {_key(name) for name in axes.TAGS if name in table and (name != "targets" or table[name].notna().all())}
+    facts = [
+        one | {key: value for key, value in fact.items() if key not in told | {_ALPHA}}
+        for one, fact in zip(around, asked, strict=True)
+    ]
+    noted = [[remark] for remark in unlike_most(facts)]
+    for rank in [] if _ALPHA in told else table["rank"].unique():
+        places = [place for place, one in enumerate(table["rank"]) if one == rank]
+        for place, remark in zip(places, unlike_most([{_ALPHA: asked[one][_ALPHA]} for one in places]), strict=True):
+            noted[place].append(remark)
+    return ["; ".join(filter(None, one)) or None for one in noted]
 
 
 def merge(folders: list[str]) -> pd.DataFrame:
@@ -76,12 +126,14 @@ def merge(folders: list[str]) -> pd.DataFrame:
             place = Path(folder) / "results/runs" / run
             trainings[str(place)] = records.read_json(place / "training.json")
             evaluations[str(place)] = records.read_json(place / "evaluation.json")
-    table = pd.concat(frames, ignore_index=True)
     pairs = list(zip(trainings.values(), evaluations.values(), strict=True))
     materials = {name: material(*pair) for name, pair in zip(trainings, pairs, strict=True)}
     refuse_unlike(materials, {name for name, one in trainings.items() if one["outcome"]["status"] != Status.OK})
-    facts = [surroundings(training["environment"]) | settings(training, other) for training, other in pairs]
-    return table.assign(notes=unlike_most(facts), pareto=derived.pareto(table))
+    asked = [settings(*pair) for pair in pairs]
+    around = [surroundings(training["environment"]) for training, _ in pairs]
+    table = with_axes(pd.concat(frames, ignore_index=True), asked)
+    table.insert(0, "folder", table.pop("folder"))
+    return table.assign(notes=remarks(table, around, asked), pareto=derived.pareto(table))
 
 
 def merge_summaries(job: dict) -> None:
@@ -91,5 +143,6 @@ def merge_summaries(job: dict) -> None:
         raise UserError("config: merge: got nothing, takes folders of studies that have their results/summary.csv")
     table = merge(folders)
     records.write_text(job["output"]["merged"], table.to_csv(index=False))
-    shown = ["folder", "run", "status", "perplexity", "train_seconds", "peak_memory_gib", "device", "host"]
+    varied = [name for name in axes.TAGS if name in table and table[name].nunique() > 1]
+    shown = ["folder", "run", *varied, "status", "perplexity", "train_seconds", "peak_memory_gib", "device", "host"]
     columns.say_table(table[shown])

@@ -9,30 +9,26 @@ import yaml
 from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
-from frontier import paths, records
+from frontier import axes, paths, records
 from frontier.data_types import TokensRecord
 from frontier.outcome_types import Status
 from frontier.record_types import Environment
 from frontier.results import columns
+from frontier.results.captions import captions, of_rates
 from frontier.results.claims.claim import VERDICTS
 from frontier.results.figures import svg
-from frontier.results.figures.canvas import NARROW, WIDE, Drawn, time_unit
-from frontier.results.figures.draw import FIGURES, TITLES, read_results
+from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn, time_unit
+from frontier.results.figures.draw import FIGURES, TITLES, is_broad, read_results
 
 # The summary's columns that a page shows of runs that did not end ok.
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
-_CAPTIONS = {
-    "memory_time": "Peak memory over training time; a line joins a rank's seeds. Down and left is cheaper.",
-    "perplexity_time": "Validation perplexity over training time. Bars are 95% intervals over other examples.",
-    "perplexity_rank": "Validation perplexity over LoRA rank, lines through the seeds' means, bars as above.",
-    "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 stretches.",
-}
 
 
 def context(
-    summary, claims: list, study: dict, environments: list[Environment | None], tokens: TokensRecord, drawn: list[dict]
+    results: Drawn, claims: list, study: dict, environments: list[Environment | None], tokens: TokensRecord
 ) -> dict:
     """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
+    summary = results.table
     unfinished = summary[summary["status"] != Status.OK]
     kept = unfinished[[name for name in _UNFINISHED if name in unfinished]]
     return {
@@ -43,7 +39,8 @@ def context(
         "recommendation": recommendation(summary, claims),
         "findings": [one for one in claims if one["id"] != "recommendation"],
         "verdicts": {name: sum(one["verdict"] == name for one in claims) for name in VERDICTS},
-        "figures": drawn,
+        "rates": of_rates(results) | {"tried": [*map(axes.text, results.rates)]},
+        "figures": draw(results),
         "columns": columns.cells(summary),
         "rows": len(summary),
         "unfinished": {"columns": columns.cells(kept), "rows": len(kept)},
@@ -103,17 +100,14 @@ def distinct(environments: list[Environment | None]) -> list[dict]:
 
 
 def draw(results: Drawn) -> list[dict]:
-    """Return every figure in two widths, with its title and caption."""
-    return [
-        {
-            "name": name,
-            "title": TITLES[name],
-            "caption": _CAPTIONS[name],
-            "wide": svg.inline(function, results, WIDE, f"{name}-wide", _CAPTIONS[name]),
-            "narrow": svg.inline(function, results, NARROW, f"{name}-narrow", _CAPTIONS[name]),
-        }
-        for name, function in FIGURES.items()
-    ]
+    """Return every figure in two widths, with its title, its caption, and whether it takes the page's whole width."""
+    said, drawn = captions(results), []
+    for name, function in FIGURES.items():
+        broad = is_broad(name, results)
+        drawn.append({"name": name, "title": TITLES[name], "caption": said[name], "broad": broad})
+        for width, size in (("wide", BROAD if broad else WIDE), ("narrow", NARROW)):
+            drawn[-1][width] = svg.inline(function, results, size, f"{name}-{width}", said[name])
+    return drawn
 
 
 def render(template: Path, values: dict) -> str:
@@ -132,16 +126,15 @@ def render(template: Path, values: dict) -> str:
 
 
 def write_report(job: dict) -> None:
-    """Write the report from the summary, the findings, the histories and the runs' records."""
+    """Write the report from the summary, the findings, the histories, the losses and the runs' records."""
     inputs, request = job["input"], job["request"]
     results = read_results(inputs, request["study"]["budget"])
     trainings = [records.read_json(path) for path in inputs["trainings"]]
     values = context(
-        results.table,
+        results,
         records.read_json(inputs["findings"]),
         request["study"],
         [training["environment"] for training in trainings],
         records.read_json(inputs["tokens"]),
-        draw(results),
     )
     records.write_text(job["output"]["report"], render(paths.TEMPLATE, values))

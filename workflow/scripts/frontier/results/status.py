@@ -4,16 +4,21 @@ from pathlib import Path
 
 from frontier import records
 
+# Letters that the names take at the least, so that the lines of two short studies stand alike.
+_NARROWEST = 16
+
 
 def lines(results: Path) -> list[str]:
     """Return one line for each run that has a record, with what is known of it so far."""
     found = []
-    for path in sorted(results.glob("runs/*/training.json")):
+    paths = sorted(results.glob("runs/*/training.json"))
+    width = max([_NARROWEST, *(len(path.parent.name) for path in paths)])
+    for path in paths:
         cost = records.read_json(path)["outcome"]
         evaluation = path.with_name("evaluation.json")
         quality = records.read_json(evaluation)["outcome"] if evaluation.exists() else {}
         ended = quality if cost["status"] == "ok" and quality else cost
-        cells = [path.parent.name.ljust(16), ended["status"].ljust(10)]
+        cells = [path.parent.name.ljust(width), ended["status"].ljust(10)]
         for value, form in (
             (quality.get("perplexity"), "perplexity {:8.3f}"),
             (cost.get("train_seconds"), "train {:8.0f} s"),

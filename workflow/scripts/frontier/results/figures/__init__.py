@@ -1,6 +1,7 @@
-"""Draw the study: memory against time, perplexity against time and rank, the losses, and the plan.
+"""Draw the study: memory and perplexity against time, perplexity against rank and learning rate, losses, the plan.
 
-Imports the hall and the rest of results; no torch. Read canvas.py first (colours, sizes, units, what is drawn from),
-then tradeoff.py with points.py and labels.py, curves.py and plan.py; draw.py draws them all into files, svg.py into a
-page.
+Imports the hall and the rest of results; no torch. Read bests.py first (which runs are shown: each arm at its best
+learning rate), then canvas.py (colours, sizes, units, what is drawn from), then tradeoff.py with points.py, ranks.py
+with looks.py and rates.py, both with notes.py, labels.py and ground.py; curves.py and plan.py; draw.py draws them all
+into files, svg.py into a page.
 """

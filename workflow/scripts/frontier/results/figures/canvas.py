@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+from frontier.results.contrasts import Losses
+from frontier.results.figures.bests import Best, at_best, bests
 
 matplotlib.use("agg")
 
@@ -31,8 +35,10 @@ GRID = "#d8dee4"
 SURFACE = "#fffffe"
 BUDGET = "#8a6d00"
 METRICS = {"cuda_allocated": "Peak GPU memory allocated (GiB)", "host_rss": "Peak resident memory (GiB)"}
-# A figure's width and height in inches, on a screen and on a telephone.
+LOWER_IS_BETTER = "Validation perplexity (lower is better)"
+# A figure's width and height in inches: on a screen, there across the whole page, and on a telephone.
 WIDE = (6.4, 4.4)
+BROAD = (10.0, 4.4)
 NARROW = (4.4, 4.4)
 STYLE = {
     "font.size": 10,
@@ -63,12 +69,29 @@ FILLS = ("full", "none", "left", "bottom", "right", "top")
 class Drawn:
     """The results that figures are drawn from: the summary, each run's loss history by its name, and the budget.
 
-    A budget has `memory_gib` and `hours`, each None where the user set none.
+    A budget has `memory_gib` and `hours`, each None where the user set none. `losses` has the runs' per-example losses;
+    without them the figures have no paired intervals.
     """
 
     table: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     budget: dict = field(default_factory=dict)
+    losses: Losses | None = None
+
+    @cached_property
+    def bests(self) -> list[Best]:
+        """Each arm that was measured, at the best of its learning rates."""
+        return bests(self.table, self.losses)
+
+    @cached_property
+    def at_best(self) -> pd.DataFrame:
+        """The summary's rows of each arm at its best rate, which are all rows where there is one rate."""
+        return at_best(self.table, self.bests)
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates that were tried, ascending; empty for a table that does not tell them."""
+        return sorted(self.table["learning_rate"].dropna().unique()) if "learning_rate" in self.table else []
 
 
 def in_order(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -119,12 +142,21 @@ def note(axes, text: str, colour: str = MUTED) -> None:
 
 
 def legend(figure, handles: list, columns: int) -> None:
-    """Put one legend above the axes, so that it never covers a point."""
-    if handles:
-        figure.legend(
+    """Put one legend above the axes, so that it never covers a point, in at most as many columns as are given.
+
+    They become fewer where they are wider than the figure.
+    """
+    while handles:
+        box = figure.legend(
             handles=handles, loc="outside upper left", ncols=columns, handletextpad=0.4, columnspacing=1.4,
             borderaxespad=0.2,
         )  # fmt: skip
+        width = box.get_window_extent(figure.canvas.get_renderer()).width
+        # A page draws its texts in a font of its own, which may be wider.
+        if columns == 1 or width < 0.92 * figure.bbox.width:
+            return
+        box.remove()
+        columns -= 1
 
 
 def canvas(size: tuple[float, float], panels: int = 1):

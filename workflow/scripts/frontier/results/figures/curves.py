@@ -7,6 +7,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from frontier.outcome_types import Status
+from frontier.results.configurations import Configuration, configurations_of
+from frontier.results.figures.bests import name
 from frontier.results.figures.canvas import (
     COLOURS,
     MUTED,
@@ -21,8 +23,9 @@ from frontier.results.figures.canvas import (
     nothing,
     time_unit,
 )
+from frontier.results.figures.looks import DASHES, Looks
+from frontier.results.figures.notes import tell_rates
 
-_DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (1, 3)))
 # More points than this are a haze rather than a line.
 _POINTS = 60
 
@@ -43,23 +46,27 @@ def _mean_of_all(losses: pd.Series) -> float:
 
 
 def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
-    """Draw the loss of all runs against optimiser steps and against time; colour is precision, dashes are rank."""
+    """Draw the loss of each arm's runs at its best rate against optimiser steps and against time.
+
+    Colour is precision, dashes are rank and further settings; where those are more than there are kinds of dashes,
+    dashes are settings and the strength of a line is its rank.
+    """
     figure, (by_step, by_time) = canvas(size, panels=2)
-    table = results.table
-    drawn = {name: history for name, history in results.histories.items() if history["loss"].notna().any()}
+    table = results.at_best
+    drawn = {run: history for run, history in results.histories.items() if history["loss"].notna().any()}
     rows = table[table["run"].isin(list(drawn))]
     if rows.empty:
         for axes in (by_step, by_time):
             nothing(axes, "No run has a history")
         return figure
-    divisor, unit = time_unit(pd.concat([drawn[name]["seconds"] for name in rows["run"]]))
-    dashes = {rank: _DASHES[index % len(_DASHES)] for index, rank in enumerate(sorted(rows["rank"].unique()))}
+    divisor, unit = time_unit(pd.concat([drawn[run]["seconds"] for run in rows["run"]]))
+    styles = _styles(configurations_of(rows))
     filled = device_fills(rows)
-    for row in rows.itertuples():
+    for row, one in zip(rows.itertuples(), configurations_of(rows), strict=True):
         history = thin(drawn[row.run])
         history = history.assign(time=history["seconds"] / divisor)
         for axes, column in ((by_step, "step"), (by_time, "time")):
-            _draw_curve(axes, history[column], history["loss"], row, dashes[row.rank])
+            _draw_curve(axes, history[column], history["loss"], row, styles[name(one)])
         fill = filled.get(getattr(row, "device", None))
         if fill:
             look = {"marker": "o", "color": COLOURS[row.precision], "markerfacecoloralt": SURFACE, "fillstyle": fill}
@@ -67,26 +74,36 @@ def training_curves(results: Drawn, size=WIDE) -> plt.Figure:
             by_time.plot(last["time"], last["loss"], ms=5.5, **look)
     by_step.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     by_time.xaxis.set_major_locator(MaxNLocator(5))
+    tell_rates(by_time, results)
     by_step.set(xlabel="Optimiser step", ylabel="Training loss (nats per answer token)")
     by_time.set(xlabel=f"Time ({unit})")
     columns = 6 if size[0] > 5 else 3
     # A device's name is longer than a rank's.
-    legend(figure, _keys(rows, dashes), columns // 2 if filled else columns)
+    legend(figure, _keys(rows, styles), columns // 2 if filled else columns)
     return figure
 
 
-def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, dash) -> None:
+def _styles(arms: list[Configuration]) -> dict[str, dict]:
+    """Return the dashes and the strength of each arm's line, by its name."""
+    looks, arms = Looks.of(arms), sorted(arms, key=lambda one: (one.rank, one.others))
+    names = list(dict.fromkeys(map(name, arms)))
+    if len(names) <= len(DASHES):
+        return {one: {"ls": dash, "alpha": 0.85} for one, dash in zip(names, DASHES, strict=False)}
+    return {name(one): {"ls": looks.line(one)["ls"], "alpha": looks.strength(one)} for one in arms}
+
+
+def _draw_curve(axes, x: pd.Series, loss: pd.Series, row, style: dict) -> None:
     """Draw one run's loss, with a cross at the end of a run that did not end ok."""
-    axes.plot(x, loss, color=COLOURS[row.precision], ls=dash, lw=1.4, alpha=0.85)
+    axes.plot(x, loss, color=COLOURS[row.precision], lw=1.4, **style)
     if row.status != Status.OK:
         last = loss.dropna().tail(1)
         axes.plot(x[last.index], last, marker="X", ms=8, color=COLOURS[row.precision], mec=SURFACE, zorder=4)
 
 
-def _keys(rows: pd.DataFrame, dashes: dict) -> list[Line2D]:
-    """Return the legend's entries: each precision's colour, each rank's dashes, each device's fill, and the cross."""
-    keys = [Line2D([], [], color=COLOURS[name], lw=2, label=name) for name, _ in in_order(rows)]
-    keys += [Line2D([], [], color=MUTED, ls=dash, lw=1.3, label=f"r{rank}") for rank, dash in dashes.items()]
+def _keys(rows: pd.DataFrame, styles: dict[str, dict]) -> list[Line2D]:
+    """Return the legend's entries: each precision's colour, each arm's dashes, each device's fill, and the cross."""
+    keys = [Line2D([], [], color=COLOURS[one], lw=2, label=one) for one, _ in in_order(rows)]
+    keys += [Line2D([], [], color=MUTED, lw=1.3, label=named, **style) for named, style in styles.items()]
     keys += device_keys(rows)
     if (rows["status"] != Status.OK).any():
         keys.append(Line2D([], [], marker="X", color=MUTED, ls="none", ms=8, mec=SURFACE, label="did not end ok"))

@@ -1,19 +1,27 @@
 """Put labels beside points and lines, placed so that they cover nothing."""
 
-import math
-from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
+from typing import Any
 
-import numpy as np
-from matplotlib.collections import LineCollection
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from frontier.results.figures.canvas import BUDGET, INK, SURFACE, note
+from frontier.results.figures.canvas import BUDGET, INK, MUTED, SURFACE, note
+from frontier.results.figures.ground import Ground, drawn
 
 # Where a label may stand, in points right of its point and above it.
 _PLACES = [(8, 0), (-8, 0), (0, 8), (0, -8), (7, 6), (7, -6), (-7, 6), (-7, -6)]
 # How often as far off as _PLACES says a label may stand.
-_DISTANCES = (1, 2, 3)
+_DISTANCES = (1, 2, 3, 4, 6, 9)
+# From this distance on a thin line leads to the point.
+_FAR = 3
+# Points from one label at a line's end to the next: as they are liked, and the least at which they can be read.
+_LINE = 13
+_LEAST_LINE = 9
+# Points by which a label may be pushed away from its line's end before a thin line leads there.
+_AWAY = 5
+# The thin line from a label to its point.
+_LEADER: dict[str, Any] = {"arrowstyle": "-", "color": MUTED, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
 
 
 def draw_limit(axis, limit: float | None, text: str) -> None:
@@ -42,44 +50,31 @@ def draw_limit(axis, limit: float | None, text: str) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Ground:
-    """What a label can be put on, in pixels: the chart's inside, what must not be covered, and the intervals' lines."""
-
-    inside: Bbox
-    taken: list[Bbox]
-    intervals: list[Bbox]
-
-    def cost(self, box: Bbox, distance: int) -> float:
-        """Return how bad a place a label's box is: what it covers, how far it is from its point; 0 is the best."""
-        outside = not (self.inside.contains(box.x0, box.y0) and self.inside.contains(box.x1, box.y1))
-        # A thin line behind a text is better than a text that is far from its point, and than covering a point.
-        covered = 10 * (_covered(box, self.taken) + outside * _area(box)) + _covered(box, self.intervals)
-        return covered + 0.2 * (distance - 1) * _area(box)
-
-
-def label_points(axes, labels: list[tuple]) -> None:
+def label_points(axes, labels: list[tuple], **look) -> None:
     """Put each text beside one of its points, where it covers least and is near: (points (x, y), text).
 
-    Of equal places the first is taken, in the order of the points.
+    Of equal places the first is taken, in the order of the points. `look` is of the texts, beside their places.
     """
     figure = axes.figure
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    markers, intervals = _drawn(axes)
-    inside = axes.get_window_extent(renderer).padded(5 * figure.dpi / 72)
-    ground = _Ground(inside, [text.get_window_extent(renderer) for text in axes.texts] + markers, intervals)
+    markers, intervals = drawn(axes)
+    inside = axes.get_window_extent(renderer)
+    ground = Ground(inside, [text.get_window_extent(renderer) for text in axes.texts] + markers, intervals)
     for points, text in labels:
-        ground.taken.append(_label_one(axes, points, text, ground))
+        ground.taken.append(_label_one(axes, points, text, ground, look))
 
 
-def _label_one(axes, points, text: str, ground: _Ground) -> Bbox:
+def _label_one(axes, points, text: str, ground: Ground, look: dict) -> Bbox:
     """Put a text beside one of the points, at the best place on the ground; return its box in pixels."""
     renderer, point = axes.figure.canvas.get_renderer(), axes.figure.dpi / 72
     best = None
     for distance, place, offset in product(_DISTANCES, points, _PLACES):
-        label = _annotate(axes, text, place, offset, distance)
-        box = label.get_window_extent(renderer).padded(point)
+        far = {"arrowprops": _LEADER} if distance >= _FAR else {}
+        label = _annotate(axes, text, place, (offset[0] * distance, offset[1] * distance), look | far)
+        label.update_positions(renderer)
+        # Of the text alone: an annotation's own box has the line to its point too.
+        box = Text.get_window_extent(label, renderer).padded(point)
         cost = ground.cost(box, distance)
         if best is None or cost < best[0]:
             if best:
@@ -92,65 +87,48 @@ def _label_one(axes, points, text: str, ground: _Ground) -> Bbox:
     return best[2]
 
 
-def _annotate(axes, text: str, place: tuple, offset: tuple[int, int], distance: int):
-    """Write a text beside a place, on the side of it that the offset tells."""
+def _annotate(axes, text: str, place: tuple, offset: tuple[int, int], look: dict):
+    """Write a text beside a place, on the side of it that the offset, in points, tells."""
     right, above = offset
-    return axes.annotate(
-        text, tuple(place), (right * distance, above * distance), textcoords="offset points", color=INK, fontsize=9.5,
-        ha="left" if right > 0 else "right" if right < 0 else "center",
-        va="bottom" if above > 0 else "top" if above < 0 else "center_baseline",
-    )  # fmt: skip
+    sides = {
+        "ha": "left" if right > 0 else "right" if right < 0 else "center",
+        "va": "bottom" if above > 0 else "top" if above < 0 else "center_baseline",
+    }
+    look = {"color": INK, "fontsize": 9.5} | sides | look
+    return axes.annotate(text, tuple(place), offset, textcoords="offset points", **look)
 
 
-def label_ends(axes, ends: list[tuple]) -> None:
-    """Name lines at their right end, given as (y, text, colour), pushed apart where they would overlap."""
+def label_ends(axes, ends: list[tuple], before: float | None = None) -> None:
+    """Name lines at their right end, given as (y, text, colour), pushed apart where they would overlap.
+
+    They stand outside the chart or, where the lines' left ends are to be named, inside, left of the value `before`. A
+    text that was pushed away has a thin line to its own line's end.
+    """
     axes.figure.canvas.draw()
-    scale, dpi = axes.transData, axes.figure.dpi
-    right = axes.get_xlim()[1]
-    placed = -float("inf")
-    for value, text, colour in sorted(ends):
-        y = scale.transform((right, value))[1]
-        placed = max(y, placed + dpi / 72 * 13)
+    point, window, ends = axes.figure.dpi / 72, axes.get_window_extent(), sorted(ends)
+    heights = [axes.transData.transform((axes.get_xlim()[1], value))[1] / point for value, _, _ in ends]
+    room = window.height / point
+    step = min(_LINE, max(room / max(len(ends), 1), _LEAST_LINE))
+    x, kind, side = (1, "axes fraction", 1) if before is None else (before, "data", -1)
+    look = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": min(9.5, 0.85 * step)}
+    places = _apart(heights, step, window.y0 / point, room)
+    away = any(abs(placed - height) > _AWAY for placed, height in zip(places, heights, strict=True))
+    leader = _LEADER | {"relpos": (side < 0, 0.5)}
+    for (value, text, colour), height, placed in zip(ends, heights, places, strict=True):
         axes.annotate(
-            text, (1, value), (6, (placed - y) / dpi * 72), xycoords=("axes fraction", "data"),
-            textcoords="offset points", color=colour, va="center", fontsize=9.5, annotation_clip=False,
+            text, (x, value), (side * (18 if away else 9), placed - height), xycoords=(kind, "data"),
+            textcoords="offset points", color=colour, annotation_clip=False,
+            arrowprops=leader if away else None, **look,
         )  # fmt: skip
 
 
-def _drawn(axes) -> tuple[list[Bbox], list[Bbox]]:
-    """Return the boxes, in pixels, of what the axes show of runs (markers, rings and lines), and of the intervals."""
-    point = axes.figure.dpi / 72
-    boxes, intervals = [], []
-    for line in axes.lines:
-        places = line.get_transform().transform(line.get_xydata())
-        if line.get_marker() not in ("None", "none", "", None):
-            reach = point * (line.get_markersize() / 2 + 1)
-            boxes += [Bbox([place - reach, place + reach]) for place in places]
-        if line.get_linestyle() not in ("None", "none", "", " "):
-            boxes += [box.padded(point) for box in _along(places, 12 * point)]
-    for drawn in axes.collections:
-        if isinstance(drawn, LineCollection):
-            intervals += [Bbox(axes.transData.transform(segment)).padded(point) for segment in drawn.get_segments()]
-            continue
-        for place, area in zip(axes.transData.transform(drawn.get_offsets()), drawn.get_sizes(), strict=False):
-            reach = point * (area**0.5 / 2 + 1)
-            boxes.append(Bbox([place - reach, place + reach]))
-    return boxes, intervals
-
-
-def _along(places: np.ndarray, length: float) -> list[Bbox]:
-    """Return boxes of at most `length` a side that cover the lines from each of the places (x, y) to the next."""
-    boxes = []
-    for start, end in pairwise(places):
-        parts = max(1, math.ceil(np.abs(end - start).max() / length))
-        boxes += [Bbox(np.sort(ends, axis=0)) for ends in pairwise(np.linspace(start, end, parts + 1))]
-    return boxes
-
-
-def _covered(box: Bbox, others: list[Bbox]) -> float:
-    """Return the area of a box that the others cover, counted anew for each of them."""
-    return sum(map(_area, filter(None, (Bbox.intersection(box, other) for other in others))))
-
-
-def _area(box: Bbox) -> float:
-    return box.width * box.height
+def _apart(heights: list[float], step: float, floor: float, room: float) -> list[float]:
+    """Return ascending heights moved apart to at least a step, and down again where they would leave the room."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + step) if placed else height)
+    top = max(floor + room, heights[-1]) if heights else 0
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], top)
+        top = placed[index] - step
+    return placed

@@ -6,10 +6,12 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from frontier.outcome_types import Status
+from frontier.results.configurations import Configuration, configurations_of
+from frontier.results.figures.bests import setting
 from frontier.results.figures.canvas import COLOURS, INK, MARKERS, MUTED, SURFACE, device_keys, in_order
 
 # The look of the crosses that stand for runs that did not end ok.
-_CROSS: dict[str, Any] = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
+CROSS: dict[str, Any] = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
 
 
 def draw_points(axes, rows: pd.DataFrame, x: str, y: str, fill_of: dict[str, str]) -> None:
@@ -37,7 +39,7 @@ def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> lis
     """Draw a cross for each run that did not end ok, at its values, or beyond the data for one it never had.
 
     Returns the crosses' labels as `label_points` takes them, one for those of one precision and status at one place:
-    `text` with their `ranks` and `status` filled in.
+    `text` with their `arms` and `status` filled in.
     """
     unfinished = table[table["status"] != Status.OK]
     if unfinished[x].isna().any():
@@ -45,15 +47,25 @@ def mark_unfinished(axes, table: pd.DataFrame, x: str, y: str, text: str) -> lis
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     across, up = unfinished[x].fillna(axes.get_xlim()[1]), unfinished[y].fillna(axes.get_ylim()[1])
     for index, precision in unfinished["precision"].items():
-        axes.plot(across[index], up[index], color=COLOURS[precision], clip_on=False, zorder=4, **_CROSS)
+        axes.plot(across[index], up[index], color=COLOURS[precision], clip_on=False, zorder=4, **CROSS)
     status = unfinished["status"].str.replace("_", " ")
     if "basis" in unfinished:
         status = status.where(unfinished["basis"] != "predicted", status + ", predicted")
     labels: dict[str, tuple[float, float]] = {}
     for (left, height, _, words), rows in unfinished.groupby([across, up, "precision", status]):
-        ranks = ", ".join(map(str, sorted(rows["rank"].unique())))
-        labels.setdefault(text.format(ranks=ranks, status=words), (left, height))
+        labels.setdefault(text.format(arms=_names(rows), status=words), (left, height))
     return [([place], label) for label, place in labels.items()]
+
+
+def _names(rows: pd.DataFrame) -> str:
+    """Return the names of rows' arms, the ranks of each setting together: r8, 16, alpha 2r; r8, alpha 16."""
+    ranks: dict[tuple, dict[int, Configuration]] = {}
+    for one in sorted(configurations_of(rows)):
+        ranks.setdefault(one.others, {})[one.rank] = one
+    return "; ".join(
+        ", ".join(filter(None, (f"r{', '.join(map(str, some))}", setting(next(iter(some.values()))))))
+        for some in ranks.values()
+    )
 
 
 def point_keys(table: pd.DataFrame) -> list[Line2D]:
@@ -65,9 +77,13 @@ def point_keys(table: pd.DataFrame) -> list[Line2D]:
     keys += device_keys(table)
     if "pareto" in table and table["pareto"].eq(True).any():
         keys.append(Line2D([], [], ls="none", marker="o", mfc="none", mec=INK, ms=10, label="on the frontier"))
-    if (table["status"] != Status.OK).any():
-        keys.append(Line2D([], [], ls="none", color=MUTED, label="did not end ok", **_CROSS))
-    return keys
+    return keys + cross_keys(table)
+
+
+def cross_keys(table: pd.DataFrame) -> list[Line2D]:
+    """Return the legend's entry of the crosses, where there are any."""
+    look: dict[str, Any] = {"ls": "none", "color": MUTED} | CROSS
+    return [Line2D([], [], label="did not end ok", **look)] if (table["status"] != Status.OK).any() else []
 
 
 def none_has(what: str, table: pd.DataFrame) -> str:
