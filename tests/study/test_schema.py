@@ -217,7 +217,7 @@ def test_the_schema_for_editors_takes_what_is_shipped_and_refuses_as_the_workflo
 def test_the_configuration_that_the_readme_shows_is_accepted():
     (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     study = resolve(yaml.safe_load(shown))
-    assert len(runs.run_names(study)) == 18
+    assert len(runs.run_names(study)) == 54
 
 
 def test_numbers_that_yaml_reads_as_text():
