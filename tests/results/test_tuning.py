@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tuned_studies
 from frontier.results import contrasts, tuning, uncertainty
+from frontier.results.arms import lines
 from frontier.results.configurations import Configuration
 from frontier.results.contrasts import contrast
 from tables import curve, results, row
@@ -20,6 +21,14 @@ def tuned(rows: list[dict], noise: float = 0.02) -> tuning.Tuned:
     return results(rows, noise=noise).tuned
 
 
+def test_arms_that_want_the_same_rate_are_one_line():
+    arms = [tuned(ranked({rank: 8e-3}, {rank: 3.0})).arms[Configuration("nf4", rank)] for rank in (8, 16, 32, 64)]
+    tail = "are best at the highest rate tried, 8e-3: add 0.016 to learning_rate"
+    assert lines(arms[:2]) == [f"nf4 rank 8; nf4 rank 16 {tail}"]
+    assert lines(arms) == [f"4 arms, nf4 rank 8 among them, {tail}"]
+    assert lines([]) == []
+
+
 @pytest.mark.parametrize(
     ("best", "edge", "line"),
     [
@@ -30,7 +39,7 @@ def tuned(rows: list[dict], noise: float = 0.02) -> tuning.Tuned:
 )
 def test_an_arm_knows_its_best_rate_and_which_would_bracket_it(best, edge, line):
     one = tuned(tried("nf4", 8, 3.0, best)).arms[ARM]
-    assert (one.best, one.edge, one.line) == (best, edge, line)
+    assert (one.best, one.edge, lines([one])) == (best, edge, [line] if line else [])
     assert one.at_best == Configuration("nf4", 8, best)
     assert list(one.losses) == list(RATES)
     assert one.losses[best] == pytest.approx(math.log(3.0))
@@ -53,7 +62,7 @@ def test_a_rate_that_diverged_brackets_as_a_worse_one_does():
 def test_an_arm_of_one_rate_beside_others_of_several_is_not_tuned():
     one = tuned(tried("nf4", 8, 3.0, 2e-3, rates=(1e-3,)) + tried("nf4", 16, 3.0, 2e-3)).arms[ARM]
     assert (one.edge, one.rate_to_add) == ("only", 5e-4)
-    assert one.line.startswith("nf4 rank 8 was tried at one learning rate alone, 1e-3")
+    assert lines([one])[0].startswith("nf4 rank 8 was tried at one learning rate alone, 1e-3")
     # Where every arm has the same one rate there is nothing to add.
     assert tuned(ranked({8: 1e-3, 16: 1e-3}, LEVEL, rates=(1e-3,))).lines() == []
 

@@ -4,6 +4,7 @@ An arm is what runs have in common that differ in their learning rate and seed a
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -14,6 +15,8 @@ from frontier.results.configurations import Configuration, configurations_of
 
 # Digits of a rate that is computed: 8e-3, not 8.000000000000002e-3.
 _DIGITS = 3
+# Arms that want the same are named as long as there are no more of them.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,26 @@ class Arm:
         further = low * low / high if self.edge == "lowest" else high * high / low
         return float(f"{further:.{_DIGITS}g}")
 
-    @property
-    def line(self) -> str | None:
-        """What to do about a best rate at an edge, in one line; None where it is bracketed."""
-        if self.edge is None:
-            return None
-        title, best, more = self.arm.title(), axes.text(self.best), axes.text(self.rate_to_add)
-        if self.edge == "only":
-            return f"{title} was tried at one learning rate alone, {best}, and other arms at several: run it at {more}"
-        return f"{title} is best at the {self.edge} rate tried, {best}: add {more} to learning_rate"
+
+def lines(arms: Iterable[Arm]) -> list[str]:
+    """Return what to do about best rates at an edge, a line for all arms that want the same."""
+    alike: dict[tuple, list[str]] = {}
+    for one in arms:
+        if one.edge is not None:
+            alike.setdefault((one.edge, one.best, one.rate_to_add), []).append(one.arm.title())
+    return [_line(titles, *what) for what, titles in alike.items()]
+
+
+def _line(titles: list[str], edge: str, best: float, more: float) -> str:
+    """Return what to do about arms of these titles, all best at the rate `best`, which is at an edge of those tried."""
+    named = "; ".join(titles) if len(titles) <= _NAMED else f"{len(titles)} arms, {titles[0]} among them,"
+    several = len(titles) > 1
+    if edge == "only":
+        was, they = ("were", "them") if several else ("was", "it")
+        tried = f"{named} {was} tried at one learning rate alone, {axes.text(best)}, and other arms at several"
+        return f"{tried}: run {they} at {axes.text(more)}"
+    verb = "are" if several else "is"
+    return f"{named} {verb} best at the {edge} rate tried, {axes.text(best)}: add {axes.text(more)} to learning_rate"
 
 
 def diverged_rates(summary: pd.DataFrame) -> dict[Configuration, set[float]]:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from frontier import axes
+from frontier.results.arms import lines
 from frontier.results.figures.canvas import Drawn
 
 # Learning rates that are proposed around a single one stand this factor apart.
@@ -52,13 +53,13 @@ def _over_rank(results: Drawn) -> list[str]:
 def of_rates(results: Drawn) -> dict:
     """Return what a reader should know of the study's learning rates.
 
-    `lines` has, for each configuration whose best rate is at an edge of those tried, what to add; `add` the rates that
-    these name. `only` is the rate of
-    a study that has a single one, and `setting` what to write into its configuration instead; else both are None.
+    `lines` has, for the configurations whose best rate is at an edge of those tried, what to add; `add` the rates that
+    these name. `only` is the rate of a study that has a single one, and `setting` what to write into its configuration
+    instead; else both are None.
     """
     at_edge = [one.known for one in results.bests if one.known.edge]
     add = [axes.text(rate) for rate in sorted({known.rate_to_add for known in at_edge})]
-    found = {"lines": [known.line for known in at_edge], "add": add}
+    found = {"lines": lines(at_edge), "add": add}
     if len(results.rates) != 1:
         return found | {"only": None, "setting": None}
     (only,) = results.rates

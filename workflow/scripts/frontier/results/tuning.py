@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from frontier.results import picking, uncertainty
-from frontier.results.arms import Arm
+from frontier.results.arms import Arm, lines
 from frontier.results.configurations import Configuration
 from frontier.results.contrasts import Losses, contrast
 from frontier.results.uncertainty import Interval
@@ -46,7 +46,7 @@ class Tuned:
 
     def lines(self, arms: Collection[Configuration] | None = None) -> list[str]:
         """Return what to do about each of the arms, or of all, whose best rate is at an edge of those tried."""
-        return [one.line for one in map(self.arms.__getitem__, self.arms if arms is None else arms) if one.line]
+        return lines(map(self.arms.__getitem__, self.arms if arms is None else arms))
 
 
 @dataclass(frozen=True)
