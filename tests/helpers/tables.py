@@ -50,6 +50,7 @@ def results(
     budget: dict = NO_LIMITS,
     recommend: dict | None = None,
     histories: dict[str, pd.DataFrame] | None = None,
+    targets: dict | None = None,
 ) -> Evidence:
     """Results of rows and of base models' perplexities, in the state in which findings.run hands them on."""
     columns = list(dict.fromkeys([*row("nf4", 8, 0, None), *(name for one in rows for name in one)]))
@@ -66,7 +67,7 @@ def results(
     }
     losses = contrasts.gather(summary, runs, baselines, draws=2_000)
     limits = NO_LIMITS | {"max_perplexity": None} | (recommend or {})
-    return Evidence(summary, losses, budget, limits, histories or {})
+    return Evidence(summary, losses, budget, limits, histories or {}, targets or {})
 
 
 def curve(precision: str, perplexities: dict[int, float | None], seeds=(0,), **changes) -> list[dict]:

@@ -36,6 +36,15 @@ def timed(**seconds: list[float]) -> list[dict]:
     ]
 
 
+def targeted(perplexities: dict[str, float], **changes) -> list[dict]:
+    """Rows of one rank, each of another set of targets."""
+    return [
+        row("nf4", 8, 0, one, **{"targets": name, "run": f"nf4-r8-s0-{name}"} | changes)
+        for name, one in perplexities.items()
+    ]
+
+
+SETS = {"targets": {"whole": "all-linear", "attention": ["q_proj", "v_proj"], "mlp": ["up_proj", "down_proj"]}}
 ONE = curve("nf4", {8: 3.0})
 BOTH = [*curve("nf4", {8: 3.0}), *curve("nf4", {16: 3.0})]
 # Bracketed rates of two ranks and two lengths that are all alike.
@@ -90,6 +99,22 @@ CASES = [
     ("nf4_time", "inconclusive", "clocks that disagree", timed(fp16=[100, 110, 120], nf4=[90, 140, 121]), {}),
     ("nf4_time", "inconclusive", "one pair", timed(fp16=[100], nf4=[150]), {}),
     ("nf4_time", "not_measured", "one precision", timed(nf4=[100, 110]), {}),
+    ("all_linear", "supported", "attention behind", targeted({"whole": 3.0, "attention": 3.3, "mlp": 3.0}), SETS),
+    ("all_linear", "contradicted", "attention ahead", targeted({"whole": 3.0, "attention": 2.8}), SETS),
+    ("all_linear", "contradicted", "level", targeted({"whole": 3.0, "attention": 3.0}), SETS | QUIET),
+    ("all_linear", "inconclusive", "noise", targeted({"whole": 3.0, "attention": 3.03}), SETS | {"noise": 0.5}),
+    (
+        "all_linear",
+        "inconclusive",
+        "at an edge of the rates",
+        [
+            *tried("nf4", 8, 3.0, 2e-3, targets="whole"),
+            *(one | {"run": f"{one['run']}-attention"} for one in tried("nf4", 8, 3.3, 8e-3, targets="attention")),
+        ],
+        SETS | QUIET,
+    ),
+    ("all_linear", "not_measured", "no set of the attention's", targeted({"whole": 3.0, "mlp": 3.3}), SETS),
+    ("all_linear", "not_measured", "names alone", targeted({"whole": 3.0, "attention": 3.3}), {}),
     ("rate_of_rank", "supported", "the same", ranked({8: 2e-3, 32: 2e-3}, LEVEL), QUIET),
     ("rate_of_rank", "contradicted", "falls", ranked({8: 4e-3, 32: 1e-3}, LEVEL), QUIET),
     ("rate_of_rank", "contradicted", "rises", ranked({8: 1e-3, 32: 4e-3}, LEVEL), QUIET),

@@ -217,7 +217,7 @@ def test_the_rates_to_add_are_printed_after_the_verdicts(tmp_path, capsys):
     for key, one in enumerate(rows):
         paths.append(tmp_path / f"{one['run']}.parquet")
         run_losses(one["perplexity"], 0.02, key).to_parquet(paths[-1])
-    request = {"runs": [one["run"] for one in rows], "precisions": [], "budget": NO_LIMITS}
+    request = {"runs": [one["run"] for one in rows], "precisions": [], "budget": NO_LIMITS, "targets": "all-linear"}
     request["recommend"] = NO_LIMITS | {"max_perplexity": None}
     outputs = {"findings": tmp_path / "findings.json", "page": tmp_path / "findings.md"}
     inputs = {"summary": tmp_path / "summary.csv", "losses": paths, "baselines": [], "histories": []}

@@ -174,8 +174,9 @@ def test_others_claims_are_folded_and_not_counted(report_path):
     findings = text[text.index('<section id="findings"') : text.index('<section id="runs"')]
     own, others = findings.split('<details id="others">')
     assert "Somebody" not in text[: text.index('<details id="others">')]
-    assert "Title of knee <code>knee</code>" in own
-    assert "NF4 is ten times as fast. Somebody&#39;s study, 2024-01." in others
+    assert '<span class="title">Title of knee</span> <code>knee</code>' in own
+    assert "<p>NF4 is ten times as fast.</p>" in others
+    assert "Stated by: Somebody&#39;s study, 2024-01." in others
     assert "2 supported, 1 contradicted, 1 inconclusive, 1 not measured." in own
     assert "counter-reset: finding 4" in others
 

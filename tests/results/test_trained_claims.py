@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from frontier.results import findings
 from tables import NO_LIMITS, curve, judged, results, row, run_losses
-from trained_tables import FALLING, history, lengths, trained
+from trained_tables import FALLING, history, lengths, targeted, trained
 from tuned_tables import QUIET, ranked, tried
 
 
@@ -148,6 +148,24 @@ def test_nf4_and_16_bits_are_compared_pair_by_pair():
     assert judged("nf4_time", spilled)["verdict"] == "not_measured"
 
 
+@pytest.mark.parametrize(
+    ("layers", "verdict"),
+    [
+        (["q_proj", "k_proj", "v_proj", "o_proj"], "supported"),
+        (["model.layers.0.self_attn.q_proj"], "supported"),
+        (["c_attn"], "supported"),
+        (["q_proj", "up_proj"], "not_measured"),
+        (["gate_proj"], "not_measured"),
+    ],
+)
+def test_a_set_of_targets_is_known_by_its_layers(layers, verdict):
+    sets = {"all": "all-linear", "some": layers}
+    one = judged("all_linear", results(targeted({"all": 3.0, "some": 3.3}), targets=sets))
+    assert one["verdict"] == verdict
+    if verdict == "supported":
+        assert "nf4 rank 8, targets some: +10.0%" in one["sentence"]
+
+
 def test_the_job_reads_the_histories_by_their_runs_folders(tmp_path):
     rows = curve("nf4", {8: 3.0})
     pd.DataFrame(rows).assign(basis="measured").to_csv(tmp_path / "summary.csv", index=False)
@@ -158,7 +176,7 @@ def test_the_job_reads_the_histories_by_their_runs_folders(tmp_path):
     inputs = {"summary": tmp_path / "summary.csv", "losses": [folder / "nll.parquet"], "baselines": []}
     inputs["histories"] = [str(folder / "history.csv")]
     outputs = {"findings": tmp_path / "findings.json", "page": tmp_path / "findings.md"}
-    request = {"runs": ["nf4-r8-s0"], "precisions": [], "budget": NO_LIMITS}
+    request = {"runs": ["nf4-r8-s0"], "precisions": [], "budget": NO_LIMITS, "targets": "all-linear"}
     request["recommend"] = NO_LIMITS | {"max_perplexity": None}
     findings.state_findings({"input": inputs, "output": outputs, "request": request})
     assert "| `overfitting` | supported | Validation loss ends above training loss" in outputs["page"].read_text(

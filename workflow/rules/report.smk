@@ -82,6 +82,7 @@ rule state_findings:
             precisions=PRECISIONS,
             budget=STUDY["budget"],
             recommend=STUDY["recommend"],
+            targets=STUDY["lora"]["targets"],
         ),
     log:
         "results/logs/state_findings.log",

@@ -49,7 +49,7 @@ STUDY = {
     plan.planner_accuracy: "The plan was near what was measured",
 }
 # What only others state: judged on behalf of config/claims.yaml alone.
-STATED = (time.nf4_speedup, stated.rate_of_rank)
+STATED = (time.nf4_speedup, stated.rate_of_rank, stated.all_linear)
 
 
 def state(results: Evidence) -> list[dict]:
@@ -99,7 +99,8 @@ def state_findings(job: dict) -> None:
     baselines = dict(zip(request["precisions"], map(pd.read_parquet, inputs["baselines"]), strict=True))
     histories = {Path(path).parent.name: pd.read_csv(path) for path in inputs["histories"]}
     losses = contrasts.gather(summary, runs, baselines)
-    results = Evidence(summary, losses, request["budget"], request["recommend"], histories)
+    targets = request["targets"] if isinstance(request["targets"], dict) else {}
+    results = Evidence(summary, losses, request["budget"], request["recommend"], histories, targets)
     claims = state(results)
     records.write_json(job["output"]["findings"], claims)
     records.write_text(job["output"]["page"], markdown(claims))

@@ -34,7 +34,8 @@ SPREAD_GIB = {"host_rss": 0.05}
 class Evidence:
     """All that a verdict depends on: the summary's rows, the losses, and the two sets of limits from the config.
 
-    `histories` has the training of each run as it went, by the run's name.
+    `histories` has the training of each run as it went, by the run's name; `targets` has the layers of each set of
+    lora.targets by its name, where there are several.
     """
 
     summary: pd.DataFrame
@@ -42,6 +43,7 @@ class Evidence:
     budget: dict
     recommend: dict
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    targets: dict[str, str | list[str]] = field(default_factory=dict)
 
     @property
     def sixteen_bit(self) -> str | None:
