@@ -17,6 +17,7 @@ STUDY = {
     "seeds": [0, 1],
     "budget": {"memory_gib": 6, "hours": 24},
 }
+PUBLISHED = {"source": "Somebody's study", "date": "2024-01", "statement": "NF4 is ten times as fast.", "against": None}
 ENVIRONMENT = {
     "host": "machine",
     "device": "NVIDIA GeForce RTX 4050",
@@ -72,12 +73,13 @@ def history(steps: int, level: float) -> pd.DataFrame:
 
 
 def findings() -> list[dict]:
-    def claim(name, verdict, sentence, runs=(), published=None, **values):
+    def claim(name, verdict, sentence, runs=(), **values):
         evidence = {"runs": list(runs), "values": values, "interval": None}
-        return {"id": name, "verdict": verdict, "sentence": sentence, "evidence": evidence, "published": published}
+        told = {"part": "study", "title": f"Title of {name}", "published": None}
+        return {"id": name, "verdict": verdict, "sentence": sentence, "evidence": evidence} | told
 
     return [
-        claim("fp16_exceeds_budget", "supported", "fp16 peaks at 15.60 GiB, over 6 GiB.", published="15 to 16 GB"),
+        claim("fp16_exceeds_budget", "supported", "fp16 peaks at 15.60 GiB, over 6 GiB."),
         claim("nf4_within_budget", "contradicted", "nf4-r64-s0 peaks at 6.70 GiB, over 6 GiB."),
         claim("knee", "inconclusive", "No rank is told from another with two seeds."),
         claim("rank_memory", "not_measured", f"Not measured: {HOSTILE}."),
@@ -88,6 +90,8 @@ def findings() -> list[dict]:
             ["nf4-r16-s0", "nf4-r16-s1"],
             run="nf4-r16-s1",
         ),
+        claim("somebodys", "contradicted", "NF4 trains 0.96 times as fast.")
+        | {"part": "others", "title": "NF4 is ten times as fast.", "published": PUBLISHED},
     ]
 
 

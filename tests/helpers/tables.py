@@ -49,6 +49,8 @@ def results(
     examples: int = 200,
     budget: dict = NO_LIMITS,
     recommend: dict | None = None,
+    histories: dict[str, pd.DataFrame] | None = None,
+    targets: dict | None = None,
 ) -> Evidence:
     """Results of rows and of base models' perplexities, in the state in which findings.run hands them on."""
     columns = list(dict.fromkeys([*row("nf4", 8, 0, None), *(name for one in rows for name in one)]))
@@ -64,7 +66,8 @@ def results(
         for key, (precision, perplexity) in enumerate((bases or {}).items())
     }
     losses = contrasts.gather(summary, runs, baselines, draws=2_000)
-    return Evidence(summary, losses, budget, NO_LIMITS | {"max_perplexity": None} | (recommend or {}))
+    limits = NO_LIMITS | {"max_perplexity": None} | (recommend or {})
+    return Evidence(summary, losses, budget, limits, histories or {}, targets or {})
 
 
 def curve(precision: str, perplexities: dict[int, float | None], seeds=(0,), **changes) -> list[dict]:
@@ -88,4 +91,5 @@ def sized(precision: str, peaks: dict[int, float | None], **changes) -> list[dic
 
 
 def judged(name: str, table) -> dict:
-    return next(one for one in findings.state(table) if one["id"] == name)
+    """A claim by its id or, of what only others state, by the id of its judge."""
+    return next(one for one in findings.state(table) if name in (one["id"], (one["published"] or {}).get("judge")))

@@ -12,6 +12,8 @@ from frontier.results.claims.claim import VERDICTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
+from trained_tables import CASES as TRAINED_CASES
+from trained_tables import history
 from tuned_tables import CASES as RATE_CASES
 
 HOST = {"memory_metric": "host_rss"}
@@ -213,6 +215,7 @@ CASES = [
     ("recommendation", "inconclusive", "memory nearer than repeats", sized("nf4", {8: 5.98}, **HOST), SIX),
     ("recommendation", "not_measured", "no perplexity", curve("nf4", {8: None}), {}),
     *RATE_CASES,
+    *TRAINED_CASES,
 ]
 
 
@@ -227,8 +230,9 @@ def test_verdict(name, verdict, shape, rows, more):
 
 
 def test_the_cases_reach_every_verdict_of_every_claim():
-    names = {judge.__name__ for judge in findings.CLAIMS}
-    assert len(names) == 16
+    names = {judge.__name__ for judge in (*findings.STUDY, *findings.STATED)}
+    assert len(findings.STUDY) == 20
+    assert len(names) == 23
     assert {(case[0], case[1]) for case in CASES} == {(name, verdict) for name in names for verdict in VERDICTS}
 
 
@@ -257,13 +261,21 @@ def test_a_best_16_bit_run_that_was_picked_says_what_picking_costs_it():
     assert found["sentence"].endswith("at 5% / 2, since it is the best of 2.")
 
 
-def test_the_page_sets_the_studys_contradictions_beside_our_verdicts():
-    page = findings.markdown(findings.state(study()))
+def test_the_page_has_the_study_and_then_others():
+    claims = findings.state(study())
+    page = findings.markdown(claims)
     assert page.startswith("# Findings\n\nUse nf4-r8-s0: ")
-    below = page.split("## Where the published study contradicts itself")[1]
-    assert "5 to 10 GB" in below
-    assert "`nf4_within_budget`: contradicted" in below
-    assert "`fp16_best_quality`: supported" in below
+    own, others = page.split("## Your study")[1].split("## Claims of others")
+    for one in claims:
+        assert one["title"]
+        assert f"`{one['id']}`" in (own if one["part"] == "study" else others)
+    assert "| 1 | Training helped | `training_helped` | not measured | Not measured: it takes" in own
+    assert "this project began with" not in own
+    assert "QLoRA, Dettmers et al., arXiv:2305.14314 (2023-05-23)" in others
+    assert "(date unknown)" in others
+    below = others.split("### Where a source contradicts itself")[1]
+    assert "NF4 stays within a card of 6 GB. `first_nf4_memory`: contradicted |" in below
+    assert "`first_nf4_memory_over`: supported |" in below
 
 
 @pytest.mark.parametrize(
@@ -316,7 +328,8 @@ def test_runs_evaluated_on_different_examples_are_refused_in_one_line():
 
 def test_one_example_gives_no_interval_and_no_verdict_on_quality():
     table = results(both({8: 3.0, 16: 2.9}, {8: 4.0, 16: 3.3, 32: 3.0}), examples=1, bases={"fp16": 5.0, "nf4": 6.0})
-    for one in findings.state(table)[3:8]:
+    names = ("fp16_best_quality", "nf4_quality_gap", "rank_monotone", "diminishing_returns", "knee")
+    for one in (judged(name, table) for name in names):
         assert one["verdict"] == "inconclusive", one["sentence"]
         assert one["evidence"]["interval"]["low"] is None
     assert "nan" not in findings.markdown(findings.state(table))
@@ -360,9 +373,10 @@ def test_whatever_is_missing_every_claim_is_stated(grid, has_bases, memory, most
         bases={"fp16": 5.0, "nf4": 6.0} if has_bases else None,
         budget={"memory_gib": memory, "hours": None},
         recommend={"max_perplexity": most},
+        histories={one["run"]: history(1.0, key=key) for key, one in enumerate(rows[::2])},
     )
     claims = findings.state(table)
-    assert len(claims) == 16
+    assert [one["part"] for one in claims].count("study") == 20
     assert {one["verdict"] for one in claims} <= set(VERDICTS)
     assert json.loads(json.dumps(claims, allow_nan=False)) == claims
     assert not [one["sentence"] for one in claims if "nan" in one["sentence"] or "None" in one["sentence"]]

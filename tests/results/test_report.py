@@ -168,12 +168,31 @@ def test_what_a_run_says_is_escaped(report_path):
     assert "&lt;b&gt;out of memory&lt;/b&gt;" in text
 
 
+def test_others_claims_are_folded_and_not_counted(report_path):
+    """The first page is of the reader's study; what others state lies in a closed fold at the findings' end."""
+    text = report_path.read_text("utf-8")
+    findings = text[text.index('<section id="findings"') : text.index('<section id="runs"')]
+    own, others = findings.split('<details id="others">')
+    assert "Somebody" not in text[: text.index('<details id="others">')]
+    assert '<span class="title">Title of knee</span> <code>knee</code>' in own
+    assert "<p>NF4 is ten times as fast.</p>" in others
+    assert "Stated by: Somebody&#39;s study, 2024-01." in others
+    assert "2 supported, 1 contradicted, 1 inconclusive, 1 not measured." in own
+    assert "counter-reset: finding 4" in others
+
+
+def test_page_of_findings_without_others_has_no_fold(tmp_path):
+    job = pages.write(tmp_path, claims=[one for one in pages.findings() if one["part"] == "study"])
+    report.write_report(job)
+    assert "Claims of others" not in Path(job["output"]["report"]).read_text("utf-8")
+
+
 def test_page_without_a_run_that_ended_ok(tmp_path):
     table = pages.summary()
     table = table[table["status"] == "oom"]
     claims = [one for one in pages.findings() if one["id"] == "knee"]
     claims.append({"id": "recommendation", "verdict": "not_measured", "sentence": "No run ended ok."})
-    claims[-1] |= {"evidence": {"runs": [], "values": {}, "interval": None}, "published": None}
+    claims[-1] |= {"evidence": {"runs": [], "values": {}, "interval": None}, "part": "study", "published": None}
     job = pages.write(tmp_path, table, claims)
     report.write_report(job)
     text = Path(job["output"]["report"]).read_text("utf-8")

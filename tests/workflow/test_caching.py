@@ -101,6 +101,11 @@ def test_figure_code_and_caption(study):
     assert study.plan() == {"draw_figures": [""], "write_report": [""]}
 
 
+def test_published_claims(study):
+    study.edit("config/claims.yaml", "NF4 stays within a card of 6 GB.", "NF4 stays within 6 GB.")
+    assert study.plan() == {"state_findings": [""], "write_report": [""]}
+
+
 def test_summary_code(study):
     study.edit(f"{PACKAGE}/results/summary.py", '"; ".join(remarks)', '", ".join(remarks)')
     assert study.plan() == AFTER

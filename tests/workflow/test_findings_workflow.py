@@ -11,12 +11,14 @@ def test_the_study_ends_in_its_claims_and_a_page(finished_study):
     results = finished_study.folder / "results"
     claims = json.loads((results / "findings.json").read_text("utf-8"))
     runs = set(pd.read_csv(results / "summary.csv")["run"])
-    assert len({one["id"] for one in claims}) == 16
+    assert len({one["id"] for one in claims}) == len(claims)
+    assert [one["part"] for one in claims].count("study") == 20
     for one in claims:
         assert one["verdict"] in VERDICTS
         assert set(one["evidence"]["runs"]) <= runs
     by_id = {one["id"]: one for one in claims}
     assert by_id["fp16_exceeds_budget"]["verdict"] == "not_measured"
+    assert by_id["training_helped"]["verdict"] != "not_measured"
     assert by_id["recommendation"]["evidence"]["values"]["run"] in runs
     page = (results / "findings.md").read_text("utf-8")
     assert all(one["sentence"] in page for one in claims)

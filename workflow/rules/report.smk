@@ -1,6 +1,8 @@
 # From records to a table and figures. An input that names every run is a function, which no other rule's job calls:
 # each job of a cluster reads all these rules again.
 PAGE = Path(workflow.basedir) / "workflow" / "report"
+# What others have published, which the findings hold against the runs.
+CLAIMS = Path(workflow.basedir) / "config" / "claims.yaml"
 
 
 rule summarize_runs:
@@ -62,6 +64,7 @@ rule state_findings:
     input:
         summary=rules.summarize_runs.output.summary,
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
+        histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
         baselines=expand(
             "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
         ),
@@ -74,11 +77,12 @@ rule state_findings:
         ),
     params:
         job=job(
-            CODE["state_findings"],
+            digest([CODE["state_findings"], CLAIMS.read_text("utf-8")]),
             runs=RUNS,
             precisions=PRECISIONS,
             budget=STUDY["budget"],
             recommend=STUDY["recommend"],
+            targets=STUDY["lora"]["targets"],
         ),
     log:
         "results/logs/state_findings.log",

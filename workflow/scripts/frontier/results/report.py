@@ -37,8 +37,11 @@ def context(
         "tokens": tokens,
         "counts": {"runs": len(summary), "ok": len(summary) - len(unfinished), "seeds": summary["seed"].nunique()},
         "recommendation": recommendation(summary, claims),
-        "findings": [one for one in claims if one["id"] != "recommendation"],
-        "verdicts": {name: sum(one["verdict"] == name for one in claims) for name in VERDICTS},
+        "findings": [one for one in claims if one["part"] == "study" and one["id"] != "recommendation"],
+        "others": [one for one in claims if one["part"] == "others"],
+        "verdicts": {
+            name: sum(one["verdict"] == name for one in claims if one["part"] == "study") for name in VERDICTS
+        },
         "rates": of_rates(results) | {"tried": [*map(axes.text, results.rates)]},
         "figures": draw(results),
         "columns": columns.cells(summary),

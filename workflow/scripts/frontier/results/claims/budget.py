@@ -1,4 +1,4 @@
-"""Judge whether runs keep the memory budget: claims 1 and 2. docs/findings.md has each claim's rule."""
+"""Judge whether runs keep the memory budget. docs/findings.md has each claim's rule."""
 
 import math
 

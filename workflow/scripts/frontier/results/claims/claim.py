@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,12 +32,18 @@ SPREAD_GIB = {"host_rss": 0.05}
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a verdict depends on: the summary's rows, the losses, and the two sets of limits from the config."""
+    """All that a verdict depends on: the summary's rows, the losses, and the two sets of limits from the config.
+
+    `histories` has the training of each run as it went, by the run's name; `targets` has the layers of each set of
+    lora.targets by its name, where there are several.
+    """
 
     summary: pd.DataFrame
     losses: Losses
     budget: dict
     recommend: dict
+    histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    targets: dict[str, str | list[str]] = field(default_factory=dict)
 
     @property
     def sixteen_bit(self) -> str | None:

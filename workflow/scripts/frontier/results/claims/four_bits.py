@@ -11,6 +11,8 @@ LEAST_SHARE = 0.5
 # Claims that speak of NF4.
 _OF_NF4 = (
     "nf4_within_budget",
+    "nf4_time",
+    "nf4_memory",
     "nf4_speedup",
     "nf4_quality_gap",
     "rank_monotone",
@@ -20,7 +22,9 @@ _OF_NF4 = (
 # Claims that hold precisions against each other.
 _ACROSS = ("fp16_best_quality", "recommendation")
 # Claims that speak of what their runs have in common.
-_OF_RUNS = ("knee", "rate_matters", "best_rate", "rate_rule")
+_OF_RUNS = ("knee", "rate_matters", "best_rate", "rate_rule", "rate_of_rank", "all_linear")
+# Claims that hold of a base whatever it stores, and say what it stores.
+_OF_ANY_BASE = ("recommendation", "training_helped", "overfitting", "next_gain")
 
 
 def in_name_only(summary: pd.DataFrame) -> dict[str, float]:
@@ -32,7 +36,8 @@ def in_name_only(summary: pd.DataFrame) -> dict[str, float]:
 def withhold(results: Evidence, one: dict) -> dict:
     """Return a claim as it is or, where it speaks of 4 bits that are there in name only, as one not measured.
 
-    A recommendation among the ranks of one such base stands, and says what that base is.
+    A recommendation among the ranks of one such base stands, as does what training did to its base; they say what that
+    base is.
     """
     found = in_name_only(results.summary)
     shares = {name: share for name, share in found.items() if _speaks_of(results.summary, one, name)}
@@ -42,7 +47,7 @@ def withhold(results: Evidence, one: dict) -> dict:
         named = listing(name.upper() for name in shares)
         sentence = f"Not measured: only {_told(shares)}, so that these runs say nothing of {named}."
         return claim(one["id"], NOT_MEASURED, sentence, one["evidence"]["runs"], {"four_bit_share": shares})
-    if one["id"] == "recommendation":
+    if one["id"] in _OF_ANY_BASE:
         return one | {"sentence": f"{one['sentence']} Its base is in 4 bits in name only: {_told(found)}."}
     return one
 

@@ -1,4 +1,4 @@
-"""Judge whether the plan came near what was measured: claim 12. docs/findings.md has the claim's rule."""
+"""Judge whether the plan came near what was measured. docs/findings.md has the claim's rule."""
 
 import statistics
 

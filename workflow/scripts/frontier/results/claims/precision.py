@@ -1,4 +1,4 @@
-"""Judge what NF4 costs in quality against 16 bits: claims 4, 5 and 11. docs/findings.md has each claim's rule."""
+"""Judge what NF4 costs in quality against 16 bits. docs/findings.md has each claim's rule."""
 
 from frontier.results.claims.claim import (
     ALPHA,

@@ -1,4 +1,4 @@
-"""Judge what rank buys: claims 6 to 8. docs/findings.md has each claim's rule."""
+"""Judge what rank buys. docs/findings.md has each claim's rule."""
 
 import itertools
 import warnings

@@ -1,4 +1,4 @@
-"""Judge what the learning rate is beside the rank, and what moves its best value: claims 14 to 16.
+"""Judge what the learning rate is beside the rank, and what moves its best value.
 
 docs/findings.md has each claim's rule.
 """
@@ -42,7 +42,7 @@ def rate_matters(results: Evidence) -> dict:
     The ranks are at their best rates; the rates' cost is the mean over the ranks that have several.
     """
     name, losses = "rate_matters", results.tuned.with_worst
-    if reason := _one_rate(results):
+    if reason := one_rate(results):
         return not_measured(name, reason)
     ranked = most_ranks(results.arms)
     several = [arm for arm in ranked if worst(arm) in losses.columns]
@@ -78,7 +78,7 @@ def best_rate(results: Evidence) -> dict:
     Beyond noise is that no rate not told apart from the best of the one is among, or beyond, those of the other.
     """
     name, tuned = "best_rate", results.tuned
-    if reason := _one_rate(results):
+    if reason := one_rate(results):
         return not_measured(name, reason)
     ranked = [arm for arm in most_ranks(results.arms) if len(tuned.arms[arm].losses) > 1]
     if len(ranked) < 2:
@@ -95,7 +95,7 @@ def best_rate(results: Evidence) -> dict:
         verdict, word = INCONCLUSIVE, "cannot be told to fall with rank"
     arms = [arm for arm in tuned.arms if arm in results.arms.columns]
     level = {arm: tuned.level_with_best(arm) for arm in arms}
-    each = "; ".join(f"{arm.title()}: {_with_level(tuned.arms[arm].best, level[arm])}" for arm in arms)
+    each = "; ".join(f"{arm.title()}: {with_level(tuned.arms[arm].best, level[arm])}" for arm in arms)
     sentence = f"Under {low.precision} the best learning rate {word}, from rank {low.rank} to {high.rank}. {each}."
     values = {
         "best_rate": {arm.title(): tuned.arms[arm].best for arm in arms},
@@ -128,12 +128,12 @@ def rate_rule(results: Evidence) -> dict:
     else:
         verdict, word = INCONCLUSIVE, "cannot be told to move the best learning rate"
     rules = listing(sorted({axis for arm in arms for axis, _ in arm.others if axis in _RULES}))
-    each = "; ".join(f"{arm.title()}: {_with_level(tuned.arms[arm].best, level[arm])}" for arm in arms)
+    each = "; ".join(f"{arm.title()}: {with_level(tuned.arms[arm].best, level[arm])}" for arm in arms)
     sentence, values = f"{rules.capitalize()} {word}. {each}.", {"level": {arm.title(): level[arm] for arm in arms}}
     return held_back(tuned, claim(name, verdict, sentence, results.runs(*arms), values), arms)
 
 
-def _one_rate(results: Evidence) -> str | None:
+def one_rate(results: Evidence) -> str | None:
     """Return what it takes where the study has no more than one learning rate, else None."""
     rates = results.tuned.rates
     if len(rates) > 1:
@@ -143,7 +143,7 @@ def _one_rate(results: Evidence) -> str | None:
     return f"it takes several values of learning_rate, such as [{several}]"
 
 
-def _with_level(best: float, level: list[float]) -> str:
+def with_level(best: float, level: list[float]) -> str:
     """Return an arm's best rate with those not told apart from it, in words."""
     others = [axes.text(rate) for rate in level if rate != best]
     return axes.text(best) + (f", not told apart from {listing(others)}" if others else "")

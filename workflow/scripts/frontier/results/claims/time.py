@@ -1,4 +1,4 @@
-"""Judge what precision and rank cost in time: claims 3 and 9. docs/findings.md has each claim's rule."""
+"""Judge what precision and rank cost in time. docs/findings.md has each claim's rule."""
 
 import math
 
@@ -53,6 +53,33 @@ def nf4_speedup(results: Evidence) -> dict:
         sentence += " The 16-bit clock includes spilling into host memory."
     runs, values = [*pairs["run_16"], *pairs["run_nf4"]], {"ratio": dict(zip(pairs["run_nf4"], ratios, strict=True))}
     record = interval_record(logarithm, "times as fast", _exp) if several else None
+    return claim(name, verdict, sentence, runs, values, record)
+
+
+def nf4_time(results: Evidence) -> dict:
+    """Judge whether NF4 takes longer than 16 bits, between pairs of one seed and device that differ in precision alone.
+
+    A spilled run's clock does not count.
+    """
+    name, sixteen = "nf4_time", results.sixteen_bit
+    pairs = _timed_pairs(results.summary[results.summary["status"] == "ok"], sixteen)
+    if pairs.empty:
+        return not_measured(name, "it takes a 16-bit and an NF4 run of one rank and seed that ended ok on one device")
+    logs = np.log((pairs["train_seconds_nf4"] / pairs["train_seconds_16"]).to_numpy(float))
+    change = mean_interval(logs, "pairs of runs" if len(logs) > 1 else "pair of runs")
+    runs = [*pairs["run_16"], *pairs["run_nf4"]]
+    values = {"percent": {run: percent(log) for run, log in zip(pairs["run_nf4"], logs, strict=True)}}
+    if not math.isfinite(change.low):
+        sentence = f"NF4 changes training time by {percents(change)} against {sixteen}; one pair has no interval."
+        return claim(name, INCONCLUSIVE, sentence, runs, values)
+    verdict = verdict_of(change, NEGLIGIBLE_TIME)
+    words = {
+        SUPPORTED: "NF4 takes longer",
+        CONTRADICTED: "NF4 costs no time that matters",
+        INCONCLUSIVE: "What NF4 costs in time is lost in noise",
+    }
+    record = interval_record(change, f"% of {sixteen}'s training time", percent)
+    sentence = f"{words[verdict]}: {percents(change)} of training time against {sixteen}."
     return claim(name, verdict, sentence, runs, values, record)
 
 
