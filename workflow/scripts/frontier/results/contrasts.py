@@ -45,11 +45,11 @@ def gather(
     frames: list[tuple[str, pd.DataFrame]] = []
     columns: dict[Configuration, dict[int | None, int]] = {}
     for _, row in summary.dropna(subset=["eval_loss"]).iterrows():
-        if row["run"] in runs and _is_measured(runs[row["run"]]):
+        if row["run"] in runs and is_measured(runs[row["run"]]):
             columns.setdefault(Configuration.of_row(row), {})[int(row["seed"])] = len(frames)
             frames.append((row["run"], runs[row["run"]]))
     for precision, frame in sorted(baselines.items()):
-        if _is_measured(frame):
+        if is_measured(frame):
             columns[Configuration.base(precision)] = {None: len(frames)}
             frames.append((f"the base {precision}", frame))
     if not frames:
@@ -60,7 +60,7 @@ def gather(
     return Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
 
 
-def _is_measured(frame: pd.DataFrame) -> bool:
+def is_measured(frame: pd.DataFrame) -> bool:
     """Return whether there are losses and all of them are finite."""
     return bool(len(frame)) and bool(np.isfinite(frame["nll"]).all())
 
