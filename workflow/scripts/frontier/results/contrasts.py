@@ -90,10 +90,7 @@ def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: floa
     seeds = common_seeds(losses, weights)
     if not seeds:
         return None
-    factors = np.zeros((len(seeds), losses.nll.shape[1]))
-    for row, seed in zip(factors, seeds, strict=True):
-        for configuration, weight in weights.items():
-            row[losses.columns[configuration][None if configuration.is_base else seed]] += weight
+    factors = _factors(losses, weights, seeds)
     nll = factors @ losses.nll.T
     estimate = float(nll.sum(axis=1).mean() / losses.tokens.sum())
     if len(losses.tokens) < 2:
@@ -105,3 +102,17 @@ def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: floa
     error = float(np.hypot.reduce([weight * losses.picked.get(one, 0) for one, weight in weights.items()]))
     interval = uncertainty.with_error(interval, error, alpha) if error else interval
     return replace(interval, basis="before training") if seeds == [None] else interval
+
+
+def combined(losses: Losses, weights: Mapping[Configuration, float]) -> np.ndarray:
+    """Return the same sum for each of the seeds in common and each example, in summed nats."""
+    return _factors(losses, weights, common_seeds(losses, weights)) @ losses.nll.T
+
+
+def _factors(losses: Losses, weights: Mapping[Configuration, float], seeds: list[int | None]) -> np.ndarray:
+    """Return how often each column of the losses counts for each seed."""
+    factors = np.zeros((len(seeds), losses.nll.shape[1]))
+    for row, seed in zip(factors, seeds, strict=True):
+        for configuration, weight in weights.items():
+            row[losses.columns[configuration][None if configuration.is_base else seed]] += weight
+    return factors
