@@ -42,24 +42,25 @@ def needed(losses: Losses, pair: Mapping[Configuration, float], distance: float,
         return Needed(_rounded(found), None) if found <= MOST_EXAMPLES else None
     squares = tuple(map(float, uncertainty.mean_squares(combined(losses, pair), losses.tokens)[1:]))
     # An interval that allows for the pick of a rate is wider by this.
-    wider = reach / max(_reach(squares, (count, seeds), (count, seeds), alpha), 1e-12)
-    for examples in np.unique(np.geomspace(count, max(count, MOST_EXAMPLES), 400).astype(int)):
-        if wider * _reach(squares, (count, seeds), (int(examples), seeds), alpha) < distance:
-            return Needed(_rounded(int(examples)), None)
-    for more in range(seeds + 1, MOST_SEEDS + 1):
-        if wider * _reach(squares, (count, seeds), (count, more), alpha) < distance:
-            return Needed(None, more)
-    return None
+    alone = _reach(squares, (count, seeds), (np.array([count]), np.array([seeds])), alpha)
+    wider = reach / max(float(alone[0]), 1e-12)
+    examples = np.unique(np.geomspace(count, max(count, MOST_EXAMPLES), 400).astype(int))
+    enough = wider * _reach(squares, (count, seeds), (examples, np.full_like(examples, seeds)), alpha) < distance
+    if enough.any():
+        return Needed(_rounded(int(examples[enough][0])), None)
+    more = np.arange(seeds + 1, MOST_SEEDS + 1)
+    enough = wider * _reach(squares, (count, seeds), (np.full_like(more, count), more), alpha) < distance
+    return Needed(None, int(more[enough][0])) if enough.any() else None
 
 
-def _reach(squares: tuple, was: tuple[int, int], now: tuple[int, int], alpha: float) -> float:
+def _reach(squares: tuple, was: tuple[int, int], now: tuple[np.ndarray, np.ndarray], alpha: float) -> np.ndarray:
     """Return how far the interval reaches to a side with `now` examples and seeds; `squares` are of what there was."""
     (of_seeds, of_examples, together), (count, seeds), (examples, more) = squares, was, now
     by_seed = max(of_seeds - together, 0) / count / more + together / examples / more
     by_example = max(of_examples - together, 0) / seeds / examples
     quantiles = stats.t.ppf(1 - alpha / 2, [more - 1, examples - 1])
     variance = by_seed + by_example
-    return float((quantiles[0] * by_seed + quantiles[1] * by_example) / np.sqrt(variance)) if variance else 0.0
+    return (quantiles[0] * by_seed + quantiles[1] * by_example) / np.sqrt(np.where(variance > 0, variance, 1))
 
 
 def _rounded(count: int) -> int:

@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
 from frontier.results.claims.claim import ALPHA, NEGLIGIBLE_LOSS, SPREAD_GIB, Evidence, best_of, loss_of
-from frontier.results.configurations import Configuration, rows_of
-from frontier.results.contrasts import Losses, contrast
+from frontier.results.configurations import Configuration, rows_by_configuration
+from frontier.results.contrasts import Losses, combined, contrast
 from frontier.results.tuning import Tuned
-from frontier.results.uncertainty import Interval
+from frontier.results.uncertainty import Interval, of_runs
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,12 @@ class Place:
 
     def runs(self, arm: Configuration) -> pd.DataFrame:
         """Return the rows of an arm's runs at its best rate."""
-        return rows_of(self.rows, self.tuned.arms[arm].at_best)
+        return self._rows_of[self.tuned.arms[arm].at_best]
+
+    @cached_property
+    def _rows_of(self) -> dict[Configuration, pd.DataFrame]:
+        """The rows of each configuration."""
+        return rows_by_configuration(self.rows)
 
     def median_row(self, arm: Configuration) -> pd.Series:
         """Return the row of an arm's median seed at its best rate; of two in the middle, that of the lower number.
@@ -66,9 +72,10 @@ class Place:
 class Choice:
     """The chosen candidate among others.
 
-    `best` has the lowest loss. `level` has those, best and chosen among them, that are not told apart from the best and
-    not 2% behind it. `others` has, for each other candidate, how far the chosen one is behind it, paired; None where
-    they share no seed. `bases` are the untrained models, `share` is what each comparison has of the 5%.
+    `best` has the lowest loss. `level` has those, best and chosen among them, that are not told apart from the best,
+    the trained ones no more than 2% behind it. `others` has, for each other candidate, how far the chosen one is behind
+    it, paired; None where they share no seed. `bases` are the untrained models, `share` is what each comparison has of
+    the 5%.
     """
 
     chosen: Configuration
@@ -104,12 +111,22 @@ def choose(here: Place, allowed: list[Configuration]) -> Choice:
     candidates = [*bases, *(one for one in allowed if loss_of(losses, one) < untrained)]
     share = ALPHA / max(len(bases) + len(allowed) - 1, 1)
     best = best_of(losses, candidates)
-    level = [one for one in candidates if one == best or _is_level(contrast(losses, {one: 1, best: -1}, share))]
+    level = [one for one in candidates if one == best or _is_level(losses, one, best, share)]
     chosen = here.cheapest(level)
     others = {one: contrast(losses, {chosen: 1, one: -1}, share) for one in candidates if one != chosen}
     return Choice(chosen, best, level, others, bases, share)
 
 
-def _is_level(behind: Interval | None) -> bool:
-    """Return whether a candidate is not told apart from the best and not 2% behind it."""
-    return behind is not None and behind.low <= 0 and behind.estimate < NEGLIGIBLE_LOSS
+def _is_level(losses: Losses, one: Configuration, best: Configuration, share: float) -> bool:
+    """Return whether a candidate is not told apart from the best and, if it was trained, not 2% behind it.
+
+    The untrained model is level with the best as long as other examples could turn their order, whatever other seeds
+    would do: with two seeds an interval that allows for those holds nought even where both gained much.
+    """
+    pair = {one: 1, best: -1}
+    behind = contrast(losses, pair, share)
+    if behind is None or behind.low > 0:
+        return False
+    if not one.is_base or len(losses.tokens) < 2:
+        return behind.estimate < NEGLIGIBLE_LOSS
+    return of_runs(combined(losses, pair).mean(axis=0, keepdims=True), losses.tokens, share).low <= 0

@@ -32,7 +32,7 @@ from frontier.results.claims.wording import (
     quality_in_words,
     why_in_words,
 )
-from frontier.results.configurations import Configuration, configurations_of, rows_of
+from frontier.results.configurations import Configuration, configurations_of, rows_by_configuration
 from frontier.results.contrasts import contrast
 from frontier.results.derived import held_gib
 from frontier.results.tuning import Tuned
@@ -83,7 +83,8 @@ def recommend(results: Evidence, tuned: Tuned) -> dict:
     if not measured:
         return not_measured(_NAME, "no run that ended ok has its perplexity, memory and time measured")
     here = Place(results, tuned, rows, limits)
-    why_not = {arm: excess(rows_of(summary, tuned.arms[arm].at_best), limits) for arm in measured}
+    every = rows_by_configuration(summary)
+    why_not = {arm: excess(every[tuned.arms[arm].at_best], limits) for arm in measured}
     allowed = [arm for arm in measured if why_not[arm] is None]
     if allowed:
         return _use(here, allowed)
