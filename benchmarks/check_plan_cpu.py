@@ -51,12 +51,12 @@ COMBINATIONS = [
 
 def write_config(change: str, run: str, folder: Path, steps: int) -> None:
     """The embedded study with one run, on the CPU, in a folder of its own that shares this one's cache."""
-    from frontier.study import runs
+    from frontier.study import runs, schema
 
     settings = yaml.safe_load((ROOT / "config" / "config.yaml").read_text("utf-8"))
     for key, value in CHANGES[change].items():
         settings[key] = settings[key] | value if isinstance(value, dict) else value
-    precision, rank, seed = runs.parse_run(run)
+    precision, rank, seed, _ = runs.parse_run(run, schema.resolve(settings))
     settings |= {"precisions": [precision], "ranks": [rank], "seeds": [seed]}
     settings |= {"steps": steps, "device": "cpu"}
     (folder / "config").mkdir()

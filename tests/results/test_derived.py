@@ -1,10 +1,10 @@
-"""The summary's columns that judge a row: its interval, the frontier, the budget."""
+"""The summary's columns that judge a row: its interval, its base, the budget."""
 
 import math
 
 import numpy as np
 import pandas as pd
-from frontier.results import derived
+from frontier.results import contrasts, derived
 from tables import HOUR, row, run_losses
 
 
@@ -15,37 +15,21 @@ def table(*rows: dict) -> pd.DataFrame:
 def test_the_interval_of_a_perplexity_is_the_bootstraps():
     frame = table(row("nf4", 8, 0, 3.0), row("nf4", 16, 0, None, status="oom"))
     losses = {"nf4-r8-s0": run_losses(3.0, 0.1, 0), "nf4-r16-s0": run_losses(3.0, 0.1, 0)[:0]}
-    bounds = derived.perplexity_bounds(frame, losses)
+    bounds = derived.perplexity_bounds(frame, contrasts.gather(frame, losses, {}))
     nll, tokens = losses["nf4-r8-s0"]["nll"], losses["nf4-r8-s0"]["tokens"]
     error = ((nll - math.log(3) * tokens) / tokens.mean()).std() / math.sqrt(len(nll))
     assert np.allclose(np.log(bounds.loc[0]), [math.log(3) - 1.96 * error, math.log(3) + 1.96 * error], atol=0.004)
     assert bounds.loc[1].isna().all()
 
 
-def test_a_run_is_on_the_frontier_unless_another_beats_it():
-    frame = table(
-        row("fp16", 8, 0, 3.0, peak_memory_gib=9.0),
-        row("nf4", 8, 0, 3.5, peak_memory_gib=5.0),
-        row("nf4", 16, 0, 3.6, peak_memory_gib=5.0),
-        row("nf4", 32, 0, 3.6, peak_memory_gib=6.0, train_seconds=1.0),
-    )
-    assert list(derived.pareto(frame)) == [True, True, False, True]
-
-
-def test_equal_runs_share_the_frontier():
-    assert list(derived.pareto(table(row("nf4", 8, 0, 3.0), row("nf4", 8, 1, 3.0)))) == [True, True]
-
-
-def test_runs_of_unlike_devices_or_metrics_do_not_compete():
-    better = {"peak_memory_gib": 1.0, "train_seconds": 1.0}
-    for unlike in ({"device": "another"}, {"memory_metric": "host_rss"}):
-        frame = table(row("nf4", 8, 0, 3.0), row("nf4", 16, 0, 2.0, **better, **unlike))
-        assert list(derived.pareto(frame)) == [True, True]
-
-
-def test_what_is_not_measured_or_not_ok_is_on_no_frontier():
-    frame = table(row("nf4", 8, 0, 3.0), row("nf4", 16, 0, None), row("nf4", 32, 0, 2.0, status="spilled"))
-    assert list(derived.pareto(frame).isna()) == [False, True, True]
+def test_a_run_is_held_against_its_own_base():
+    rows = [row("nf4", 8, 0, 3.0), row("nf4", 16, 0, 7.0), row("nf4", 32, 0, 5.01), row("fp16", 8, 0, 6.0)]
+    rows += [row("bf16", 8, 0, 3.0), row("nf4", 64, 0, None, status="diverged")]
+    runs = {one["run"]: run_losses(one["perplexity"] or 1.0, 0.1, key) for key, one in enumerate(rows)}
+    bases = {"nf4": run_losses(5.0, 0.1, 1000), "fp16": run_losses(4.0, 0.1, 1001)}
+    frame = table(*rows)
+    judged = derived.against_base(frame, contrasts.gather(frame, runs, bases, draws=500))
+    assert list(judged) == ["better", "worse", "not told apart", "worse", None, None]
 
 
 def test_a_run_fits_when_it_keeps_every_limit():
@@ -72,8 +56,9 @@ def test_memory_is_held_against_a_limit_with_all_that_the_process_had():
 def test_the_columns_stand_beside_what_they_judge_and_read_back():
     frame = table(row("nf4", 8, 0, 3.0), row("nf4", 16, 0, None, status="oom", peak_memory_gib=None))
     losses = {"nf4-r8-s0": run_losses(3.0, 0.1, 0), "nf4-r16-s0": run_losses(3.0, 0.1, 0)[:0]}
-    judged = derived.with_derived_columns(frame, losses, {"memory_gib": None, "hours": None})
+    bases = {"nf4": run_losses(5.0, 0.1, 1)}
+    judged = derived.with_derived_columns(frame, losses, {"memory_gib": None, "hours": None}, bases)
     columns = list(judged.columns)
     assert columns[columns.index("perplexity") :][:3] == ["perplexity", "perplexity_low", "perplexity_high"]
-    lines = judged[["run", "pareto", "fits"]].to_csv(index=False).split()
-    assert lines == ["run,pareto,fits", "nf4-r8-s0,True,", "nf4-r16-s0,,"]
+    lines = judged[["run", "against_base", "pareto", "beaten_by", "fits"]].to_csv(index=False).split()
+    assert lines == ["run,against_base,pareto,beaten_by,fits", "nf4-r8-s0,better,True,,", "nf4-r16-s0,,,,"]

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from choice_tables import CASES as CHOICE_CASES
 from frontier.errors import UserError
 from frontier.results import contrasts, findings
 from frontier.results.claims.claim import VERDICTS
@@ -196,7 +197,7 @@ CASES = [
     ("planner_accuracy", "contradicted", "a time is off", curve("nf4", FALLING, **foretold(0.01, 0.3)), {}),
     ("planner_accuracy", "inconclusive", "no time foretold", curve("nf4", FALLING, **foretold(0.01, None)), {}),
     ("planner_accuracy", "not_measured", "no plan", curve("nf4", FALLING), {}),
-    ("recommendation", "supported", "no limit", both({8: 3.0}, FALLING), {}),
+    *CHOICE_CASES,
     ("recommendation", "contradicted", "nothing fits", sized("nf4", {8: 7.0}), SIX),
     (
         "recommendation",
@@ -264,7 +265,7 @@ def test_a_best_16_bit_run_that_was_picked_says_what_picking_costs_it():
 def test_the_page_has_the_study_and_then_others():
     claims = findings.state(study())
     page = findings.markdown(claims)
-    assert page.startswith("# Findings\n\nUse nf4-r8-s0: ")
+    assert page.startswith("# Findings\n\nUse nf4 rank 8: ")
     own, others = page.split("## Your study")[1].split("## Claims of others")
     for one in claims:
         assert one["title"]

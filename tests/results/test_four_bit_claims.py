@@ -1,6 +1,7 @@
 """Claims about NF4 where its base is in 4 bits in name only: withheld, with the share, and no others."""
 
 import pytest
+from choice_tables import PEAK, SOUND, THREE
 from frontier.results import findings
 from frontier.results.claims.four_bits import in_name_only
 from frontier.results.report import recommendation
@@ -65,7 +66,7 @@ def test_from_one_half_on_and_where_old_records_have_no_share_nothing_is_withhel
 
 def test_one_precision_of_its_own_is_recommended_as_what_it_is():
     """Ranks of one base are held against each other, whatever that stores; precisions are not."""
-    table = results(curve("nf4", FALLING, four_bit_share=0.1))
+    table = results(curve("nf4", PEAK, THREE, four_bit_share=0.1), **SOUND)
     by_name = {one["id"]: one for one in findings.state(table)}
     assert by_name["recommendation"]["verdict"] == "supported"
     assert "in name only: 10.0% of the base's parameters in 4 bits under nf4" in by_name["recommendation"]["sentence"]

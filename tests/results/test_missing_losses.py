@@ -38,7 +38,7 @@ def test_an_end_of_an_interval_that_is_no_number_is_empty():
     """e to the power of 700 is a number of 64 bits, that of its interval's upper end none."""
     losses = pd.DataFrame({"nll": [640.0, 760.0] * 10, "tokens": [1] * 20})
     frame = pd.DataFrame([row("nf4", 8, 0, math.exp(700), eval_loss=700.0)])
-    bounds = derived.perplexity_bounds(frame, {"nf4-r8-s0": losses})
+    bounds = derived.perplexity_bounds(frame, contrasts.gather(frame, {"nf4-r8-s0": losses}, {}))
     assert math.isfinite(bounds.loc[0, "low"])
     assert math.isnan(bounds.loc[0, "high"])
 

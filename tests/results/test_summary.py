@@ -43,6 +43,13 @@ def test_a_run_that_did_not_end_well_keeps_its_row_and_its_reason():
     assert frame[["perplexity", "train_seconds", "base_perplexity"]].isna().all(axis=None)
 
 
+def test_a_run_that_training_made_worse_is_named_so_in_print():
+    frame = summary.table([training("nf4-r8-s0")], [evaluation("nf4-r8-s0", 9.0)], [evaluation("nf4", 5.0)])
+    for judged, printed in (("worse", "worse than untrained"), ("better", "better"), (None, None)):
+        told = summary.said(frame.assign(against_base=[judged]))
+        assert (told["status"][0], told["against_base"][0]) == ("ok", printed)
+
+
 @pytest.mark.parametrize(
     ("known", "needs"),
     [

@@ -65,7 +65,7 @@ def job_for(material, folder, run: str, **changes) -> dict:  # noqa: F811
     """A training of two steps, the second of which has fewer examples than a whole one, unclipped."""
     study, paths = material
     study = copy.deepcopy(study) | {"steps": None, "epochs": 1, "batch_size": 24, "max_grad_norm": 0.0} | changes
-    precision = runs.parse_run(run)[0]
+    precision = runs.precision_of(run)
     meeting = folder / "a folder with spaces"
     meeting.mkdir(exist_ok=True)
     return {

@@ -225,12 +225,12 @@ def made_anew(study: Study, *targets: str) -> dict[str, str | None]:
 
 def test_learning_rates_added_reordered_renamed_and_asked_for_again(new_study):
     """What was trained under one name is trained under no other; a rate more trains that rate alone."""
-    study = new_study(ranks=[2], precisions=["fp32"], steps=2, accuracy={"measure": True, "examples": 2})
+    study = new_study(ranks=[2], precisions=["fp32"], steps=2)
     assert made_anew(study) == {"fp32-r2-s0": None}
     study.configure(learning_rate=[1e-2, 2e-2])
     assert made_anew(study) == {"fp32-r2-s0-lr0.01": "fp32-r2-s0", "fp32-r2-s0-lr0.02": None}
     first, second = (study.folder / "results/runs" / name for name in ("fp32-r2-s0", "fp32-r2-s0-lr0.01"))
-    for name in ("history.csv", "nll.parquet", "answers.parquet", "adapter/adapter_model.safetensors"):
+    for name in ("history.csv", "nll.parquet", "adapter/adapter_model.safetensors"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     summary = (study.folder / "results/summary.csv").read_text("utf-8").splitlines()
     assert summary[0].startswith("run,precision,rank,seed,learning_rate,")

@@ -13,6 +13,9 @@ rule summarize_runs:
         baselines=expand(
             "results/baselines/{precision}/evaluation.json", precision=PRECISIONS
         ),
+        base_losses=expand(
+            "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
+        ),
         plan="results/plan.csv" if Path("results/plan.csv").exists() else [],
         config=CONFIG_FILE,
         accuracy=(

@@ -81,6 +81,13 @@ class SummaryRow(TypedDict):
     perplexity_high: Annotated[float | None, "Empty without perplexity."]
     eval_loss: Annotated[float | None, "Empty without perplexity."]
     base_perplexity: Annotated[float | None, "Empty where the base was not evaluated."]
+    against_base: NotRequired[
+        Annotated[
+            Literal["better", "worse", "not told apart"] | None,
+            "By the 95% interval of its difference from its own base before training, on the same examples. Empty "
+            "where either was not measured. Absent from old tables.",
+        ]
+    ]
     four_bit_share: NotRequired[
         Annotated[float | None, "Empty but for nf4 and fp4, and where no process left word. Absent from old tables."]
     ]
@@ -104,6 +111,9 @@ class SummaryRow(TypedDict):
     predicted_peak_error: Annotated[float | None, "Empty without a plan or a measurement."]
     predicted_seconds_error: Annotated[float | None, "Empty without a plan or a measurement."]
     pareto: Annotated[bool | None, "Empty where time, memory or perplexity was not measured."]
+    beaten_by: NotRequired[
+        Annotated[str | None, "Empty where nothing does, or where `pareto` is empty. Absent from old tables."]
+    ]
     fits: Annotated[bool | None, "Empty without a budget, or where it cannot be told."]
     device: Annotated[str | None, "Empty where no process began, or it left no word."]
     host: Annotated[str | None, "Empty where no process began, or it left no word."]

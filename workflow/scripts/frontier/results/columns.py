@@ -69,6 +69,7 @@ QUALITY = {
     "perplexity_high": Column("Perplexity, high", "95%", "Upper end of its interval over other examples.", ".3f", True),
     "eval_loss": Column("Validation loss", "nats/token", "Mean loss of an answer token; perplexity is its exp.", ".4f"),
     "base_perplexity": Column("Base perplexity", "", "Of the base model at this precision, untrained.", ".3f"),
+    "against_base": Column("Against its base", "", "Better or worse than before training, beyond noise.", shown=True),
 }
 # The base that it was trained on.
 BASE = {
@@ -101,7 +102,8 @@ FORETOLD = {
 }
 # How the run stands to the others and to the budget.
 STANDING = {
-    "pareto": Column("On the frontier", "", "No run is better in memory, time or perplexity without cost.", shown=True),
+    "pareto": Column("On the frontier", "", "Nothing beats it beyond noise in memory, time or perplexity.", shown=True),
+    "beaten_by": Column("Beaten by", "", "The configuration that beats it: nowhere worse beyond noise, and better."),
     "fits": Column("Fits the budget", "", "Inside every limit of the budget that is set.", shown=True),
 }
 # Where it was trained.
@@ -124,7 +126,7 @@ ACCURACY = {
 SUMMARY = RUN | END | QUALITY | BASE | COST | FORETOLD | STANDING | SURROUNDINGS
 COLUMNS = RUN | FURTHER | SUMMARY | ACCURACY
 # The summary's columns that follow from its others and from the per-example losses.
-DERIVED = ("perplexity_low", "perplexity_high", "pareto", "fits")
+DERIVED = ("perplexity_low", "perplexity_high", "against_base", "pareto", "beaten_by", "fits")
 # The summary's columns of whole numbers, which may be empty.
 COUNTS = ("rank", "seed", "trainable_parameters", "train_tokens", "steps", "resumes")
 # The columns of results/accuracy.csv behind `run`: keys of a measurement's request, then of its outcome.

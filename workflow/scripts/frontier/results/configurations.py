@@ -89,3 +89,11 @@ def rows_of(table: pd.DataFrame, configuration: Configuration) -> pd.DataFrame:
     is_arm = configuration.learning_rate is None
     same = [(one.arm if is_arm else one) == configuration for one in configurations_of(table)]
     return table[pd.Series(same, index=table.index, dtype=bool)]
+
+
+def rows_by_configuration(table: pd.DataFrame) -> dict[Configuration, pd.DataFrame]:
+    """Return the rows of each configuration of a table that has the summary's columns."""
+    places: dict[Configuration, list[int]] = {}
+    for place, one in enumerate(configurations_of(table)):
+        places.setdefault(one, []).append(place)
+    return {one: table.iloc[some] for one, some in places.items()}

@@ -45,11 +45,11 @@ def gather(
     frames: list[tuple[str, pd.DataFrame]] = []
     columns: dict[Configuration, dict[int | None, int]] = {}
     for _, row in summary.dropna(subset=["eval_loss"]).iterrows():
-        if row["run"] in runs and _is_measured(runs[row["run"]]):
+        if row["run"] in runs and is_measured(runs[row["run"]]):
             columns.setdefault(Configuration.of_row(row), {})[int(row["seed"])] = len(frames)
             frames.append((row["run"], runs[row["run"]]))
     for precision, frame in sorted(baselines.items()):
-        if _is_measured(frame):
+        if is_measured(frame):
             columns[Configuration.base(precision)] = {None: len(frames)}
             frames.append((f"the base {precision}", frame))
     if not frames:
@@ -60,7 +60,7 @@ def gather(
     return Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
 
 
-def _is_measured(frame: pd.DataFrame) -> bool:
+def is_measured(frame: pd.DataFrame) -> bool:
     """Return whether there are losses and all of them are finite."""
     return bool(len(frame)) and bool(np.isfinite(frame["nll"]).all())
 
@@ -90,10 +90,7 @@ def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: floa
     seeds = common_seeds(losses, weights)
     if not seeds:
         return None
-    factors = np.zeros((len(seeds), losses.nll.shape[1]))
-    for row, seed in zip(factors, seeds, strict=True):
-        for configuration, weight in weights.items():
-            row[losses.columns[configuration][None if configuration.is_base else seed]] += weight
+    factors = _factors(losses, weights, seeds)
     nll = factors @ losses.nll.T
     estimate = float(nll.sum(axis=1).mean() / losses.tokens.sum())
     if len(losses.tokens) < 2:
@@ -105,3 +102,17 @@ def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: floa
     error = float(np.hypot.reduce([weight * losses.picked.get(one, 0) for one, weight in weights.items()]))
     interval = uncertainty.with_error(interval, error, alpha) if error else interval
     return replace(interval, basis="before training") if seeds == [None] else interval
+
+
+def combined(losses: Losses, weights: Mapping[Configuration, float]) -> np.ndarray:
+    """Return the same sum for each of the seeds in common and each example, in summed nats."""
+    return _factors(losses, weights, common_seeds(losses, weights)) @ losses.nll.T
+
+
+def _factors(losses: Losses, weights: Mapping[Configuration, float], seeds: list[int | None]) -> np.ndarray:
+    """Return how often each column of the losses counts for each seed."""
+    factors = np.zeros((len(seeds), losses.nll.shape[1]))
+    for row, seed in zip(factors, seeds, strict=True):
+        for configuration, weight in weights.items():
+            row[losses.columns[configuration][None if configuration.is_base else seed]] += weight
+    return factors

@@ -1,64 +1,81 @@
 """Derive from the measurements of all runs how sure each one's is, how good a bargain it is, and whether it fits."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from frontier.outcome_types import Status
 from frontier.results import columns, contrasts, uncertainty
 from frontier.results.configurations import Configuration
+from frontier.results.contrasts import Losses
+from frontier.results.frontier import frontier
 
-_AXES = ["peak_memory_gib", "train_seconds", "perplexity"]
+# What `against_base` says of a run.
+BETTER, WORSE, LEVEL = "better", "worse", "not told apart"
 _TOO_COSTLY = (Status.OOM, Status.OVER_TIME, Status.SPILLED)
 
 
-def with_derived_columns(summary: pd.DataFrame, runs: dict[str, pd.DataFrame], budget: dict) -> pd.DataFrame:
+def with_derived_columns(
+    summary: pd.DataFrame,
+    runs: dict[str, pd.DataFrame],
+    budget: dict,
+    baselines: dict[str, pd.DataFrame] | None = None,
+) -> pd.DataFrame:
     """Return the summary with the columns of `columns.DERIVED`; a cell is empty where nothing can be said.
 
-    `runs` has each run's `nll` and `tokens`, one row an example; `budget` has `memory_gib` and `hours`, or None.
+    `runs` has each run's `nll` and `tokens`, one row an example, `baselines` those of the base model at each precision;
+    `budget` has `memory_gib` and `hours`, or None.
     """
-    bounds = perplexity_bounds(summary, runs)
-    return columns.in_order(
-        summary.assign(
-            perplexity_low=bounds["low"],
-            perplexity_high=bounds["high"],
-            pareto=pareto(summary),
-            fits=fits(summary, budget),
-        )
+    losses = contrasts.gather(summary, runs, baselines or {})
+    bounds = perplexity_bounds(summary, losses)
+    summary = summary.assign(
+        perplexity_low=bounds["low"],
+        perplexity_high=bounds["high"],
+        against_base=against_base(summary, losses),
+        fits=fits(summary, budget),
     )
+    named = zip(summary.index, summary["run"], strict=True)
+    frames = {place: runs[run] for place, run in named if contrasts.is_measured(runs[run])}
+    standing = frontier(summary, frames)
+    return columns.in_order(summary.assign(pareto=standing["pareto"], beaten_by=standing["beaten_by"]))
 
 
-def perplexity_bounds(summary: pd.DataFrame, runs: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def columns_of(summary: pd.DataFrame, losses: Losses) -> Mapping:
+    """Return the column of `losses` that each row with a perplexity has, by the row's index."""
+    rows = summary.dropna(subset=["perplexity"]).iterrows()
+    found = {place: losses.columns.get(Configuration.of_row(row), {}).get(row["seed"]) for place, row in rows}
+    return {place: column for place, column in found.items() if column is not None and len(losses.tokens) > 1}
+
+
+def perplexity_bounds(summary: pd.DataFrame, losses: Losses) -> pd.DataFrame:
     """Return the 95% interval of each run's own perplexity, over other examples and not other seeds.
 
     The columns are `low` and `high`.
     """
     bounds = pd.DataFrame(index=summary.index, columns=["low", "high"], dtype=float)
-    losses = contrasts.gather(summary, runs, {})
-    for place, row in summary.dropna(subset=["perplexity"]).iterrows():
-        column = losses.columns.get(Configuration.of_row(row), {}).get(row["seed"])
-        if column is not None and len(losses.tokens) > 1:
-            interval = uncertainty.over_examples(row["eval_loss"], losses.resampled[:, column])
-            with np.errstate(over="ignore"):
-                ends = np.exp([interval.low, interval.high])
-            # Of a loss in the hundreds an end may be larger than any number of 64 bits.
-            bounds.loc[place] = np.where(np.isfinite(ends), ends, np.nan)
+    for place, column in columns_of(summary, losses).items():
+        interval = uncertainty.over_examples(summary.loc[place, "eval_loss"], losses.resampled[:, column])
+        with np.errstate(over="ignore"):
+            ends = np.exp([interval.low, interval.high])
+        # Of a loss in the hundreds an end may be larger than any number of 64 bits.
+        bounds.loc[place] = np.where(np.isfinite(ends), ends, np.nan)
     return bounds
 
 
-def pareto(summary: pd.DataFrame) -> pd.Series:
-    """Return for each run whether no other beats it in memory, time or perplexity without being worse in another.
+def against_base(summary: pd.DataFrame, losses: Losses) -> pd.Series:
+    """Return for each run whether it is better or worse than its own base before training, or not told apart from it.
 
-    Compared are only runs that ended ok with all three measured, and only those of one device and memory metric. The
-    rest is empty.
+    That is judged by the 95% interval of their difference on the same examples. Empty where either was not measured.
     """
-    result = pd.Series(pd.NA, index=summary.index, dtype="boolean")
-    measured = summary[summary["status"] == Status.OK].dropna(subset=_AXES)
-    for _, rows in measured.groupby(["device", "memory_metric"]):
-        values = rows[_AXES].to_numpy(float)
-        no_worse = (values[:, None] <= values[None]).all(axis=2)
-        better = (values[:, None] < values[None]).any(axis=2)
-        result[rows.index] = ~(no_worse & better).any(axis=0)
-    return result
+    found: dict = {}
+    for place, column in columns_of(summary, losses).items():
+        base = losses.columns.get(Configuration.base(summary.loc[place, "precision"]), {}).get(None)
+        if base is not None:
+            apart = losses.resampled[:, column] - losses.resampled[:, base]
+            interval = uncertainty.over_examples(float(apart.mean()), apart)
+            found[place] = WORSE if interval.low > 0 else BETTER if interval.high < 0 else LEVEL
+    return pd.Series([found.get(place) for place in summary.index], index=summary.index, dtype=object)
 
 
 def fits(summary: pd.DataFrame, budget: dict) -> pd.Series:

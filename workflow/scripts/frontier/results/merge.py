@@ -10,7 +10,8 @@ from frontier import axes, records
 from frontier.errors import UserError
 from frontier.outcome_types import Status
 from frontier.record_types import EvaluationRecord, TrainingRecord
-from frontier.results import columns, derived
+from frontier.results import columns, contrasts
+from frontier.results.frontier import frontier
 from frontier.results.summary import surroundings, unlike_most
 
 # Sections of a training's request in which runs of one table may differ, which `notes` then tells.
@@ -116,8 +117,8 @@ def remarks(table: pd.DataFrame, around: list[dict], asked: list[dict[str, Any]]
 
 
 def merge(folders: list[str]) -> pd.DataFrame:
-    """Return the rows of all folders, their folder in front; `notes` and `pareto` are judged again, over all rows."""
-    frames, trainings, evaluations = [], {}, {}
+    """Return the rows of all folders, their folder in front; the columns that compare runs are judged again."""
+    frames, trainings, evaluations, losses = [], {}, {}, []
     for folder in folders:
         frame = pd.read_csv(Path(folder) / "results/summary.csv")
         frame.insert(0, "folder", folder)
@@ -126,6 +127,8 @@ def merge(folders: list[str]) -> pd.DataFrame:
             place = Path(folder) / "results/runs" / run
             trainings[str(place)] = records.read_json(place / "training.json")
             evaluations[str(place)] = records.read_json(place / "evaluation.json")
+            path = place / "nll.parquet"
+            losses.append(pd.read_parquet(path) if path.exists() else None)
     pairs = list(zip(trainings.values(), evaluations.values(), strict=True))
     materials = {name: material(*pair) for name, pair in zip(trainings, pairs, strict=True)}
     refuse_unlike(materials, {name for name, one in trainings.items() if one["outcome"]["status"] != Status.OK})
@@ -133,7 +136,10 @@ def merge(folders: list[str]) -> pd.DataFrame:
     around = [surroundings(training["environment"]) for training, _ in pairs]
     table = with_axes(pd.concat(frames, ignore_index=True), asked)
     table.insert(0, "folder", table.pop("folder"))
-    return table.assign(notes=remarks(table, around, asked), pareto=derived.pareto(table))
+    known = {place: one for place, one in enumerate(losses) if one is not None and contrasts.is_measured(one)}
+    standing = frontier(table, known)
+    table = table.assign(notes=remarks(table, around, asked), **standing)
+    return table[["folder", *columns.in_order(table.drop(columns="folder"))]]
 
 
 def merge_summaries(job: dict) -> None:

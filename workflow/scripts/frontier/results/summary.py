@@ -149,10 +149,19 @@ def summarize_runs(job: dict) -> None:
     frame = table(loaded["trainings"], loaded["evaluations"], loaded["baselines"], job["request"]["varied"])
     runs = [record["request"]["run"] for record in loaded["trainings"]]
     losses = dict(zip(runs, map(pd.read_parquet, inputs["losses"]), strict=True))
-    frame = derived.with_derived_columns(frame, losses, job["request"]["budget"])
+    precisions = [record["request"]["name"] for record in loaded["baselines"]]
+    bases = dict(zip(precisions, map(pd.read_parquet, inputs["base_losses"]), strict=True))
+    frame = derived.with_derived_columns(frame, losses, job["request"]["budget"], bases)
     if inputs.get("plan"):
         frame = join_plan(frame, pd.read_csv(inputs["plan"]))
     if inputs.get("accuracy"):
         frame = join_accuracy(frame, pd.read_csv(inputs["accuracy"]))
     records.write_text(job["output"]["summary"], frame.to_csv(index=False))
-    columns.say_table(frame[["run", "status", "perplexity", "base_perplexity", "train_seconds", "peak_memory_gib"]])
+    columns.say_table(said(frame))
+
+
+def said(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what of the summary is printed; a run that training made worse is named so."""
+    names = ["run", "status", "perplexity", "base_perplexity", "against_base", "train_seconds", "peak_memory_gib"]
+    in_words = {derived.WORSE: "worse than untrained"}
+    return frame[names].assign(against_base=frame["against_base"].replace(in_words))

@@ -56,6 +56,22 @@ def over_examples(estimate: float, resampled: np.ndarray, alpha: float = 0.05) -
     return Interval(estimate, low, high, resampled.std(axis=0, ddof=1), "this seed only")
 
 
+def of_runs(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
+    """Return the interval of losses without a bootstrap: over seeds where there are several, else over examples.
+
+    `nll` is ... x seeds x examples; `tokens` is ... x examples. Of one seed it is Student's interval of the ratio's
+    linearisation, which is about as wide as the bootstrap's.
+    """
+    if nll.shape[-2] > 1:
+        return over_seeds(nll, tokens, alpha)
+    nll, count = nll[..., 0, :], nll.shape[-1]
+    loss = nll.sum(axis=-1) / tokens.sum(axis=-1)
+    residual = (nll - loss[..., None] * tokens) / tokens.mean(axis=-1)[..., None]
+    error = np.sqrt((residual**2).sum(axis=-1) / (count - 1) / count)
+    quantile = stats.t.ppf(1 - alpha / 2, count - 1)
+    return Interval(loss, loss - quantile * error, loss + quantile * error, error, "this seed only")
+
+
 def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
     """Return the interval of the mean over seeds, good for other seeds and other examples.
 
@@ -65,13 +81,7 @@ def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Inte
     variance (Cochran, Biometrics 20, 1964, pp. 191-195). Satterthwaite's degrees of freedom cover too little here.
     """
     seeds, count = nll.shape[-2:]
-    mean_tokens = tokens.mean(axis=-1)[..., None, None]
-    loss = nll.sum(axis=-1) / tokens.sum(axis=-1)[..., None]
-    residual = (nll - loss[..., None] * tokens[..., None, :]) / mean_tokens
-    shared = residual.mean(axis=-2)
-    seed_square = count * loss.var(axis=-1, ddof=1)
-    example_square = seeds * (shared**2).sum(axis=-1) / (count - 1)
-    together = ((residual - shared[..., None, :]) ** 2).sum(axis=(-2, -1)) / ((count - 1) * (seeds - 1))
+    loss, seed_square, example_square, together = mean_squares(nll, tokens)
     seed_variance = seed_square / (seeds * count)
     example_variance = np.maximum(example_square - together, 0) / (seeds * count)
     variance = seed_variance + example_variance
@@ -80,6 +90,22 @@ def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Inte
     quantile = weighted / np.where(variance > 0, variance, 1)
     estimate, error = loss.mean(axis=-1), np.sqrt(variance)
     return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, f"{seeds} seeds")
+
+
+def mean_squares(nll: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the loss of each seed, and the mean squares of seeds, of examples and of both together.
+
+    `nll` is ... x seeds x examples, at least two of each; `tokens` is ... x examples.
+    """
+    seeds, count = nll.shape[-2:]
+    mean_tokens = tokens.mean(axis=-1)[..., None, None]
+    loss = nll.sum(axis=-1) / tokens.sum(axis=-1)[..., None]
+    residual = (nll - loss[..., None] * tokens[..., None, :]) / mean_tokens
+    shared = residual.mean(axis=-2)
+    seed_square = count * loss.var(axis=-1, ddof=1)
+    example_square = seeds * (shared**2).sum(axis=-1) / (count - 1)
+    together = ((residual - shared[..., None, :]) ** 2).sum(axis=(-2, -1)) / ((count - 1) * (seeds - 1))
+    return loss, seed_square, example_square, together
 
 
 def with_error(interval: Interval, error: np.ndarray | float, alpha: float = 0.05) -> Interval:

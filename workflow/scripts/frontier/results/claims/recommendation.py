@@ -1,25 +1,38 @@
-"""Recommend a run inside the limits, and say why that one: claim 13. docs/findings.md has the claim's rule."""
+"""Recommend a configuration inside the limits, and say what holds that back: claim 13. docs/findings.md has the rule.
+
+choice.py chooses, bounds.py says what holds the choice back, wording.py tells the choice in words.
+"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
+from frontier.results.claims.bounds import against_untrained, bounds, few_examples, settled_by
+from frontier.results.claims.choice import Choice, Place, choose
 from frontier.results.claims.claim import (
     CONTRADICTED,
     INCONCLUSIVE,
-    SPREAD_GIB,
     SUPPORTED,
     Evidence,
     best_of,
     claim,
+    interval_record,
     not_measured,
+    percent,
     percent_record,
     percents,
 )
 from frontier.results.claims.compared import at_one_rate
-from frontier.results.claims.limits import excess, limits_of, near_limit, said
-from frontier.results.configurations import Configuration, configurations_of, rows_of
+from frontier.results.claims.limits import excess, limits_of, said
+from frontier.results.claims.wording import (
+    apart_in_words,
+    costs_in_words,
+    perplexity_in_words,
+    quality_in_words,
+    why_in_words,
+)
+from frontier.results.configurations import Configuration, configurations_of, rows_by_configuration
 from frontier.results.contrasts import contrast
 from frontier.results.derived import held_gib
 from frontier.results.tuning import Tuned
@@ -29,18 +42,17 @@ _NAME = "recommendation"
 
 
 def recommendation(results: Evidence) -> dict:
-    """Judge whether a run fits all limits: of the arms within one standard error of the best, the cheapest.
+    """Judge whether a run is worth taking: the cheapest configuration not told apart from the best that fits.
 
-    An arm counts with its runs at its best learning rate. Cheapest is least memory, a difference within the repeats'
-    spread not counted, then lowest rank. A limit that the runs' own uncertainty reaches, or a best rate at an edge of
-    those tried, makes the verdict inconclusive. Of several devices the one with the most runs counts, or where none of
-    those fits the next: memory and time are compared within a device alone.
+    An arm counts with its runs at its best learning rate; the untrained model is a candidate. Of several devices the
+    one with the most runs counts, or where none of those fits the next: memory and time are compared within a device
+    alone.
     """
     places = by_device(results)
     judged = ((place, recommend(place, results.tuned)) for place in places)
-    fitting = next((pair for pair in judged if "run" in pair[1]["evidence"]["values"]), None)
+    fitting = next(((place, one) for place, one in judged if one["evidence"]["values"].get("precision")), None)
     if fitting is None:
-        return recommend(results, results.tuned)
+        return recommend(results if not places else places[0], results.tuned)
     here, one = _measured(fitting[0].summary), fitting[1]
     left_aside = len(_measured(results.summary)) - len(here)
     if left_aside:
@@ -71,7 +83,8 @@ def recommend(results: Evidence, tuned: Tuned) -> dict:
     if not measured:
         return not_measured(_NAME, "no run that ended ok has its perplexity, memory and time measured")
     here = Place(results, tuned, rows, limits)
-    why_not = {arm: excess(rows_of(summary, tuned.arms[arm].at_best), limits) for arm in measured}
+    every = rows_by_configuration(summary)
+    why_not = {arm: excess(every[tuned.arms[arm].at_best], limits) for arm in measured}
     allowed = [arm for arm in measured if why_not[arm] is None]
     if allowed:
         return _use(here, allowed)
@@ -80,109 +93,90 @@ def recommend(results: Evidence, tuned: Tuned) -> dict:
         f"No run keeps the limits, {said(limits)}; the best by perplexity, {here.title(nearest)}, {why_not[nearest]}."
     )
     one = claim(_NAME, CONTRADICTED, sentence, rows["run"], {"limits": limits})
-    return _at_the_edge(tuned, one, measured) if limits["max_perplexity"] is not None else one
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a recommendation is made of: one device's results, all arms, the rows measured there, and the limits."""
-
-    results: Evidence
-    tuned: Tuned
-    rows: pd.DataFrame
-    limits: dict
-
-    def runs(self, arm: Configuration) -> pd.DataFrame:
-        """Return the rows of an arm's runs at its best rate."""
-        return rows_of(self.rows, self.tuned.arms[arm].at_best)
-
-    def best_row(self, arm: Configuration) -> pd.Series:
-        """Return the row of an arm's seed with the lowest perplexity at its best rate."""
-        return self.runs(arm).sort_values("perplexity").iloc[0]
-
-    def title(self, arm: Configuration) -> str:
-        """Return an arm's name in a sentence, with its best rate where several were tried."""
-        return (self.tuned.arms[arm].at_best if len(self.tuned.rates) > 1 else arm).title()
+    lines = tuned.lines(measured) if limits["max_perplexity"] is not None else []
+    return _bounded(tuned, one, lines) | ({"verdict": INCONCLUSIVE} if lines else {})
 
 
 def _use(here: Place, allowed: list[Configuration]) -> dict:
-    """Return the claim that names the cheapest of the arms that keep the limits, and the runner-up."""
-    tuned, losses = here.tuned, here.tuned.losses
-    chosen = choose(here, allowed)
-    others = [one for one in allowed if one != chosen]
-    row, best = here.best_row(chosen), best_of(losses, allowed)
-    gap = None if chosen == best else contrast(losses, {chosen: 1, best: -1})
-    several = len(tuned.rates) > 1 or len(here.results.settings) > 1
-    named = f"{row['run']}, {here.title(chosen)}" if several else row["run"]
-    sentence = f"Use {named}: {_costs(row)}. Limits: {said(here.limits)}. {_why(here, chosen, best, gap)}."
-    at_best = tuned.arms[chosen].at_best
+    """Return the claim that names the choice among the arms that keep the limits, what holds it back, and the next."""
+    choice = choose(here, allowed)
+    if choice.chosen.is_base:
+        return _train_nothing(here, choice, allowed)
+    tuned, chosen, row = here.tuned, choice.chosen, here.median_row(choice.chosen)
+    at_best, lines = tuned.arms[chosen].at_best, bounds(here, choice, allowed)
+    adapter = f"results/runs/{row['run']}/adapter"
+    whose = row["run"] if len(here.runs(chosen)) == 1 else f"{row['run']}, the run nearest its seeds' median"
+    parts = [f"Use {here.title(chosen)}: {quality_in_words(here, chosen)}; {costs_in_words(here.runs(chosen))}."]
+    parts += [f"Take the adapter of {whose}: {adapter}.", f"Limits: {said(here.limits)}.", why_in_words(here, choice)]
     values = {"run": row["run"], "precision": chosen.precision, "rank": chosen.rank}
     values |= {"learning_rate": at_best.learning_rate, **dict(chosen.others), "limits": here.limits, "runner_up": None}
-    runs = here.results.runs(at_best)
+    values |= {"adapter": adapter} | _numbers(here, choice, lines)
+    runs, gap = here.results.runs(at_best), None
+    others = [one for one in allowed if one != chosen and one in choice.others]
     if others:
-        second = choose(here, others)
-        follower = here.best_row(second)
-        gap = contrast(losses, {second: 1, chosen: -1})
-        values["runner_up"] = follower["run"]
+        second = here.cheapest([one for one in choice.level if one in others] or [best_of(here.losses, others)])
+        values["runner_up"] = here.median_row(second)["run"]
+        gap = contrast(here.losses, {second: 1, chosen: -1}, choice.share)
         against = f", perplexity {percents(gap)} against it" if gap else ""
-        sentence += f" Runner-up: {follower['run']} ({_costs(follower)}{against})."
+        parts.append(f"Runner-up: {here.title(second)} ({costs_in_words(here.runs(second))}{against}).")
         runs += here.results.runs(tuned.arms[second].at_best)
-    close = near_limit(losses, chosen, here.runs(chosen), here.limits)
-    if close:
-        sentence += f" But {close}."
-    if len(tuned.rates) < 2:
-        sentence += f" All {at_one_rate(tuned).removesuffix(',')}."
-    verdict = INCONCLUSIVE if close else SUPPORTED
-    one = claim(_NAME, verdict, sentence, runs, values, percent_record(gap) if gap else None)
-    return _at_the_edge(tuned, one, allowed)
+    found = settled_by(here, choice)
+    if found is not None and (lines or len(choice.level) > 1):
+        parts.append(f"What would settle it: {found[0]}.")
+        values["settled_by"] = found[1]._asdict()
+    verdict = INCONCLUSIVE if lines else SUPPORTED
+    one = claim(_NAME, verdict, " ".join(parts), runs, values, _record(gap, choice) if gap else None)
+    return _bounded(tuned, one, lines)
 
 
-def _at_the_edge(tuned: Tuned, one: dict, arms: list[Configuration]) -> dict:
-    """Return a claim that is INCONCLUSIVE, and says which rates to add, where an arm's best is at an edge of those."""
-    lines = tuned.lines(arms)
-    sentence = " ".join([one["sentence"], *(f"{line}." for line in lines)])
-    return one | {"verdict": INCONCLUSIVE, "sentence": sentence} if lines else one
+def _train_nothing(here: Place, choice: Choice, allowed: list[Configuration]) -> dict:
+    """Return the claim that no run is better than the untrained model beyond noise."""
+    losses, base = here.losses, choice.chosen
+    nearest = best_of(losses, allowed)
+    gaps = [contrast(losses, {one: 1, base: -1}, choice.share) for one in allowed]
+    worse = all(gap is not None and gap.low > 0 for gap in gaps)
+    gap = contrast(losses, {nearest: 1, base: -1})
+    start = "No run is better than the untrained model" + ("" if worse else " beyond noise")
+    sentence = (
+        f"{start}: {here.title(base)} has a perplexity of {perplexity_in_words(here, base)}; the best of the trained, "
+        f"{here.title(nearest)}, is {apart_in_words(gap)}. Limits: {said(here.limits)}."
+    )
+    lines = [*filter(None, [few_examples(here)]), *here.tuned.lines(allowed)]
+    values = {"run": None, "precision": base.precision, "rank": base.rank, "learning_rate": None}
+    values |= {"limits": here.limits, "runner_up": here.median_row(nearest)["run"], "adapter": None}
+    values |= _numbers(here, choice, lines)
+    runs = here.results.runs(*(here.tuned.arms[one].at_best for one in allowed))
+    verdict = CONTRADICTED if worse and not lines else INCONCLUSIVE
+    return _bounded(here.tuned, claim(_NAME, verdict, sentence, runs, values, percent_record(gap)), lines)
 
 
-def choose(here: Place, arms: list[Configuration]) -> Configuration:
-    """Return the cheapest of the arms within one standard error of the best, by paired differences."""
-    best = best_of(here.tuned.losses, arms)
-    level = []
-    for one in arms:
-        behind = contrast(here.tuned.losses, {one: 1, best: -1})
-        if one == best or (behind is not None and behind.estimate <= behind.standard_error < math.inf):
-            level.append(one)
-    memory = {one: here.runs(one)["peak_memory_gib"].max() for one in level}
-    metric = here.rows["memory_metric"].iloc[0]
-    least = min(memory.values()) + SPREAD_GIB.get(metric, 0)
-    return min((one for one in level if memory[one] <= least), key=lambda one: (one.rank, memory[one], one))
+def _record(gap: Interval, choice: Choice) -> dict:
+    """Return a difference between candidates as findings.json has it, at the level that it has of all of them."""
+    return interval_record(gap, "% of perplexity", percent, 1 - choice.share)
 
 
-def _why(here: Place, chosen: Configuration, best: Configuration, gap: Interval | None) -> str:
-    """Return why the chosen arm and not the best one, in words; `gap` is how far it is behind."""
-    if chosen == best:
-        return "No run that fits has a lower perplexity"
-    saving = _saving(here.runs(chosen), here.runs(best))
-    start = f"Of all that fit, {here.title(best)} has the lowest perplexity"
-    return f"{start}; this is within one standard error of it, {percents(gap)}, with {saving}"
+def _bounded(tuned: Tuned, one: dict, lines: list[str]) -> dict:
+    """Return a claim with what holds it back at the end of its sentence, and at which rate all was measured."""
+    held = f" What holds it back: {'; '.join(lines)}." if lines else ""
+    at_one = f" All {at_one_rate(tuned).removesuffix(',')}." if len(tuned.rates) < 2 else ""
+    return one | {"sentence": f"{one['sentence']}{held}{at_one}"}
+
+
+def _numbers(here: Place, choice: Choice, lines: list[str]) -> dict:
+    """Return the numbers behind a choice: its perplexity, how far it is from its base, and what is level with it."""
+    chosen = choice.chosen
+    before = None if chosen.is_base else against_untrained(here, chosen)
+    return {
+        "perplexity": math.exp(contrast(here.losses, {chosen: 1}).estimate),
+        "against_base": percent_record(before) if before else None,
+        "not_told_apart": [here.title(one) for one in choice.level],
+        "most_behind_percent": percent(choice.most_behind) if choice.most_behind < math.inf else None,
+        "bounds": lines,
+        "settled_by": None,
+    }
 
 
 def _measured(summary: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that ended ok with perplexity, memory and time measured."""
     rows = summary[summary["status"] == "ok"]
     return rows.dropna(subset=["perplexity", "peak_memory_gib", "train_seconds"])
-
-
-def _costs(row: pd.Series) -> str:
-    """Return a run's perplexity, memory and time, in words."""
-    seconds = row["train_seconds"]
-    size, unit = next((one for one in ((3600, "hours"), (60, "minutes")) if seconds >= 2 * one[0]), (1, "seconds"))
-    time = f"{seconds / size:.1f} {unit}"
-    return f"perplexity {row['perplexity']:.3f}, {row['peak_memory_gib']:.2f} GiB, {time}"
-
-
-def _saving(chosen: pd.DataFrame, best: pd.DataFrame) -> str:
-    """Return what the chosen configuration's runs save against the best one's, in words."""
-    less = best["peak_memory_gib"].max() - chosen["peak_memory_gib"].max()
-    spread = SPREAD_GIB.get(chosen["memory_metric"].iloc[0], 0)
-    return f"{less:.2f} GiB less memory" if less > spread else f"rank {chosen['rank'].iloc[0]} and no more memory"

@@ -1,0 +1,179 @@
+"""Say which configurations nothing beats beyond noise in memory, time and loss, and by what the others are beaten.
+
+A configuration stands at the means of its seeds. docs/findings.md has the rule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+from scipy.sparse import csgraph
+
+from frontier.outcome_types import Status
+from frontier.results import uncertainty
+from frontier.results.claims.claim import ALPHA, NEGLIGIBLE_LOSS, NEGLIGIBLE_TIME, SPREAD_GIB
+from frontier.results.configurations import configurations_of
+
+UNTRAINED = "the untrained model"
+_AXES = ["peak_memory_gib", "train_seconds", "perplexity"]
+# Configurations whose losses are set against another's at a time.
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One measurement of all configurations: their means, and how much two means may differ by chance.
+
+    That is `least`, or `scale` times the root of what one over each one's number of runs add up to.
+    """
+
+    means: np.ndarray
+    counts: np.ndarray
+    least: float
+    scale: float
+
+    def noise(self, one: int, others: np.ndarray) -> np.ndarray:
+        """Return by how much the means of one and of each other may differ without a difference in truth."""
+        return np.maximum(self.least, self.scale * np.sqrt(1 / self.counts[one] + 1 / self.counts[others]))
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """The losses of configurations: their means, and each one's summed nats by seed, where they are known."""
+
+    axis: _Axis
+    by_seed: list[dict[int, np.ndarray]]
+    tokens: np.ndarray | None
+
+
+def frontier(summary: pd.DataFrame, frames: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
+    """Return `pareto` and `beaten_by` for each run of a summary, the same for all runs of a configuration.
+
+    `frames` has the per-example losses of rows by their index; a row without any is judged by the spread of seeds.
+    Compared are runs that ended ok with memory, time and perplexity measured, within one device and memory metric. The
+    rest is empty.
+    """
+    found = pd.DataFrame({"pareto": pd.NA, "beaten_by": None}, index=summary.index)
+    found["pareto"] = found["pareto"].astype("boolean")
+    measured = summary[summary["status"] == Status.OK].dropna(subset=_AXES)
+    for _, rows in measured.groupby(["device", "memory_metric"]):
+        names = _names(rows)
+        worse = names[rows["against_base"] == "worse"] if "against_base" in rows else names[:0]
+        untrained = names.isin(worse)
+        found.loc[rows.index[untrained], "pareto"] = False
+        found.loc[rows.index[untrained], "beaten_by"] = UNTRAINED
+        kept = [one.index for _, one in rows[~untrained].groupby(names[~untrained], sort=False)]
+        for places, beater in zip(kept, _beaters(rows, kept, frames), strict=True):
+            found.loc[places, "pareto"] = beater is None
+            found.loc[places, "beaten_by"] = None if beater is None else names[kept[beater][0]]
+    return found
+
+
+def _names(rows: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's configuration, its folder in front in a table of several."""
+    names = pd.Series([one.title() for one in configurations_of(rows)], index=rows.index)
+    return rows["folder"].astype(str) + ": " + names if "folder" in rows else names
+
+
+def _beaters(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.DataFrame]) -> list[int | None]:
+    """Return for each configuration, given by its rows, the one that beats it; None where none does.
+
+    Where noise lets configurations beat each other in a circle, none of the circle counts as beaten by another of it.
+    """
+    if not several:
+        return []
+    beats = _beats(rows, several, frames)
+    _, circle = csgraph.connected_components(sparse.csr_matrix(beats), connection="strong")
+    outside = beats & (circle[:, None] != circle)
+    entered = np.zeros(circle.max() + 1, bool)
+    entered[circle[outside.any(axis=0)]] = True
+    loss = np.array([rows.loc[places, "eval_loss"].mean() for places in several])
+    # A beater on the frontier is named before one that is off it, then the one with the lower loss.
+    place = np.argsort(np.lexsort((loss, entered[circle])))
+    found: list[int | None] = []
+    for one in range(len(several)):
+        rivals = np.flatnonzero(beats[:, one])
+        found.append(int(rivals[place[rivals].argmin()]) if entered[circle[one]] else None)
+    return found
+
+
+def _beats(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.DataFrame]) -> np.ndarray:
+    """Return which configuration (first axis) beats which (second axis).
+
+    It is better beyond noise in memory, time or loss, worse beyond noise in none, and its loss is not higher by 2%.
+    """
+    spread = SPREAD_GIB.get(rows["memory_metric"].iloc[0], 0)
+    costs = [
+        _axis([rows.loc[places, "peak_memory_gib"].to_numpy(float) for places in several], spread, spread),
+        _axis([np.log(rows.loc[places, "train_seconds"].to_numpy(float)) for places in several], NEGLIGIBLE_TIME),
+    ]
+    losses = _losses(rows, several, frames)
+    beats: np.ndarray = np.zeros((len(several), len(several)), bool)
+    every = np.arange(len(several))
+    for one in range(len(several)):
+        apart = [axis.means[one] - axis.means for axis in costs]
+        noise = [axis.noise(one, every) for axis in costs]
+        no_worse = np.all([gap <= margin for gap, margin in zip(apart, noise, strict=True)], axis=0)
+        cheaper = np.any([gap < -margin for gap, margin in zip(apart, noise, strict=True)], axis=0)
+        behind = losses.axis.means[one] - losses.axis.means
+        beats[one] = no_worse & cheaper & (behind <= 0)
+        unsure = no_worse & np.where(cheaper, (behind > 0) & (behind < NEGLIGIBLE_LOSS), behind < 0)
+        places = np.flatnonzero(unsure)
+        low, high = _behind(losses, one, places)
+        beats[one, places] = np.where(cheaper[places], low <= 0, high < 0)
+    return beats
+
+
+def _axis(values: list[np.ndarray], least: float, always: float = 0) -> _Axis:
+    """Return an axis from the values of each configuration's runs.
+
+    Where any configuration has several, their spread about their means, pooled, says what chance does, but `always` at
+    the least; else it is `least`. All pairs of configurations share the 5%.
+    """
+    counts = np.array([len(one) for one in values])
+    means = np.array([one.mean() for one in values])
+    freedom = int((counts - 1).sum())
+    if not freedom:
+        return _Axis(means, counts, least, 0)
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in values)
+    pairs = max(len(values) * (len(values) - 1) / 2, 1)
+    quantile = stats.t.ppf(1 - ALPHA / 2 / pairs, freedom)
+    return _Axis(means, counts, always, float(quantile) * np.sqrt(squares / freedom))
+
+
+def _losses(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.DataFrame]) -> _Losses:
+    """Return the losses of configurations; without a run's per-example losses, or on unlike examples, means alone."""
+    axis = _axis([rows.loc[places, "eval_loss"].to_numpy(float) for places in several], NEGLIGIBLE_LOSS)
+    known = [frames.get(place) for places in several for place in places]
+    tokens = None if known[0] is None else known[0]["tokens"].to_numpy(float)
+    for frame in known:
+        if tokens is None or frame is None or len(tokens) < 2 or not np.array_equal(frame["tokens"], tokens):
+            return _Losses(axis, [], None)
+    by_seed = [
+        {int(rows.loc[place, "seed"]): frames[place]["nll"].to_numpy(float) for place in places} for places in several
+    ]
+    return _Losses(axis, by_seed, tokens)
+
+
+def _behind(losses: _Losses, one: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the interval of how far one's loss is above each other's, paired on seeds and examples."""
+    apart = losses.axis.means[one] - losses.axis.means[others]
+    if losses.tokens is None:
+        noise = losses.axis.noise(one, others)
+        return apart - noise, apart + noise
+    low, high = np.full(len(others), -np.inf), np.full(len(others), np.inf)
+    shared: dict[tuple, list[int]] = {}
+    for place, other in enumerate(others):
+        seeds = tuple(sorted(set(losses.by_seed[one]) & set(losses.by_seed[other])))
+        shared.setdefault(seeds, []).append(place)
+    for seeds, places in shared.items():
+        for start in range(0, len(places) if seeds else 0, _AT_ONCE):
+            some = places[start : start + _AT_ONCE]
+            own = np.stack([losses.by_seed[one][seed] for seed in seeds])
+            theirs = np.stack([[losses.by_seed[others[place]][seed] for seed in seeds] for place in some])
+            interval = uncertainty.of_runs(own - theirs, losses.tokens)
+            low[some], high[some] = interval.low, interval.high
+    return low, high
