@@ -227,7 +227,8 @@ def test_best_rates_at_an_edge_stand_near_the_top_and_the_table_has_every_axis(t
     start = text.index('<section id="rates"')
     told = text[start : text.index('<section id="figures"')]
     assert "Learning rates to add: 2e-3" in told
-    assert told.count("at the lowest rate tried, 4e-3: add 2e-3 to learning_rate") == 4
+    assert told.count("at the lowest rate tried, 4e-3: add 2e-3 to learning_rate") == 1
+    assert "4 arms, " in told
     assert "One learning rate" not in text
     table = text[text.index('<table id="runs-table"') :]
     heads = re.findall(r'<th scope="col"[^>]*>([^<]+?)\s*<', table)

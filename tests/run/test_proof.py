@@ -23,6 +23,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Matrices this small are slower on several threads, much so beside another process of tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def config_of(family: str, **changes):
     options = json.loads(json.dumps(configuration(family) | changes))
     return AutoConfig.for_model(options.pop("model_type"), **options)
