@@ -129,7 +129,7 @@ def test_devices_are_told_apart(results):
 @pytest.mark.parametrize("name", ["memory_time", "perplexity_time"])
 def test_no_label_touches_a_marker_or_a_line_that_joins_seeds(name, size):
     """On the reference results: two seeds of each configuration, some within a label's width of each other."""
-    folder = ROOT / "docs/reference/smollm2-gsm8k"
+    folder = ROOT / "docs/reference/smollm2-gsm8k-at-5e-4"
     figure = FIGURES[name](Drawn(pd.read_csv(folder / "summary.csv")), size)
     axes = figure.axes[0]
     figure.canvas.draw()

@@ -74,7 +74,7 @@ def test_the_records_of_the_docs_are_of_their_types(path):
     assert problems(records.read_json(path), KINDS[path.name]) == []
 
 
-@pytest.mark.parametrize("study", ["embedded", "mistral-7b-6gib", "smollm2-gsm8k"])
+@pytest.mark.parametrize("study", ["embedded", "mistral-7b-6gib", "smollm2-gsm8k", "smollm2-gsm8k-at-5e-4"])
 def test_the_tables_of_the_docs_are_of_their_type(study):
     assert problems_of_table(ROOT / "docs/reference" / study / "summary.csv", SummaryRow) == []
 
