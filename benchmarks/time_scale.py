@@ -22,7 +22,7 @@ from frontier.jobs import code_digest
 from frontier.results import summary
 from frontier.study import requests, schema
 from frontier.study.identities import study_identities
-from frontier.study.runs import precisions, run_names
+from frontier.study.runs import precisions, run_names, varied
 
 RANKS = [4, 8, 16, 32, 64]
 EXAMPLES = 44
@@ -47,7 +47,7 @@ def make_up(folder: Path, resolved: dict) -> dict:
     names, draw = run_names(resolved), np.random.default_rng(0)
     environment = {"device": "made up", "host": "made-up", "python": "3", "packages": {"torch": "2"}}
     losses = pd.DataFrame({"nll": draw.gamma(30, 3.0, EXAMPLES), "tokens": draw.integers(40, 120, EXAMPLES)})
-    inputs = {"trainings": [], "evaluations": [], "losses": [], "baselines": []}
+    inputs = {"trainings": [], "evaluations": [], "losses": [], "baselines": [], "base_losses": []}
 
     def write(kind: str, path: Path, identity: str, request: dict, outcome: dict) -> None:
         record = {"digest": identity, "request": request, "outcome": outcome, "environment": environment}
@@ -69,10 +69,14 @@ def make_up(folder: Path, resolved: dict) -> dict:
     for precision in precisions(resolved):
         place = folder / "results/baselines" / precision / "evaluation.json"
         write("baselines", place, identities["baseline"](precision), {"name": precision}, {"perplexity": 5.0})
+        losses.to_parquet(place.with_name("nll.parquet"))
+        inputs["base_losses"].append(str(place.with_name("nll.parquet")))
     expected = {
-        kind: [records.read_json(path)["digest"] for path in inputs[kind]] for kind in inputs if kind != "losses"
+        kind: [records.read_json(path)["digest"] for path in inputs[kind]]
+        for kind in inputs
+        if not kind.endswith("losses")
     }
-    request = {"expected": expected, "budget": resolved["budget"]}
+    request = {"expected": expected, "budget": resolved["budget"], "varied": varied(resolved, names)}
     return {"input": inputs, "output": {"summary": str(folder / "results/summary.csv")}, "request": request}
 
 
