@@ -5,8 +5,9 @@
 Spreads are those of docs/reference/smollm2-gsm8k-at-5e-4, in nats a token: 0.29 from example to example, which all runs share;
 beyond that an example differs by 0.034 from configuration to configuration and by 0.03 from run to run, by 0.15 from
 the untrained model to a trained one; and a seed moves a configuration's loss by 0.0015. A configuration of more memory
-is a higher rank. Truths: *flat*, all are as good; *steep*, each is 3% better in loss than the one before, with the last
-a little worse; *useless*, all are as good as the untrained model; *harmful*, all are worse than it by 1%.
+is a higher rank. Truths, in perplexity: *flat*, all are as good; *shallow* and *steep*, each is 0.3% or 2% better than
+the one before, but the last is half of that worse; *useless*, all are as good as the untrained model; *harmful*, all
+are 1% worse than it.
 """
 
 import argparse
@@ -24,7 +25,9 @@ from frontier.results.configurations import Configuration
 
 SHARED, OF_CONFIGURATION, OF_RUN, OF_TRAINING, OF_SEED = 0.287, 0.034, 0.03, 0.15, 0.0015
 EXAMPLES, SEEDS, CONFIGURATIONS = (12, 44, 500, 1319), (1, 2, 3), (3, 8, 20)
-TRUTHS = ("flat", "steep", "useless", "harmful")
+TRUTHS = ("flat", "shallow", "steep", "useless", "harmful")
+# By how much a step in rank lowers the loss, but for the last, which raises it by half of that.
+STEPS = {"shallow": 0.003, "steep": 0.02}
 UNTRAINED = 1.55
 LIMITS = {"memory_gib": None, "hours": None}
 # Resamples of a bootstrap; an interval of one of twenty candidates rests on the outer 0.13%.
@@ -52,9 +55,10 @@ class Judged(NamedTuple):
 def true_losses(cell: Cell) -> np.ndarray:
     """The true loss of each configuration, by rank, in nats a token; the untrained model is at UNTRAINED."""
     count = cell.configurations
-    if cell.truth == "steep":
-        losses = 0.65 + 0.02 * np.arange(count)[::-1]
-        losses[-1] = losses[-2] + 0.01
+    if cell.truth in STEPS:
+        step = STEPS[cell.truth]
+        losses = 0.65 + step * np.arange(count)[::-1]
+        losses[-1] = losses[-2] + step / 2
         return losses
     return np.full(count, {"flat": 0.65, "useless": UNTRAINED, "harmful": UNTRAINED + 0.01}[cell.truth])
 
