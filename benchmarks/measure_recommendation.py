@@ -2,12 +2,12 @@
 
     python benchmarks/measure_recommendation.py [--studies=100]
 
-Spreads are those of docs/reference/smollm2-gsm8k-at-5e-4, in nats a token: 0.29 from example to example, which all runs share;
-beyond that an example differs by 0.034 from configuration to configuration and by 0.03 from run to run, by 0.15 from
-the untrained model to a trained one; and a seed moves a configuration's loss by 0.0015. A configuration of more memory
-is a higher rank. Truths, in perplexity: *flat*, all are as good; *shallow* and *steep*, each is 0.3% or 2% better than
-the one before, but the last is half of that worse; *useless*, all are as good as the untrained model; *harmful*, all
-are 1% worse than it.
+Spreads are those of docs/reference/smollm2-gsm8k-at-5e-4, in nats a token: 0.29 from example to example, which all runs
+share; beyond that an example differs by 0.034 from configuration to configuration and by 0.03 from run to run, by 0.15
+from the untrained model to a trained one; and a seed moves a configuration's loss by 0.0015. A configuration of more
+memory is a higher rank. Truths, in perplexity: *flat*, all are as good; *shallow* and *steep*, each is 0.3% or 2%
+better than the one before, but the last is half of that worse; *useless*, all are as good as the untrained model;
+*harmful*, all are 1% worse than it.
 """
 
 import argparse

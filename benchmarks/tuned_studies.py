@@ -1,8 +1,8 @@
 """Made-up arms of several learning rates, and how often an interval that includes the pick holds the truth.
 
 The truth is the loss at the truly best rate: of all seeds where there are several, of that seed where there is one.
-Spreads are those of docs/reference/smollm2-gsm8k-at-5e-4, in nats a token: 0.29 from example to example, which all runs share,
-and what two runs differ by beyond that.
+Spreads are those of docs/reference/smollm2-gsm8k-at-5e-4, in nats a token: 0.29 from example to example, which all runs
+share, and what two runs differ by beyond that.
 """
 
 import itertools
