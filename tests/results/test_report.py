@@ -200,6 +200,19 @@ def test_page_without_a_run_that_ended_ok(tmp_path):
     assert "No run has a" in text
 
 
+def test_page_of_a_study_in_which_training_did_not_help(tmp_path):
+    claims = [one for one in pages.findings() if one["id"] != "recommendation"]
+    sentence = "No run is better than the untrained model: fp16, perplexity 4.960."
+    values = {"run": None, "precision": "fp16", "rank": 0, "learning_rate": None}
+    claims.append({"id": "recommendation", "verdict": "contradicted", "sentence": sentence})
+    claims[-1] |= {"evidence": {"runs": [], "values": values, "interval": None}, "part": "study", "published": None}
+    job = pages.write(tmp_path, claims=claims)
+    report.write_report(job)
+    text = Path(job["output"]["report"]).read_text("utf-8")
+    assert '<p class="choice">The untrained model</p>' in text
+    assert sentence in text
+
+
 def written(folder: Path, table) -> str:
     job = pages.write(folder, table)
     report.write_report(job)
