@@ -211,10 +211,13 @@ def test_plan_of_a_thousand_runs(study):
     assert len(plan["train_adapter"]) == 1000 - len(RUNS)
 
 
+TABLE = "results/summary.csv"
+
+
 def made_anew(study: Study, *targets: str) -> dict[str, str | None]:
     """Run the study; return each run that it made, with the run that it took it over from."""
     before = {path: path.stat().st_mtime_ns for path in study.folder.glob("results/runs/*/training.json")}
-    study.run(*targets)
+    study.run(TABLE, *targets)
     made = [
         path
         for path in study.folder.glob("results/runs/*/training.json")
@@ -235,9 +238,9 @@ def test_learning_rates_added_reordered_renamed_and_asked_for_again(new_study):
     summary = (study.folder / "results/summary.csv").read_text("utf-8").splitlines()
     assert summary[0].startswith("run,precision,rank,seed,learning_rate,")
     assert [line.split(",")[4] for line in summary[1:]] == ["0.01", "0.02"]
-    assert study.plan() == {}
+    assert study.plan(TABLE) == {}
     study.configure(learning_rate=["2.0e-2", 0.01])
-    assert study.plan() == AFTER
+    assert study.plan(TABLE) == {"summarize_runs": [""]}
     study.configure(learning_rate=[1e-2, 2e-2, 4e-2])
     assert made_anew(study) == {"fp32-r2-s0-lr0.04": None}
     study.configure(learning_rate=1e-2)
