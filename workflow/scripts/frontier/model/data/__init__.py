@@ -14,5 +14,6 @@ Read its files in this order:
     differences   where tokens say something else than their text: counts
     tokens        examples as tokens: made, written (the job tokenize_data), and loaded by training and evaluation
 
-A new source is a function in readers, a new file format a module beside json_lines.
+A new source takes a function in readers and entries elsewhere: CONTRIBUTING.md lists them all. A new file format is a
+module beside json_lines.
 """

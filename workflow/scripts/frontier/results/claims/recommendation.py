@@ -1,4 +1,4 @@
-"""Recommend a configuration inside the limits, and say what holds that back: claim 13. docs/findings.md has the rule.
+"""Recommend a configuration inside the limits, and say what holds that back. docs/findings.md has the rule.
 
 choice.py chooses, bounds.py says what holds the choice back, wording.py tells the choice in words.
 """
