@@ -15,6 +15,8 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from frontier.model import embeddings
+
 # Classes of linear layers by whether they compute a product and nothing else; others are added as they are met.
 _PLAIN: dict[type, bool] = {nn.Linear: True, bnb.nn.Linear4bit: True, Conv1D: True}
 
@@ -97,14 +99,14 @@ def _lora_forward(self, x):
 def compute_in(model: nn.Module, dtype: torch.dtype, read_directly: Collection[str] = ()) -> nn.Module:
     """Make `model` (plain or PEFT) compute in `dtype` over weights that stay as they are stored, and return it.
 
-    Linear layers cast their weight for each product, or once where that takes no more memory. Embeddings cast their
-    output. The few remaining parameters and buffers (norms, routers) are cast once, as are the weights of the linear
-    layers with the names `read_directly`, which the model reads other than by calling the layer. bitsandbytes' int8
-    layers keep their own product, which has no dense weight to cast.
+    Linear layers cast their weight for each product, or once where that takes no more memory. Embeddings cast the
+    rows that they look up. The few remaining parameters and buffers (norms, routers) are cast once, as are the weights
+    of the linear layers with the names `read_directly`, which the model reads other than by calling the layer.
+    bitsandbytes' int8 layers keep their own product, which has no dense weight to cast.
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            module.register_forward_hook(lambda module, inputs, output: output.to(dtype))
+            embeddings.compute_in(module, dtype)
         elif isinstance(module, LoraLayer) and is_castable(module.get_base_layer()):
             module.forward = MethodType(_lora_forward, module)
         elif is_castable(module) and not is_named(name, read_directly):

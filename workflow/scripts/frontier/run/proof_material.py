@@ -15,7 +15,7 @@ LENGTHS = (30, 12, 41)
 def made_up(vocabulary: int, avoided: set[int], lengths: tuple[int, ...] = LENGTHS) -> list[dict]:
     """Return examples of random tokens, all labelled but a prompt of five in the first and of one in the others."""
     draw = torch.Generator().manual_seed(0)
-    usable = torch.tensor([token for token in range(min(vocabulary, 50_000)) if token not in avoided])
+    usable = torch.tensor([token for token in range(vocabulary) if token not in avoided])
     examples = []
     for number, length in enumerate(lengths):
         prompt = 1 if number else 5
@@ -43,7 +43,8 @@ def read_directly(model, example: dict) -> list[str]:
     found: set[str] = set()
     for mode in (False, True):
         model.train(mode)
-        idle = [name for name in layers if name not in _called(model, layers, example)]
+        called = _called(model, layers, example)
+        idle = [name for name in layers if name not in called]
         weights = [layers[name].weight.requires_grad_(True) for name in idle]
         if weights:
             loss = own_losses(model, example).sum()
@@ -72,16 +73,6 @@ def _in_block(name: str) -> str:
     parts = name.split(".")
     last = max((place for place, part in enumerate(parts) if part.isdigit()), default=-1)
     return ".".join(parts[last + 1 :])
-
-
-def _frozen(model) -> list[torch.Tensor]:
-    return [one for one in model.parameters() if not one.requires_grad and one.is_floating_point()]
-
-
-def round_weights(model) -> None:
-    """Round the frozen weights to what 16 bits can hold, so that storing them there loses nothing."""
-    for weight in _frozen(model):
-        weight.data = weight.data.half().float()
 
 
 def store_in_16_bits(model) -> None:

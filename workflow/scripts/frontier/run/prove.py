@@ -44,16 +44,16 @@ def prove_model(job: dict) -> None:
 def proof_of(config, device: torch.device) -> dict:
     """Return the ways in which a model of this transformers config has its own losses, and what was shown of them.
 
-    What is tried is its shape: the layers that hold one of each kind, caps of scores low enough to be met, and every
-    reach in tokens (a window, say) made short enough for the examples to pass it. A packed row that holds for examples
-    within their reach alone, however long the row, is a way up to there.
+    What is tried is its shape: the layers that hold one of each kind, a smaller vocabulary, caps of scores low enough
+    to be met, and every reach in tokens (a window, say) made short enough for the examples to pass it. A packed row
+    that holds for examples within their reach alone, however long the row, is a way up to there.
     """
     whole, layers = _shape(config)
     reaches = reach.reaches_of(whole)
     short = reach.cut(whole, reaches)
 
     def proved(tried, longest: int, ways=CANDIDATES) -> Proof:
-        examples = made_up(config.get_text_config().vocab_size, _special_tokens(config), _lengths(config, longest))
+        examples = made_up(tried.get_text_config().vocab_size, _special_tokens(config), _lengths(config, longest))
         return _prove(tried, device, examples, ways)
 
     try:
@@ -107,7 +107,7 @@ def _least_reach(whole, reaches: dict[tuple, int], proved: Callable[[object], Pr
 def _shape(config) -> tuple:
     """Return the config of what is tried, and of how many layers it is; UserError where no model is made of it."""
     try:
-        low = shape.with_low_caps(config)
+        low = shape.with_few_tokens(shape.with_low_caps(config))
         layers = shape.fewest_layers(low)
         return shape.shortened(low, layers), layers
     # A family refuses a configuration by whatever error it likes.
