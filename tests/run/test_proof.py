@@ -15,8 +15,8 @@ from frontier.errors import UserError
 from frontier.model import attention, layers, packing, reach, shape
 from frontier.model.execution import OWN, Execution, method_for
 from frontier.model.targets import adapted_layers, linear_layers
+from frontier.run import own_pass, proof_material, prove
 from frontier.run import proof as proof_module
-from frontier.run import proof_material, prove
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -144,6 +144,30 @@ def test_nothing_that_holds_is_one_line_that_says_what_fails(monkeypatch):
     with pytest.raises(UserError) as refusal:
         proved("llama")
     assert re.fullmatch(line, str(refusal.value))
+
+
+@pytest.fixture
+def no_tolerance(monkeypatch):
+    """Let nothing pass but what the last bits of a model's own weights move."""
+    monkeypatch.setattr(own_pass, "TOLERANCE", 0)
+    monkeypatch.setattr(own_pass, "GRADIENT_TOLERANCE", 0)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "opt"])
+def test_what_a_model_s_own_last_bits_move_is_no_fault(no_tolerance, family):
+    """A rounding that turns one of many ReLUs on or off moves a wide model's gradients by more than the sums do."""
+    assert ways(proved(family))[0][:2] == ("packed", "packed")
+
+
+def test_a_leak_is_more_than_a_model_s_last_bits(no_tolerance):
+    assert ways(proved("lfm2"))[0][:2] == ("single", "own")
+
+
+def test_a_fault_that_last_bits_do_not_explain_is_one_however_small(no_tolerance, monkeypatch):
+    real = proof_module.token_losses
+    monkeypatch.setattr(proof_module, "token_losses", lambda *args, **kwargs: real(*args, **kwargs) + 1e-3)
+    with pytest.raises(UserError, match=r"own, by 0\.001"):
+        proved("llama")
 
 
 def test_weights_that_tell_nothing_prove_nothing(monkeypatch):

@@ -6,5 +6,6 @@ it (`fit`, `trainer`), which a `clock` times and a `guard` may end with `checkpo
 every tensor of the adapter has trained (`adapter_check`) and records what the training took (`cost`), however it ended
 (`recovery`). `sharding` and `sharded_trainer` spread one training over several processes. Then `evaluation`, which the
 two jobs that judge an adapter share: `perplexity`, and `accuracy` with its `answers`. Last the job that proves a model
-before any of these (`prove`): `proof` tries the ways to compute losses, on shapes and examples of `proof_material`.
+before any of these (`prove`): `proof` tries the ways to compute losses against the model's own (`own_pass`), on shapes
+and examples of `proof_material`.
 """

@@ -4,7 +4,6 @@ Which families a list names says little of the next one. So each model is tried 
 of each kind, with random weights of such a spread that a fault shows. What is proved is in PROPERTIES.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -16,15 +15,18 @@ from frontier.model.execution import CANDIDATES, Execution
 from frontier.model.layers import compute_in, draws_randomly
 from frontier.model.loss import token_losses
 from frontier.model.targets import ALL, adapted_layers
-from frontier.run.proof_material import changed, own_losses, read_directly, store_in_16_bits
+from frontier.run.own_pass import (
+    LEAST_EFFECT,
+    Tolerance,
+    differences,
+    gradients_of,
+    largest,
+    own_losses,
+    own_pass,
+    tolerance_of,
+)
+from frontier.run.proof_material import changed, read_directly, store_in_16_bits
 
-# Of the largest loss. Sums in another order differ by some 1e-6 of it in float32; a leak or a wrong mask by 1e-2 nats
-# and more.
-TOLERANCE = 5e-5
-# Of a tensor's norm.
-GRADIENT_TOLERANCE = 1e-3
-# What a changed token must move at the least for the weights to tell anything, in nats.
-LEAST_EFFECT = 1e-2
 # Of the adapter that is tried.
 _RANK = 4
 PROPERTIES = {
@@ -67,15 +69,15 @@ def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
     # With neither of LoRA's matrices at zero both have gradients.
     adapter = LoraConfig(r=_RANK, target_modules=names, task_type="CAUSAL_LM", init_lora_weights=False)
     model, own_attention = get_peft_model(causal, adapter), causal.config._attn_implementation
-    expected = [own_losses(model, example).detach() for example in examples]
-    gradients = _gradients(model, lambda: sum(own_losses(model, example).sum() for example in examples))
+    expected, gradients = own_pass(model, examples)
     _require_effect(model, examples, expected)
+    tolerance = tolerance_of(model, examples, expected, gradients)
     store_in_16_bits(model)
     compute_in(model, torch.float32, proof.read_directly)
     for way in ways:
         causal.set_attn_implementation(packing.ATTENTION if way.attention == "packed" else own_attention)
         try:
-            proof.sizes = _check(model, examples, way, expected, gradients)
+            proof.sizes = _check(model, examples, way, expected, gradients, tolerance)
             proof.ways.append(way)
             break
         except Unequal as error:
@@ -86,7 +88,9 @@ def prove(causal, examples: list[dict], ways=CANDIDATES) -> Proof:
     return proof
 
 
-def _check(model, examples: list[dict], way: Execution, expected: list[torch.Tensor], gradients: dict) -> dict:
+def _check(
+    model, examples: list[dict], way: Execution, expected: list[torch.Tensor], gradients: dict, tolerance: Tolerance
+) -> dict:
     """Return the size of each property's failure, all within tolerance; raises Unequal for the first that is not."""
     device = model.device
 
@@ -96,27 +100,26 @@ def _check(model, examples: list[dict], way: Execution, expected: list[torch.Ten
     sizes = {}
     with torch.no_grad():
         alone = [losses([example]) for example in examples]
-        tolerance = TOLERANCE * max(1.0, _largest(torch.cat(expected)))
-        sizes["own"] = _largest(torch.cat(alone) - torch.cat(expected))
-        _require(sizes["own"], tolerance, "own")
-        sizes["packed"] = _largest(losses(examples) - torch.cat(expected))
-        _require(sizes["packed"], tolerance, "packed")
+        sizes["own"] = largest(torch.cat(alone) - torch.cat(expected))
+        _require(sizes["own"], tolerance.losses, "own")
+        sizes["packed"] = largest(losses(examples) - torch.cat(expected))
+        _require(sizes["packed"], tolerance.losses, "packed")
         altered = [changed(example, -1) for example in examples]
         earlier = torch.cat([losses([one])[:-1] - before[:-1] for one, before in zip(altered, expected, strict=True)])
-        sizes["causal"] = _largest(earlier)
-        _require(sizes["causal"], tolerance, "causal")
-    found = _gradients(model, lambda: losses(examples).sum())
-    sizes["gradients"] = _compare(found, gradients, "gradients")
+        sizes["causal"] = largest(earlier)
+        _require(sizes["causal"], tolerance.losses, "causal")
+    found = gradients_of(model, lambda: losses(examples).sum())
+    sizes["gradients"] = _compare(found, gradients, tolerance.gradients, "gradients")
     if not model.supports_gradient_checkpointing:
         return sizes | {"checkpointing": None}
     model.train()
     try:
         is_random = draws_randomly(model)
-        plain = _gradients(model, lambda: losses(examples).sum(), seed=0) if is_random else found
+        plain = gradients_of(model, lambda: losses(examples).sum(), seed=0) if is_random else found
         how = {"use_reentrant": False, "preserve_rng_state": is_random}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
-        twice = _gradients(model, lambda: losses(examples).sum(), seed=0)
-        sizes["checkpointing"] = _compare(twice, plain, "checkpointing")
+        twice = gradients_of(model, lambda: losses(examples).sum(), seed=0)
+        sizes["checkpointing"] = _compare(twice, plain, tolerance.gradients, "checkpointing")
     finally:
         model.gradient_checkpointing_disable()
         model.eval()
@@ -135,36 +138,21 @@ def _require_effect(model, examples: list[dict], expected: list[torch.Tensor]) -
     with torch.no_grad():
         for example, before in zip(examples, expected, strict=True):
             moved = own_losses(model, changed(example, 0)) - before
-            sizes.append(_largest(moved[1:]))
+            sizes.append(largest(moved[1:]))
     size = min(sizes)
     if not size >= LEAST_EFFECT:
         raise Unequal("effect", size)
 
 
-def _gradients(model, loss: Callable[[], torch.Tensor], seed: int | None = None) -> dict[str, torch.Tensor]:
-    """Return each adapter tensor's gradient of a loss, by name; tensors without one are left out."""
-    if seed is not None:
-        torch.manual_seed(seed)
-    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    found = torch.autograd.grad(loss(), list(trainable.values()), allow_unused=True)
-    return {name: one for name, one in zip(trainable, found, strict=True) if one is not None}
-
-
-def _compare(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], name: str) -> float:
+def _compare(found: dict, expected: dict, tolerance: float, name: str) -> float:
     """Return the largest difference of two sets of gradients, as a share of a tensor's norm; Unequal if too large."""
     missing = sorted(expected.keys() - found.keys())
     if missing:
         raise Unequal(name, 1.0, f"{missing[0]} has none; ")
-    # A tensor whose gradient is next to nothing is held to the scale of the others.
-    least = 1e-3 * max(float(one.norm()) for one in expected.values())
-    sizes = {key: float((found[key] - one).norm()) / max(float(one.norm()), least) for key, one in expected.items()}
+    sizes = differences(found, expected)
     worst = max(sizes, key=sizes.get)
-    _require(sizes[worst], GRADIENT_TOLERANCE, name, f"{worst}: ")
+    _require(sizes[worst], tolerance, name, f"{worst}: ")
     return sizes[worst]
-
-
-def _largest(difference: torch.Tensor) -> float:
-    return float(difference.abs().max())
 
 
 def on_device(batch: dict, device: torch.device) -> dict:

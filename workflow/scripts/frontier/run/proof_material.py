@@ -1,11 +1,11 @@
-"""What a proof is made with: made-up examples, and the model's own losses of them."""
+"""What a proof is made with: made-up examples, and weights stored as a base's are."""
 
 import torch
-import torch.nn.functional as F
 
 from frontier.model.data.tokens import IGNORED
 from frontier.model.layers import is_castable
 from frontier.model.loss import causal_model
+from frontier.run.own_pass import own_losses
 
 # Tokens of the examples that a model is proved with. One is within a reach of 16 that the others pass: a family may
 # decide for all of a row by its longest example.
@@ -22,15 +22,6 @@ def made_up(vocabulary: int, avoided: set[int], lengths: tuple[int, ...] = LENGT
         ids = usable[torch.randint(len(usable), (length,), generator=draw)].tolist()
         examples.append({"input_ids": ids, "labels": [IGNORED] * prompt + ids[prompt:]})
     return examples
-
-
-def own_losses(model, example: dict) -> torch.Tensor:
-    """Return the labelled tokens' losses in nats by the model's own forward pass, nothing of this project in it."""
-    ids = torch.tensor([example["input_ids"]], device=model.device)
-    labels = torch.tensor(example["labels"][1:], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-    kept = labels != IGNORED
-    return F.cross_entropy(logits[kept], labels[kept], reduction="none")
 
 
 def read_directly(model, example: dict) -> list[str]:
@@ -79,8 +70,9 @@ def store_in_16_bits(model) -> None:
     """Store the frozen weights as a base's are stored, but for those that the model wants in 32 bits."""
     kept = tuple(getattr(causal_model(model), "_keep_in_fp32_modules", None) or ())
     for name, weight in model.named_parameters():
-        if not weight.requires_grad and weight.is_floating_point() and not any(part in name for part in kept):
-            weight.data = weight.data.half()
+        if not weight.requires_grad and weight.is_floating_point():
+            stored = weight.data.half()
+            weight.data = stored.float() if any(part in name for part in kept) else stored
 
 
 def changed(example: dict, place: int) -> dict:
