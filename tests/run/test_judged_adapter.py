@@ -11,7 +11,7 @@ from frontier.run.build import build_adapter
 from safetensors.torch import load_file, save_file
 
 CPU = torch.device("cpu")
-LORA = {"alpha": 16, "dropout": 0.0, "rslora": True, "targets": "all-linear"}
+LORA = {"alpha": 16, "dropout": 0.0, "rslora": True, "targets": "all-linear", "dtype": "float32"}
 
 
 def test_an_adapter_that_lacks_a_tensor_or_has_one_too_many_is_refused(tiny_model, tmp_path, monkeypatch):

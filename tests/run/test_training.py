@@ -2,12 +2,14 @@
 
 import copy
 import math
+import shutil
 
 import pandas as pd
 import pytest
 import tiny
 import torch
 from frontier import records
+from frontier.errors import UserError
 from frontier.model import cache as cache_module
 from frontier.model import dtypes, prepare
 from frontier.model.data.encoding import Encoder
@@ -17,7 +19,7 @@ from frontier.run import perplexity, prove
 from frontier.run.train import train_adapter
 from frontier.study import embedded, requests, schema
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 SETTINGS = {
@@ -147,6 +149,29 @@ def test_training_loss_falls_and_adapters_are_float32(material, tmp_path, precis
     base, _ = evaluate(material, tmp_path / "base", precision=precision)
     tuned, _ = evaluate(material, tmp_path / "tuned", adapter, precision)
     assert tuned["perplexity"] < 0.9 * base["perplexity"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_an_adapter_in_bfloat16_is_kept_and_updated_in_it_and_judged_by_its_own_values(material, tmp_path, precision):
+    """As trl keeps an adapter over NF4: small updates are lost, and it ends elsewhere than in float32."""
+    run = f"{precision}-r4-s0"
+    record, history, adapter = train(material, tmp_path / "half", run, steps=20, lora={"dtype": "bfloat16"})
+    _, _, whole = train(material, tmp_path / "whole", run, steps=20)
+    assert record["request"]["lora"]["dtype"] == "bfloat16"
+    assert history["loss"].tail(4).mean() < history["loss"].head(2).mean() - 0.3
+    assert {tensor.dtype for tensor in weights(adapter).values()} == {torch.bfloat16}
+    assert any(not torch.equal(weights(adapter)[name].float(), one) for name, one in weights(whole).items())
+    # An update of under half a unit in the last of bfloat16's eight bits leaves a number as it was.
+    train(material, tmp_path / "free", run, learning_rate=1e-6, steps=2)
+    with pytest.raises(UserError, match=r"had gradients and is as it was at the start; raise learning_rate"):
+        train(material, tmp_path / "held", run, lora={"dtype": "bfloat16"}, learning_rate=1e-6, steps=2)
+    judged, _ = evaluate(material, tmp_path / "judged", adapter, precision)
+    in_float32 = tmp_path / "float32"
+    shutil.copytree(adapter, in_float32)
+    values = {name: one.float() for name, one in weights(adapter).items()}
+    save_file(values, in_float32 / "adapter_model.safetensors")
+    again, _ = evaluate(material, tmp_path / "again", in_float32, precision)
+    assert judged["perplexity"] == again["perplexity"]
 
 
 def test_first_loss_is_transformers_own(material, tmp_path, tiny_model):

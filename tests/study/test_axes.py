@@ -49,6 +49,8 @@ def test_a_value_has_one_text(value, text):
         ({"lora": {"alpha": ["2r", 16, "1.5r"]}}, ["-alpha16", "-alpha1.5r", "-alpha2r"]),
         ({"lora": {"dropout": [0, 0.05]}}, ["-dropout0", "-dropout0.05"]),
         ({"lora": {"rslora": [True, False]}}, ["-norslora", "-rslora"]),
+        ({"lora": {"dtype": ["float32", "bfloat16"]}}, ["-lorabfloat16", "-lorafloat32"]),
+        ({"lora": {"dtype": ["bfloat16"]}}, [""]),
         ({"lora": {"targets": ["q_proj", "v_proj"]}}, [""]),
         ({"lora": {"targets": SETS}}, ["-all-linear", "-attention"]),
         ({"lora": {"targets": {"attention": ["q_proj"]}}}, [""]),

@@ -86,6 +86,10 @@ REFUSED = [
         "config: optimizer: got adamw_8bit with processes 2, takes adamw_torch",
     ),
     (
+        {"processes": 2, "lora": {"dtype": "bfloat16"}},
+        "config: lora.dtype: got bfloat16 with processes 2, takes it with processes 1 alone",
+    ),
+    (
         {"processes": 2, "device": "cuda:1"},
         "config: device: got cuda:1 with processes 2, takes auto, cpu or cuda there",
     ),
@@ -269,7 +273,13 @@ def test_missing_keys_take_their_defaults():
     least = {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
     resolved = resolve(least)
     assert resolved["ranks"] == [8, 16, 32]
-    assert resolved["lora"] == {"alpha": "2r", "dropout": 0.0, "rslora": False, "targets": "all-linear"}
+    assert resolved["lora"] == {
+        "alpha": "2r",
+        "dropout": 0.0,
+        "rslora": False,
+        "targets": "all-linear",
+        "dtype": "float32",
+    }
     assert least == {"model": SHIPPED["model"], "data": SHIPPED["data"], "steps": 3}
 
 

@@ -14,6 +14,7 @@ TAGS = {
     "dropout": "dropout",
     "rslora": "rslora",
     "targets": "",
+    "lora_dtype": "lora",
     "schedule": "",
     "warmup_steps": "warmup",
     "steps_asked": "steps",
@@ -30,8 +31,8 @@ TAGS = {
     "compute_dtype": "",
     "logging_steps": "logging",
 }
-# Those of the configuration's section `lora`; the others stand by themselves.
-_OF_LORA = ("alpha", "dropout", "rslora", "targets")
+# Those of the configuration's section `lora`, with their keys there; the others stand by themselves.
+_OF_LORA = {"alpha": "alpha", "dropout": "dropout", "rslora": "rslora", "targets": "targets", "lora_dtype": "dtype"}
 # The word before the tag of a setting that is off, -nofused.
 OFF = "no"
 # Numbers below this are written with an exponent.
@@ -40,9 +41,10 @@ _SMALL = 0.01
 
 def place(column: str) -> tuple[str, ...]:
     """Return where a setting stands in the configuration: its key, after that of its section if it is in one."""
+    if column in _OF_LORA:
+        return ("lora", _OF_LORA[column])
     # The summary's column `steps` has how many a training took.
-    key = column.removesuffix("_asked")
-    return ("lora", key) if key in _OF_LORA else (key,)
+    return (column.removesuffix("_asked"),)
 
 
 def text(value: bool | float | str) -> str:

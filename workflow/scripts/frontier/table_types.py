@@ -56,6 +56,7 @@ class SummaryRow(TypedDict):
     dropout: NotRequired[Annotated[float, _SEVERAL]]
     rslora: NotRequired[Annotated[bool, _SEVERAL]]
     targets: NotRequired[Annotated[str, _SEVERAL]]
+    lora_dtype: NotRequired[Annotated[str, _SEVERAL]]
     schedule: NotRequired[Annotated[str, _SEVERAL]]
     warmup_steps: NotRequired[Annotated[int, _SEVERAL]]
     steps_asked: NotRequired[Annotated[int, _SEVERAL]]

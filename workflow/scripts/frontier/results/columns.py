@@ -38,6 +38,7 @@ FURTHER = {
     "dropout": Column("Dropout", "", "Share of the adapter's inputs that training drops.", "g", True),
     "rslora": Column("rsLoRA", "", "Whether the update is scaled by 1/sqrt(rank), not 1/rank.", shown=True),
     "targets": Column("Targets", "", "The set of layers that have adapters.", shown=True),
+    "lora_dtype": Column("Adapter's dtype", "", "In which the adapter is kept and updated.", shown=True),
     "schedule": Column("Schedule", "", "How the learning rate changes over the steps.", shown=True),
     "warmup_steps": Column("Warm-up", "steps", "Steps over which the learning rate rises.", "g", True),
     "steps_asked": Column("Steps asked for", "", "Optimiser steps that were to be taken.", "g", True),

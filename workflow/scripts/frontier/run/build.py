@@ -8,6 +8,7 @@ from frontier.errors import UserError
 from frontier.material_types import BaseRecord
 from frontier.model import bases, captured_step, layers, packing
 from frontier.model.card import Card
+from frontier.model.dtypes import DTYPES
 from frontier.model.execution import PACKED, UNPROVED, Method
 from frontier.model.targets import adapted_layers
 from frontier.request_types import LoraSettings, TrainingRequest
@@ -16,9 +17,10 @@ from frontier.run.sharding import ALONE, Share
 
 
 def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly: tuple[str, ...] = ()):
-    """Put a float32 LoRA adapter, initialised from `seed`, on the linear layers that `targets` names.
+    """Put a LoRA adapter, initialised from `seed`, on the linear layers that `targets` names.
 
-    Layers with the names `read_directly` get none (`model.targets.adapted_layers`).
+    It is initialised in float32 and kept in `dtype`. Layers with the names `read_directly` get none
+    (`model.targets.adapted_layers`).
     """
     names, _ = adapted_layers(model, lora["targets"], read_directly)
     set_seed(seed)
@@ -30,7 +32,11 @@ def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly
         target_modules=names,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    for weight in adapted.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(DTYPES[lora["dtype"]])
+    return adapted
 
 
 def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):

@@ -166,7 +166,7 @@ def _words(column: str, sets: tuple[str, ...]) -> str:
         return "|".join(map(re.escape, sets)) or "(?!)"
     rule = key_at(axes.place(column)).kind.rule["anyOf"][0]
     if "enum" in rule:
-        return "|".join(map(re.escape, rule["enum"]))
+        return f"{tag}(?:{'|'.join(map(re.escape, rule['enum']))})"
     if rule.get("type") == "boolean":
         return f"(?:{axes.OFF})?{tag}"
     return f"{tag}{_NUMBER}" + ("r?" if column == "alpha" else "")
@@ -180,6 +180,8 @@ def _value(column: str, words: str) -> Any:
     if words in (tag, axes.OFF + tag):
         return words == tag
     digits = words.removeprefix(tag)
+    if column == "lora_dtype":
+        return digits
     if digits.endswith("r"):
         return digits
     return int(digits) if _validator(column).schema["anyOf"][0].get("type") == "integer" else float(digits)

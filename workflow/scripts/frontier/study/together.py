@@ -34,7 +34,7 @@ def check_together(config: dict) -> None:
 def _differing(configs: Iterable[dict]) -> list[dict]:
     """Return the configurations, one of those alike in what is checked together."""
     keys = ("steps", "epochs", "batch_size", "micro_batch_size", "optimizer")
-    return list({tuple(map(str, map(one.get, keys))): one for one in configs}.values())
+    return list({(one["lora"]["dtype"], *map(str, map(one.get, keys))): one for one in configs}.values())
 
 
 def _check_training(config: dict) -> None:
@@ -83,6 +83,8 @@ def _check_processes(config: dict) -> None:
             f"config: optimizer: got {config['optimizer']} with processes {processes}, "
             "takes adamw_torch or adamw_torch_fused there"
         )
+    if config["lora"]["dtype"] != "float32":
+        raise UserError(f"config: lora.dtype: got bfloat16 with processes {processes}, takes it with processes 1 alone")
     if ":" in config["device"]:
         raise UserError(
             f"config: device: got {config['device']} with processes {processes}, takes auto, cpu or cuda there"

@@ -70,6 +70,12 @@ LORA = Section(
             default="all-linear",
             buys="or a list such as [q_proj, v_proj]: less memory, less capacity",
         ),
+        Key(
+            "dtype",
+            one_of("float32", "bfloat16").or_list(),
+            default="float32",
+            buys="of the adapter and its optimiser; bfloat16: half their memory, small updates lost",
+        ),
     ),
 )
 
