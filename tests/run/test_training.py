@@ -174,6 +174,11 @@ def test_an_adapter_in_bfloat16_is_kept_and_updated_in_it_and_judged_by_its_own_
     assert judged["perplexity"] == again["perplexity"]
 
 
+def test_an_adapter_in_bfloat16_under_products_in_float16_is_one_line(material, tmp_path):
+    with pytest.raises(UserError, match=r"lora.dtype: got bfloat16 with products in float16, .* set compute_dtype to"):
+        train(material, tmp_path / "run", "fp16-r4-s0", lora={"dtype": "bfloat16"}, compute_dtype="float16")
+
+
 def test_first_loss_is_transformers_own(material, tmp_path, tiny_model):
     """The first step's loss, before any update, against transformers' padded forward and its own loss."""
     _, history, _ = train(material, tmp_path / "run", batch_size=40, steps=1)

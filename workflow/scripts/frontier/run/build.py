@@ -56,6 +56,11 @@ def build_model(
     A lever is used if the request asks for it and both card and model allow it; none is where several processes share
     the model.
     """
+    if dtype == torch.float16 and request["lora"]["dtype"] == "bfloat16":
+        raise UserError(
+            "lora.dtype: got bfloat16 with products in float16, whose scaled gradients torch takes in float32 alone; "
+            "set compute_dtype to bfloat16, or lora.dtype to float32"
+        )
     settings = request["training"]
     is_alone = share.processes == 1
     fused = is_alone and settings["fused_kernels"] and card.fuse(base)
