@@ -42,6 +42,12 @@ The proof of the embedded study's model took 85.9 s of the study's 2,660 s, 3.2%
 results/summary.csv` in a fresh clone at 4b5c17d, `seconds` of `resources/proof.json`; two cores of a virtual machine
 that had 4 to 13 other processes at work, 2026-11-30): 32 s of a processor.
 
+At real sizes: 38 shapes of 0.1 to 36 billion parameters are proved in 0.2 to 2.2 s each on an H200, and Gemma 3n, of
+which 25 layers are taken, in 9.4 s ([lines](reference/families/shapes.txt)); on two idle cores of an AMD EPYC a 7B's
+shape takes 36 s (`python benchmarks/prove_shapes.py mistral-7b` at f8e3530). What rounding may explain is not one
+number for all: each model is held to what moving its weights by their last bit does to its own losses and gradients
+(`frontier/run/own_pass.py`), since a ReLU or a cut-off turns one rounding into more.
+
 No list of names decides. These families were tried, each by a tiny configuration (`benchmarks/families.py`)
 under transformers {transformers}; a family that transformers gains later is proved in the same way.
 
@@ -52,7 +58,8 @@ under transformers {transformers}; a family that transformers gains later is pro
 - *NF4*: the share of the parameters, embeddings and head aside, that lie in linear layers, which bitsandbytes
   quantises. Below one half, claims about NF4 are withheld.
 - *planned*: whether `results/plan.csv` can foretell it.
-- *fused*, *captured*: on a GPU ({device}, at {commit}), whether its kernels are fused and its steps captured.
+- *fused*, *captured*: on a GPU ({device}, at {commit}, [versions](reference/families/README.md)), whether its kernels
+  are fused and its steps captured.
 
 | family | rows | up to | head | not adapted | NF4 | planned | fused | captured | refused |
 |---|---|--:|---|---|--:|---|---|---|---|
