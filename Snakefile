@@ -4,7 +4,10 @@ from snakemake.utils import min_version
 min_version("9.27.1")
 
 
-configfile: "config/config.yaml"
+include: "workflow/rules/configuration.smk"
+
+
+configfile: CONFIG_FILE
 
 
 include: "workflow/rules/common.smk"

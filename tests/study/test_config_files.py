@@ -46,3 +46,11 @@ def test_what_reads_otherwise_than_it_is_written_is_refused(tmp_path, monkeypatc
 def test_what_is_read_as_it_is_written_passes(tmp_path, text):
     (tmp_path / "a.yaml").write_text(text, encoding="utf-8", newline="")
     config_files.check([str(tmp_path / "a.yaml")])
+
+
+@pytest.mark.parametrize(("encoding", "byte"), [("utf-16", 0), ("latin-1", 5)])
+def test_a_file_in_another_encoding_is_refused(tmp_path, monkeypatch, encoding, byte):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("# caf\u00e9\nranks: [4]", encoding=encoding)
+    with pytest.raises(UserError, match=rf"config: a.yaml is no text in UTF-8 \(its byte {byte} .*; save it as UTF-8$"):
+        config_files.check(["a.yaml"])

@@ -60,6 +60,16 @@ def test_dag_is_a_graph_that_dot_takes(finished_study):
     assert "<svg" in drawn.stdout
 
 
+def test_a_configuration_in_another_encoding_is_one_line_before_snakemake_reads_it(new_study):
+    study = new_study()
+    config = study.folder / "config" / "config.yaml"
+    config.write_text(config.read_text("utf-8"), encoding="utf-16")
+    refused = study.snakemake("-n")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("error: config: config/config.yaml is no text in UTF-8")
+    assert "Traceback" not in refused.stderr
+
+
 def test_lint_has_nothing_to_report(finished_study):
     assert "good condition" in finished_study.snakemake("--lint").stderr
 

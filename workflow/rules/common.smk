@@ -1,23 +1,13 @@
 # Everything the rules share: the checked configuration, the runs, and what each job depends on.
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
-
-from frontier.errors import UserError
 from frontier.jobs import code_digest, retries
 from frontier.records import digest, read_json
-from frontier.study import config_files, embedded, identities, preflight, refusals, requests, resources, runs, schema
-
-# The study's configuration, as an input of summarize_runs, which refuses records that do not fit it. By the file's date
-# Snakemake sees an edit even where .snakemake is lost, and with it what Snakemake knew of each job's parameters. It is
-# no other rule's input, or every edit would make everything again.
-CONFIG_FILE = "config/config.yaml"
+from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
 
 retries.begin_call()
 try:
     preflight.check_python()
-    config_files.check(config_files.sources(CONFIG_FILE, workflow.config_settings))
     STUDY = schema.resolve(config)
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None

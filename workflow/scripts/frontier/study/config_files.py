@@ -24,9 +24,9 @@ def sources(own: str, settings) -> list[str]:
 
 
 def check(files: list[str]) -> None:
-    """Raise UserError, in one line, where a key stands twice in a file, or YAML reads a number as another one."""
+    """Raise UserError, in one line, for a file that is no text in UTF-8, a key that stands twice, a number misread."""
     for file in files:
-        text = Path(file).read_text("utf-8-sig")
+        text = _text(file)
         try:
             node = yaml.compose(text, yaml.SafeLoader)
         except yaml.YAMLError:
@@ -35,6 +35,15 @@ def check(files: list[str]) -> None:
             continue
         if node is not None and "__use_yte__" not in text:
             _check_node(node, file, [], set())
+
+
+def _text(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"config: {file} is no text in UTF-8 (its byte {error.start} is none of it); save it as UTF-8"
+        ) from error
 
 
 def _check_json(text: str, file: str) -> None:

@@ -1,10 +1,11 @@
 """The truth of an example: the number that its answer ends in, by one rule, whoever asks.
 
 The rule: what stands after the last `####`, to the end of the answer, must be a number and nothing else. Spaces around
-it do not count, nor does a control token at the end such as `</s>`. A number is written in the digits 0 to 9, whole or
-with a decimal point; commas part all of its thousands or none. A number of which they do begins with no 0, or it would
-be one whose comma is a decimal point (`0,125`). A sign and a dollar sign may stand before it, and a full stop behind
-it. The sign may be any of Unicode's short dashes.
+it do not count, nor does a control token at the end such as `</s>`; what stands in angle brackets there is taken for
+one, so that `5 <kg>` is 5. A number is written in the digits 0 to 9, whole or with a decimal point; commas part all of
+its thousands or none. A number of which they do begins with no 0, or it would be one whose comma is a decimal point
+(`0,125`). A sign and a dollar sign may stand before it, and a full stop behind it. The sign may be any of Unicode's
+short dashes.
 
 So `1,234.50`, `-$5`, `−5` and `18.` are numbers. Left out are fractions, times, units, powers, and thousands or
 decimals in another notation: of these a reader, or a filter, could take another number.
