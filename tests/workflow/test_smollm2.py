@@ -15,7 +15,8 @@ from frontier.study import embedded
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
-    config |= {"steps": 4, "warmup_steps": 0, "learning_rate": 1e-3}
+    # Two threads beside the other half of the tests would wait for each other most of the time.
+    config |= {"steps": 4, "warmup_steps": 0, "learning_rate": 1e-3, "cpu_threads": 1}
     config["data"] |= {"train_examples": 16, "validation_examples": 6}
     (folder / "config").mkdir()
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
