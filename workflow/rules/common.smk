@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 
-from frontier.errors import UserError
+from frontier.errors import UserError, no_study
 from frontier.jobs import code_digest, retries
 from frontier.records import digest, read_json
 from frontier.study import config_files, embedded, identities, preflight, refusals, requests, resources, runs, schema
@@ -61,6 +61,17 @@ def base_of(wildcards):
     except UserError as error:
         sys.exit(f"error: {error}")
     return f"resources/bases/{precision}.json"
+
+
+def summaries_to_merge(wildcards):
+    """Return the summaries of the studies to merge; end with one line for a folder that is none of a study.
+
+    That of this study itself is made where it is not there.
+    """
+    for folder in map(Path, STUDY["merge"]):
+        if folder.resolve() != Path.cwd() and not (folder / "results/summary.csv").is_file():
+            sys.exit(f"error: {no_study(str(folder))}")
+    return [str(Path(folder) / "results/summary.csv") for folder in STUDY["merge"]]
 
 
 def may_take_over(rule):
