@@ -88,6 +88,20 @@ def test_what_rests_on_little_is_said(tmp_path):
     assert "it was trained with one seed" in sentence
 
 
+def test_few_examples_are_said_without_their_losses_too(tmp_path):
+    write(tmp_path / "big", ON_BIG, BIG, examples=60, losses=False)
+    notes = only([str(tmp_path / "big")])["notes"]
+    assert notes == ["60 validation examples are few: intervals hold what they say from 100 on"]
+    assert notes[0] in written([str(tmp_path / "big")], tmp_path)
+
+
+def test_memory_that_is_counted_in_two_ways_is_said(tmp_path):
+    write(tmp_path / "big", ON_BIG, BIG)
+    write(tmp_path / "cpu", [one | {"memory_metric": "host_rss"} for one in ON_SMALL], "cpu", start=10)
+    notes = only([str(tmp_path / "big"), str(tmp_path / "cpu")])["notes"]
+    assert any("counted in more than one way (cuda_allocated and host_rss)" in note for note in notes)
+
+
 def test_seeds_of_two_studies_on_one_card_are_one_configuration(tmp_path):
     write(tmp_path / "a", [run("nf4", 8, 2.2, 6, 1)], BIG)
     write(tmp_path / "b", [run("nf4", 8, 2.21, 6, 1, seed=1)], BIG, start=10)
@@ -169,9 +183,17 @@ def test_limits_that_nothing_keeps_are_answered_with_what_comes_nearest(tmp_path
     group = only(several.pair(tmp_path, losses=losses), memory_gib=4, hours=2)
     assert group["choice"] is None
     assert group["sentence"].startswith("No run keeps the limits, 4 GiB and 2 hours of training;")
-    nearest = f"Nearest comes nf4 rank 8 at 1e-3, on {BIG}: it takes 6.00 GiB, 50% over."
+    nearest = f"Nearest comes nf4 rank 8 at 1e-3, on {BIG}: it takes 6.00 GiB (50% over)."
     assert f"{nearest} It would fit within 6.00 GiB and 1.200 hours." in group["sentence"]
     assert "Nothing fits" in written(several.pair(tmp_path, losses=losses), tmp_path, memory_gib=4, hours=2)
+
+
+def test_each_limit_that_the_nearest_breaks_is_told_with_its_own_excess(tmp_path):
+    write(tmp_path / "a", [run("nf4", 8, 2.2, 6, 4), run("fp16", 8, 2.0, 7, 9)], BIG)
+    sentence = only([str(tmp_path / "a")], memory_gib=5, hours=2)["sentence"]
+    assert "it takes 6.00 GiB (20% over) and takes 4.00 hours (100% over)." in sentence
+    far = only([str(tmp_path / "a")], memory_gib=1)["sentence"]
+    assert "Nearest comes nf4 rank 8 at 1e-3: it takes 6.00 GiB (6 times as much)." in far
 
 
 def test_what_would_fit_is_rounded_up(tmp_path):

@@ -33,6 +33,8 @@ from frontier.results.figures.points import none_has
 _COLOURED_BY = {"device": "card", "folder": "study", "precision": "precision"}
 # Of so many configurations each is named; of more only those on the frontier are.
 _NAMED = 12
+# The markers' sizes by the place of their colour.
+_SIZES = (8.5, 5.5, 3.0)
 _POINT: dict[str, Any] = {"ls": "none", "mec": SURFACE, "mew": 0.8}
 
 
@@ -98,16 +100,20 @@ def _colours(table: pd.DataFrame) -> _Colours:
 
 def _draw_points(axes, rows: pd.DataFrame, colours: _Colours) -> None:
     """Draw the markers of rows of one precision, with their intervals behind, and a ring around those on a frontier."""
-    marker = MARKERS[rows["precision"].iloc[0]]
+    look = {"marker": MARKERS[rows["precision"].iloc[0]], "zorder": 3, **_POINT}
+    values = [*colours.of]
     for value, some in rows.groupby(colours.column):
         colour = colours.of[value]
         if {"perplexity_low", "perplexity_high"} <= set(some):
             known = some.dropna(subset=["perplexity_low", "perplexity_high"])
             ends = known["perplexity_low"], known["perplexity_high"]
             axes.vlines(known["across"], *ends, color=colour, lw=1.1, alpha=0.35)
-        axes.plot(some["across"], some["perplexity"], color=colour, marker=marker, ms=6.5, zorder=3, **_POINT)
-    best = rows[rows["pareto"].eq(True)]
-    axes.scatter(best["across"], best["perplexity"], fc="none", ec=INK, marker="o", s=130, lw=1.1, zorder=2)
+        # One configuration takes the same memory on two cards: the later ones are smaller, so that none hides another.
+        size = _SIZES[min(values.index(value), len(_SIZES) - 1)] if colours.column != "precision" else 6.5
+        axes.plot(some["across"], some["perplexity"], color=colour, ms=size, **look)
+        best = some[some["pareto"].eq(True)]
+        ring = (size * 1.42 + 2) ** 2
+        axes.scatter(best["across"], best["perplexity"], fc="none", ec=INK, marker="o", s=ring, lw=1.1, zorder=2)
 
 
 def _join_seeds(axes, table: pd.DataFrame, colours: _Colours) -> list[tuple]:
@@ -117,7 +123,7 @@ def _join_seeds(axes, table: pd.DataFrame, colours: _Colours) -> list[tuple]:
     for rows in parts:
         first = rows.iloc[0]
         axes.plot(rows["across"], rows["perplexity"], color=colours.of[first[colours.column]], lw=0.9, zorder=1)
-        if len(parts) <= _NAMED or first["pareto"] is True or bool(pd.notna(first["pareto"]) and first["pareto"]):
+        if len(parts) <= _NAMED or (pd.notna(first["pareto"]) and first["pareto"]):
             bare = {key: value for key, value in first.items() if key != "on"}
             labels.append((rows[["across", "perplexity"]].to_numpy()[::-1], name(Configuration.of_row(bare))))
     return labels

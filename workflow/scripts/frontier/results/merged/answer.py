@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from frontier.results.claims.claim import Evidence, listing
-from frontier.results.claims.limits import LIMITS, excess, limits_of, said
+from frontier.results.claims.limits import LIMITS, limits_of, said
 from frontier.results.claims.recommendation import recommend
 from frontier.results.configurations import rows_by_configuration
 from frontier.results.merged import intervals
@@ -70,10 +70,11 @@ def nearest(group: Group, limits: dict) -> str:
             found.append((round(max(shares), 3), rows["eval_loss"].mean(), one, rows))
     if not found:
         return "Each configuration has a run that did not end ok."
-    share, _, one, rows = min(found, key=lambda each: each[:2])
-    wanted = listing(_needs(rows, key) for key, limit in limits.items() if limit is not None)
-    over = f"{100 * (share - 1):.0f}% over" if share < 3 else f"{share:.3g} times as much"
-    return f"Nearest comes {one.title()}: it {excess(rows, limits)}, {over}. It would fit within {wanted}."
+    _, _, one, rows = min(found, key=lambda each: each[:2])
+    given = {key: limit for key, limit in limits.items() if limit is not None}
+    broken = listing(_over(rows, key, limit) for key, limit in given.items() if _share(rows, key, limit) > 1)
+    wanted = listing(_needs(rows, key) for key in given)
+    return f"Nearest comes {one.title()}: it {broken}. It would fit within {wanted}."
 
 
 def _value(rows: pd.DataFrame, key: str) -> float:
@@ -85,6 +86,17 @@ def _value(rows: pd.DataFrame, key: str) -> float:
 def _share(rows: pd.DataFrame, key: str, limit: float) -> float:
     """Return how much of a limit a configuration's runs take, above 1 where they break it."""
     return _value(rows, key) / limit
+
+
+def _over(rows: pd.DataFrame, key: str, limit: float) -> str:
+    """Return what a configuration's runs take of a limit that they break, and by how much they do, in words."""
+    share, form = _share(rows, key, limit), LIMITS[key][2]
+    over = (
+        f"{max(100 * (share - 1), 0.1):.{0 if share > 1.1 else 1}f}% over"
+        if share < 3
+        else f"{share:.3g} times as much"
+    )
+    return f"{form.format(_value(rows, key))} ({over})"
 
 
 def _needs(rows: pd.DataFrame, key: str) -> str:

@@ -105,7 +105,7 @@ def _use(place: Place, allowed: list[Configuration], levels: dict[Configuration,
 def _why(place: Place, chosen, best, level: list[Configuration], levels: dict[Configuration, _Level]) -> str:
     """Return why the chosen one and no other, in words."""
     if len(level) == 1:
-        return "No run that fits is as good, by its interval or by 2%."
+        return "No other run that fits is as good, by its interval or within 2%."
     named = listing(place.title(one) for one in level)
     words = f"It is the cheapest of {len(level)} that are not told apart: {named}."
     if chosen == best:

@@ -3,6 +3,7 @@
 from frontier import paths, records
 from frontier.errors import UserError
 from frontier.progress import say
+from frontier.results.claims.bounds import FEWEST_EXAMPLES
 from frontier.results.claims.claim import listing
 from frontier.results.claims.limits import limits_of
 from frontier.results.figures import svg
@@ -46,11 +47,12 @@ def _group(number: int, group: Group, first: Group, budget: dict, limits: dict) 
     results = evidence_of(group, budget, limits)
     table = table_of(group, results)
     cells, material = cells_of(table), group.training.get("material")
+    examples = material["data"]["validation"]["examples"] if material else None
     return {
         "number": number,
         "id": f"group-{number}",
         "subject": _subject(group),
-        "examples": material["data"]["validation"]["examples"] if material else None,
+        "examples": examples,
         "folders": group.folders,
         "cards": listing(group.cards) or "a card that is not told",
         "unlike": [] if group is first else group.unlike(first),
@@ -58,7 +60,7 @@ def _group(number: int, group: Group, first: Group, budget: dict, limits: dict) 
         "columns": cells,
         "rows": len(table),
         "hidden": [place for place, one in enumerate(cells) if not one["column"].shown],
-        "notes": _notes(group),
+        "notes": _notes(group, examples),
     } | answer(group, results)
 
 
@@ -71,11 +73,13 @@ def _subject(group: Group) -> dict:
         return {"model": "a model that its records do not name", "data": "data that they do not name"}
 
 
-def _notes(group: Group) -> list[str]:
+def _notes(group: Group, examples: int | None) -> list[str]:
     """Return what a reader should know before comparing runs of a group, each in a line."""
     lines = []
     if len(group.cards) > 1:
         lines.append("hours are each card's own, so that a slower card has more of them for the same training")
+    if group.losses is None and examples is not None and examples < FEWEST_EXAMPLES:
+        lines.append(f"{examples} validation examples are few: intervals hold what they say from {FEWEST_EXAMPLES} on")
     if group.measured["memory_metric"].nunique() > 1:
         metrics = listing(sorted(group.measured["memory_metric"].unique()))
         lines.append(f"memory is counted in more than one way ({metrics}), so that which is cheapest is no fair answer")

@@ -18,17 +18,17 @@ from frontier.results.merged.intervals import level_of
 _OWN = {
     "precision": Column("Precision", "", "How the frozen base model is stored while the adapter trains.", shown=True),
     "device": Column("Card", "", "The device that it was trained on.", shown=True),
-    "folder": Column("Study", "", "The folder that its runs are from.", shown=True),
-    "seeds": Column("Seeds", "", "Runs that differ in their seed alone.", "d", True),
     "held_gib": Column("Memory", "GiB", "All that a run had on its card; limits are for that.", ".2f", True),
     "hours": Column("Time", "hours", "Wall clock of the optimiser steps alone, the mean of its seeds.", ".3g", True),
     "perplexity": Column("Perplexity", "", "Of the mean loss over seeds; lower is better.", ".3f", True),
     "perplexity_low": Column("Low", "95%", "Lower end of its interval.", ".3f", True),
     "perplexity_high": Column("High", "95%", "Upper end of its interval.", ".3f", True),
-    "rests": Column("Interval allows for", "", "Other examples alone (this seed only), or other seeds too."),
     "within": Column("Within the limits", "", "Yes, or what breaks them.", shown=True),
     "standing": Column("Frontier", "", "On its card's frontier, or by what it is beaten there.", shown=True),
+    "folder": Column("Study", "", "The folder that its runs are from.", shown=True),
+    "seeds": Column("Seeds", "", "Runs that differ in their seed alone.", "d", True),
     "status": Column("Status", "", "How its runs ended.", shown=True),
+    "rests": Column("Interval allows for", "", "Other examples alone (this seed only), or other seeds too."),
 }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def table_of(group: Group, results: Evidence) -> pd.DataFrame:
     limits = limits_of(results)
     rows = [_row(one, some, results, limits) for one, some in rows_by_configuration(group.table).items()]
     table = pd.DataFrame(rows).sort_values("perplexity", ignore_index=True)
-    order = ["precision", "rank", *axes.TAGS, "device", "folder", *_OWN]
+    order = ["precision", "rank", *axes.TAGS, *_OWN]
     kept = [name for name in dict.fromkeys(order) if name in table]
     # What is the same everywhere tells nothing, but for what a configuration is.
     alike = [name for name in ("device", "folder", "status") if table[name].nunique() < 2]
