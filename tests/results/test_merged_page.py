@@ -162,6 +162,53 @@ def test_a_run_that_was_killed_joins_its_studys_group(tmp_path):
     assert cells(group, "Within the limits")[-1] == "has a run that ended oom"
 
 
+def test_a_seed_that_was_killed_before_it_could_tell_its_card_counts_on_its_studys(tmp_path):
+    """Else the configuration would fit by its other seed alone."""
+    killed = run("nf4", 16, None, 8, 3, seed=1, status="oom", peak_memory_gib=None)
+    write(tmp_path / "big", ON_BIG, BIG)
+    path = write(tmp_path / "small", [*ON_SMALL, killed], SMALL, start=10) / "results/summary.csv"
+    table = pd.read_csv(path)
+    table.loc[table["status"] == "oom", "device"] = None
+    table.to_csv(path, index=False)
+    group = only([str(tmp_path / "big"), str(tmp_path / "small")], memory_gib=10)
+    assert group["choice"] == f"nf4 rank 8 at 1e-3, on {BIG}"
+    assert "has a run that ended oom" in cells(group, "Within the limits")
+
+
+@pytest.mark.parametrize("losses", [True, False])
+def test_runs_without_their_time_are_no_answer(tmp_path, losses):
+    write(tmp_path / "a", [one | {"train_seconds": None} for one in ON_BIG], BIG, losses=losses)
+    group = only([str(tmp_path / "a")], memory_gib=10)
+    assert (group["heading"], group["choice"]) == ("Nothing to compare", None)
+    assert group["sentence"].startswith("Not measured: no run that ended ok has its perplexity, memory and time")
+
+
+@pytest.mark.parametrize("losses", [True, False])
+def test_runs_that_training_made_worse_are_not_taken(tmp_path, losses):
+    worse = [run("nf4", 16, 5.1, 6, 1, base_perplexity=4.0)]
+    write(tmp_path / "a", worse, BIG, losses=losses)
+    group = only([str(tmp_path / "a")])
+    assert group["choice"] == "The untrained model"
+    assert group["sentence"].startswith("No run is better than the untrained model")
+
+
+def test_cards_that_are_not_told_are_not_taken_for_those_that_are(tmp_path):
+    write(tmp_path / "big", ON_BIG, BIG)
+    write(tmp_path / "small", ON_SMALL, SMALL, start=10)
+    write(tmp_path / "untold", [run("nf4", 16, 2.05, 8, 3)], None, start=20)
+    group = only([str(tmp_path / name) for name in ("big", "small", "untold")], memory_gib=10)
+    assert group["choice"] == "nf4 rank 16 at 1e-3, on a card not told"
+    assert cells(group, "Seeds") == ["1"] * 4
+
+
+def test_what_folders_and_cards_are_called_is_escaped(tmp_path):
+    write(tmp_path / "a <b>&'", ON_BIG, "<script>alert(1)</script>")
+    write(tmp_path / "b", ON_SMALL, BIG, start=10)
+    text = written([str(tmp_path / "a <b>&'"), str(tmp_path / "b")], tmp_path)
+    assert "<script>alert" not in text
+    assert "<b>" not in text
+
+
 def test_without_losses_the_summarys_intervals_tell_apart(tmp_path):
     group = only(several.pair(tmp_path, losses=False), memory_gib=10)
     assert group["choice"] == f"nf4 rank 16 at 1e-3, on {SMALL}"

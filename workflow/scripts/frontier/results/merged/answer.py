@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from frontier.results.claims.claim import Evidence, listing
+from frontier.results.claims.claim import NOT_MEASURED, Evidence, listing
 from frontier.results.claims.limits import LIMITS, limits_of, said
 from frontier.results.claims.recommendation import recommend
 from frontier.results.configurations import rows_by_configuration
@@ -32,10 +32,12 @@ def answer(group: Group, results: Evidence) -> dict:
         choice = title_of(rows)
     elif "precision" in values or "run" in values:
         choice = "The untrained model"
-    else:
+    elif one["verdict"] != NOT_MEASURED:
         sentence = f"{sentence} {nearest(group, limits)}"
+    nothing = "Nothing to compare" if one["verdict"] == NOT_MEASURED else "Nothing fits"
     return {
         "choice": choice,
+        "heading": choice or nothing,
         "verdict": one["verdict"],
         "sentence": sentence,
         "facts": _facts(rows.iloc[0]) if len(rows) else [],
@@ -65,11 +67,11 @@ def nearest(group: Group, limits: dict) -> str:
     found = []
     for one, rows in rows_by_configuration(group.table).items():
         shares = [_share(rows, key, limit) for key, limit in limits.items() if limit is not None]
-        if (rows["status"] == "ok").all() and shares:
+        if (rows["status"] == "ok").all() and shares and not any(map(math.isnan, shares)):
             # Rates cost the same but for the clock, so that of those that are as near the best is named.
             found.append((round(max(shares), 3), rows["eval_loss"].mean(), one, rows))
     if not found:
-        return "Each configuration has a run that did not end ok."
+        return "Each configuration has a run that did not end ok, or that was not measured."
     _, _, one, rows = min(found, key=lambda each: each[:2])
     given = {key: limit for key, limit in limits.items() if limit is not None}
     broken = listing(_over(rows, key, limit) for key, limit in given.items() if _share(rows, key, limit) > 1)

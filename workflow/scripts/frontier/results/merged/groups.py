@@ -164,8 +164,8 @@ def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
 
     The study does where one card has a configuration with one seed in two studies: these are no two seeds.
     """
-    several = table["device"].nunique() > 1
-    cards = table["device"].fillna("a card not told") if several else pd.Series("", index=table.index)
+    table = table.assign(device=_devices(table))
+    cards = table["device"] if table["device"].nunique() > 1 else pd.Series("", index=table.index)
     same = [*axes_of(table), "device"]
     twice = table[table.duplicated([*same, "seed"], keep=False)][same].drop_duplicates()
     if len(twice):
@@ -173,6 +173,17 @@ def _told_apart(table: pd.DataFrame) -> pd.DataFrame:
         studies = table["folder"].where(marked, "")
         cards = (cards + ", " + studies).str.strip(", ")
     return table.assign(**{ON: cards.where(cards != "", None)}) if (cards != "").any() else table
+
+
+def _devices(table: pd.DataFrame) -> pd.Series:
+    """Return the device of each row; of a run that was killed before it could tell, its study's if that had one.
+
+    What is still not told gets a name of its own beside devices that are.
+    """
+    ones = {folder: some.dropna().unique() for folder, some in table.groupby("folder")["device"]}
+    by_study = table["folder"].map({folder: some[0] for folder, some in ones.items() if len(some) == 1})
+    told = table["device"].astype(object).where(table["device"].notna(), by_study)
+    return told.fillna("a card not told") if told.notna().any() else told
 
 
 def _losses(table: pd.DataFrame, frames: dict, bases: dict[str, pd.DataFrame]) -> Losses | None:

@@ -16,6 +16,7 @@ from frontier.results.claims.claim import (
     Evidence,
     claim,
     listing,
+    not_measured,
     percent,
 )
 from frontier.results.claims.limits import excess, limits_of, said
@@ -63,8 +64,11 @@ def recommend(results: Evidence) -> dict:
     Told apart are two whose intervals do not touch, or that are 2% apart.
     """
     table, limits = results.summary, limits_of(results)
-    known = {one.arm: one.known for one in bests(table)}
-    place = Place(results, Tuned(NO_LOSSES, NO_LOSSES, known, NO_LOSSES), table[table["status"] == "ok"], limits)
+    rows = table[table["status"] == "ok"].dropna(subset=["perplexity", "peak_memory_gib", "train_seconds"])
+    known = {one.arm: one.known for one in bests(pd.concat([rows, table[table["status"] != "ok"]]))}
+    if not known:
+        return not_measured("recommendation", "no run that ended ok has its perplexity, memory and time measured")
+    place = Place(results, Tuned(NO_LOSSES, NO_LOSSES, known, NO_LOSSES), rows, limits)
     every = rows_by_configuration(table)
     levels = {arm: level_of(place.runs(arm)) for arm in known}
     why_not = {arm: excess(every[one.at_best], limits) for arm, one in known.items()}
@@ -75,7 +79,7 @@ def recommend(results: Evidence) -> dict:
         return claim("recommendation", CONTRADICTED, f"{sentence}{why_not[nearest]}.", values={"limits": limits})
     better = [arm for arm in allowed if not _is_untrained(place.runs(arm))]
     if not better:
-        sentence = f"No run within the limits, {said(limits)}, is better than the untrained model."
+        sentence = f"No run is better than the untrained model. Limits: {said(limits)}."
         return claim("recommendation", CONTRADICTED, sentence, values={"run": None, "limits": limits})
     return _use(place, better, levels)
 

@@ -111,5 +111,5 @@ def write_merged(job: dict) -> None:
     for line in values["left_aside"]:
         say(f"merge: {line}")
     for one in values["groups"]:
-        say(f"{', '.join(one['folders'])}: {one['choice'] or 'nothing fits'} (limits: {one['limits']})")
+        say(f"{', '.join(one['folders'])}: {one['heading']} (limits: {one['limits']})")
         say(f"    {one['sentence']}")
