@@ -37,13 +37,15 @@ def write(
     training=None,
     bases=True,
     start=0,
+    width=0.03,
 ) -> Path:
     """Write a study under `folder`: its summary, each run's records and, unless told not to, the losses by example.
 
     `training` changes the settings of every run; a run's losses depend on its place in `rows`, from `start` on.
+    `width` is how far the ends of the summary's intervals are from the perplexity, as a share of it.
     """
     table = pd.DataFrame(rows).assign(device=card)
-    ends = {"perplexity_low": 0.97, "perplexity_high": 1.03}
+    ends = {"perplexity_low": 1 - width, "perplexity_high": 1 + width}
     table = table.assign(**{name: table["perplexity"].astype(float) * factor for name, factor in ends.items()})
     for key, (_, one) in enumerate(table.iterrows(), start):
         place = folder / "results/runs" / one["run"]

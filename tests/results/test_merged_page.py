@@ -222,7 +222,10 @@ def test_without_losses_the_cheapest_of_those_whose_intervals_touch_is_taken(tmp
     folders = [str(tmp_path / "big"), str(tmp_path / "small")]
     assert only(folders)["choice"] == f"nf4 rank 8 at 1e-3, on {SMALL}"
     write(tmp_path / "small", [run("nf4", 8, 2.05, 6, 4)], SMALL, losses=False)
-    assert only(folders)["choice"] == f"fp16 rank 8 at 1e-3, on {BIG}"
+    assert only(folders)["choice"] == f"fp16 rank 8 at 1e-3, on {BIG}", "more than 2% behind"
+    write(tmp_path / "big", [run("fp16", 8, 2.000, 16, 1)], BIG, losses=False, width=0.005)
+    write(tmp_path / "small", [run("nf4", 8, 2.03, 6, 4)], SMALL, losses=False, width=0.005)
+    assert only(folders)["choice"] == f"fp16 rank 8 at 1e-3, on {BIG}", "told apart by the intervals"
 
 
 @pytest.mark.parametrize("losses", [True, False])
