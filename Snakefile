@@ -29,6 +29,7 @@ localrules:
     gather_accuracy,
     summarize_runs,
     merge_summaries,
+    write_merged,
     state_findings,
     draw_figures,
     write_report,

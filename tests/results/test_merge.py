@@ -136,6 +136,15 @@ def test_an_alpha_that_differs_between_studies_is_told_and_one_that_follows_the_
     assert merge.remarks(table, [{}] * 4, facts) == [None, None, None, "lora.alpha 16.0, not 32.0"]
 
 
+def test_settings_that_differ_are_columns_and_alpha_only_where_runs_of_one_rank_differ():
+    facts = [asked(alpha=16.0), asked(alpha=32.0), asked(alpha=16.0), asked(alpha=32.0, **{"training.epochs": 3})]
+    table = merge.with_settings(rows(8, 16, 8, 16), facts)
+    assert list(table["epochs"]) == [2.0, 2.0, 2.0, 3.0]
+    assert "alpha" not in table
+    facts[2]["lora.alpha"] = 8.0
+    assert list(merge.with_settings(rows(8, 16, 8, 16), facts)["alpha"]) == [16.0, 32.0, 8.0, 32.0]
+
+
 def test_names_of_targets_are_not_made_up():
     facts = [asked(**{"lora.targets": ["q_proj"]}), asked(**{"lora.targets": "all-linear"})]
     table = merge.with_axes(rows(16, 16, targets=["attention", None]), facts)

@@ -1,6 +1,7 @@
 # Everything the rules share: the checked configuration, the runs, and what each job depends on.
 from pathlib import Path
 
+from frontier.errors import no_study
 from frontier.jobs import code_digest, retries
 from frontier.records import digest, read_json
 from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
@@ -51,6 +52,17 @@ def base_of(wildcards):
     except UserError as error:
         sys.exit(f"error: {error}")
     return f"resources/bases/{precision}.json"
+
+
+def summaries_to_merge(wildcards):
+    """Return the summaries of the studies to merge; end with one line for a folder that is none of a study.
+
+    That of this study itself is made where it is not there.
+    """
+    for folder in map(Path, STUDY["merge"]):
+        if folder.resolve() != Path.cwd() and not (folder / "results/summary.csv").is_file():
+            sys.exit(f"error: {no_study(str(folder))}")
+    return [str(Path(folder) / "results/summary.csv") for folder in STUDY["merge"]]
 
 
 def may_take_over(rule):

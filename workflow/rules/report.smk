@@ -50,7 +50,7 @@ rule summarize_runs:
 
 rule merge_summaries:
     input:
-        [str(Path(folder) / "results/summary.csv") for folder in STUDY["merge"]],
+        summaries_to_merge,
     output:
         merged="results/merged.csv",
     params:
@@ -61,6 +61,38 @@ rule merge_summaries:
         "../../envs/workflow.yaml"
     script:
         "../scripts/merge_summaries.py"
+
+
+rule write_merged:
+    input:
+        summaries_to_merge,
+    output:
+        page="results/merged.html",
+    params:
+        job=job(
+            digest(
+                [
+                    CODE["write_merged"],
+                    *(
+                        (PAGE / name).read_text("utf-8")
+                        for name in (
+                            "merged.html.jinja",
+                            "report.css",
+                            "report.table.jinja",
+                        )
+                    ),
+                ]
+            ),
+            folders=STUDY["merge"],
+            budget=STUDY["budget"],
+            recommend=STUDY["recommend"],
+        ),
+    log:
+        "results/logs/write_merged.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/write_merged.py"
 
 
 rule state_findings:

@@ -17,6 +17,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def no_study(folder: str) -> str:
+    """Return the line for a folder of `merge` that is none of a finished study."""
+    return (
+        f"merge: {folder} is no finished study, it has no results/summary.csv; name one that has, or make it there "
+        "with snakemake --cores 1 results/summary.csv"
+    )
+
+
 @contextmanager
 def fetching(section: str, what: str, instead: str):
     """Raise UserError where the block fails to fetch `what`, which the config's `section` names.

@@ -17,6 +17,8 @@ CARDS = ROOT / "config" / "cards.yaml"
 CLAIMS = ROOT / "config" / "claims.yaml"
 # The template of results/report.html.
 TEMPLATE = ROOT / "workflow" / "report" / "report.html.jinja"
+# The template of results/merged.html.
+MERGED = TEMPLATE.with_name("merged.html.jinja")
 # The variable that names another folder for what CACHE holds, where the code's own cannot be written to.
 CACHE_VARIABLE = "FRONTIER_CACHE"
 # Models and quantised bases. They lie beside the code, not beside the results, so that studies in other folders share

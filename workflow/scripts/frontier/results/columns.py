@@ -3,6 +3,7 @@
 The summary's stand in parts by where their values are from, in the order in which results/summary.csv has them.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pandas as pd
@@ -153,15 +154,15 @@ def describe(name: str) -> Column:
     return COLUMNS.get(name, Column(name.replace("_", " ").capitalize(), "", ""))
 
 
-def cells(table: pd.DataFrame) -> list[dict]:
-    """Return each column of the table that has any value, as a page shows it.
+def cells(table: pd.DataFrame, entries: Mapping[str, Column] = COLUMNS) -> list[dict]:
+    """Return each column of the table that has any value, as a page shows it; `entries` has the columns' entries.
 
     A column has its `name`, its entry as `column`, whether it is a `number`, and as `values` the text and the sort key
     of each row.
     """
     shown = []
     for name in [name for name in table if table[name].notna().any()]:
-        entry = describe(name)
+        entry = entries.get(name) or describe(name)
         values = [(show(value, entry), "" if pd.isna(value) else str(value)) for value in table[name]]
         shown.append({"name": name, "column": entry, "number": bool(entry.form), "values": values})
     return shown

@@ -9,9 +9,12 @@ from frontier.units import is_there
 
 # The rank of a base model before any training.
 BASE_RANK = 0
-# The columns of every configuration; those of `axes.TAGS` that a table has follow them.
+# The columns of every configuration; those of `_FURTHER` that a table has follow them.
 _ALWAYS = ("precision", "rank")
 _RATE = "learning_rate"
+# The column of a table of several studies that tells where a run was made, if that is to tell configurations apart.
+ON = "on"
+_FURTHER = (*axes.TAGS, ON)
 
 
 @dataclass(frozen=True, order=True)
@@ -36,7 +39,7 @@ class Configuration:
     @classmethod
     def of_row(cls, row) -> "Configuration":
         """Return the configuration of a row of the summary, given as a mapping of its columns."""
-        others = ((name, row.get(name)) for name in axes.TAGS if name != _RATE)
+        others = ((name, row.get(name)) for name in _FURTHER if name != _RATE)
         rate = row.get(_RATE)
         return cls(
             row["precision"],
@@ -71,7 +74,7 @@ class Configuration:
 
 def axes_of(table: pd.DataFrame) -> list[str]:
     """Return the columns of a table that tell its configurations apart."""
-    return [*_ALWAYS, *(name for name in axes.TAGS if name in table and table[name].notna().any())]
+    return [*_ALWAYS, *(name for name in _FURTHER if name in table and table[name].notna().any())]
 
 
 def axes_but(table: pd.DataFrame, axis: str) -> list[str]:

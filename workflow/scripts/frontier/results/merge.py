@@ -9,9 +9,11 @@ import pandas as pd
 from frontier import axes, records
 from frontier.errors import UserError
 from frontier.outcome_types import Status
+from frontier.progress import say
 from frontier.record_types import EvaluationRecord, TrainingRecord
 from frontier.results import columns, contrasts
 from frontier.results.frontier import frontier
+from frontier.results.merged.studies import read_studies
 from frontier.results.summary import surroundings, unlike_most
 
 # Sections of a training's request in which runs of one table may differ, which `notes` then tells.
@@ -85,6 +87,27 @@ def with_axes(table: pd.DataFrame, asked: list[dict[str, Any]]) -> pd.DataFrame:
     return columns.in_order(table.infer_objects())
 
 
+def with_settings(table: pd.DataFrame, asked: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the table as `with_axes` does, with a column more for each other setting in which its runs differ.
+
+    Alpha may follow the rank, so that it differs where runs of one rank do.
+    """
+    table = with_axes(table, asked)
+    for name in [name for name in axes.TAGS if name not in table]:
+        found = [_plain(fact.get(_key(name))) for fact in asked]
+        alike = table["rank"] if name == "alpha" else pd.Series(0, index=table.index)
+        if len({*zip(alike, found, strict=True)}) > alike.nunique():
+            table[name] = pd.Series(found, index=table.index, dtype=object)
+    return columns.in_order(table.infer_objects())
+
+
+def _plain(value):
+    """Return a setting's value as a cell has it: a list of layers as one text, a whole number as any other."""
+    if isinstance(value, list):
+        return ", ".join(value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _rule(alpha: float, rank: int, known: pd.Series) -> float | str:
     """Return a run's alpha as a column of alphas has it: by one of its rules, 2r, if it is what the rule makes."""
     rules = [value for value in known.dropna().unique() if isinstance(value, str) and value.endswith("r")]
@@ -118,17 +141,19 @@ def remarks(table: pd.DataFrame, around: list[dict], asked: list[dict[str, Any]]
 
 def merge(folders: list[str]) -> pd.DataFrame:
     """Return the rows of all folders, their folder in front; the columns that compare runs are judged again."""
-    frames, trainings, evaluations, losses = [], {}, {}, []
-    for folder in folders:
-        frame = pd.read_csv(Path(folder) / "results/summary.csv")
-        frame.insert(0, "folder", folder)
-        frames.append(frame)
-        for run in frame["run"]:
-            place = Path(folder) / "results/runs" / run
-            trainings[str(place)] = records.read_json(place / "training.json")
-            evaluations[str(place)] = records.read_json(place / "evaluation.json")
-            path = place / "nll.parquet"
-            losses.append(pd.read_parquet(path) if path.exists() else None)
+    studies = read_studies(folders)
+    for line in filter(None, (one.nothing_finished for one in studies)):
+        say(f"merge: {line}")
+    frames, losses = [], []
+    trainings: dict[str, TrainingRecord] = {}
+    evaluations: dict[str, EvaluationRecord] = {}
+    for one in studies:
+        frames.append(one.summary.copy())
+        frames[-1].insert(0, "folder", one.folder)
+        places = [str(Path(one.folder) / "results/runs" / run) for run in one.summary["run"]]
+        trainings |= dict(zip(places, one.trainings, strict=True))
+        evaluations |= dict(zip(places, one.evaluations, strict=True))
+        losses += one.losses
     pairs = list(zip(trainings.values(), evaluations.values(), strict=True))
     materials = {name: material(*pair) for name, pair in zip(trainings, pairs, strict=True)}
     refuse_unlike(materials, {name for name, one in trainings.items() if one["outcome"]["status"] != Status.OK})

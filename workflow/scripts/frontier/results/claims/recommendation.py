@@ -104,7 +104,8 @@ def _use(here: Place, allowed: list[Configuration]) -> dict:
         return _train_nothing(here, choice, allowed)
     tuned, chosen, row = here.tuned, choice.chosen, here.median_row(choice.chosen)
     at_best, lines = tuned.arms[chosen].at_best, bounds(here, choice, allowed)
-    adapter = f"results/runs/{row['run']}/adapter"
+    # A table of several studies tells in which folder an adapter lies.
+    adapter = row.get("adapter") or f"results/runs/{row['run']}/adapter"
     whose = row["run"] if len(here.runs(chosen)) == 1 else f"{row['run']}, the run nearest its seeds' median"
     parts = [f"Use {here.title(chosen)}: {quality_in_words(here, chosen)}; {costs_in_words(here.runs(chosen))}."]
     parts += [f"Take the adapter of {whose}: {adapter}.", f"Limits: {said(here.limits)}.", why_in_words(here, choice)]

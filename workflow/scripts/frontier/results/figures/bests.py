@@ -104,7 +104,7 @@ def setting(arm: Configuration) -> str:
     """Return what an arm is beside its precision and rank, in words: alpha 2r, rslora, no rslora, cosine."""
     words = []
     for name, value in arm.others:
-        tag = axes.TAGS[name]
+        tag = axes.TAGS.get(name, name)
         words.append({"true": tag, "false": f"{axes.OFF} {tag}"}.get(value, f"{tag} {value}".strip()))
     return ", ".join(words)
 

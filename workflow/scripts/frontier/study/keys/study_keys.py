@@ -138,7 +138,7 @@ MERGE = Key(
     "merge",
     different(text("a folder that has a results/summary.csv"), "a list of different folders of studies"),
     default=[],
-    buys="folders of studies whose summaries results/merged.csv puts together, say [., ../other]",
+    buys="folders of studies for results/merged.html and results/merged.csv, say [., ../other]",
 )
 
 CLUSTER = Section(
