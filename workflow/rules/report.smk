@@ -98,6 +98,7 @@ rule state_findings:
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
+        findings=rules.state_findings.output.findings,
         histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
     output:
@@ -105,8 +106,9 @@ rule draw_figures:
             expand(
                 "results/figures/{name}.{kind}",
                 name=[
-                    "memory_time",
+                    "perplexity_memory",
                     "perplexity_time",
+                    "memory_time",
                     "perplexity_rank",
                     "training_curves",
                 ],
