@@ -101,6 +101,7 @@ def test_inline_svg_is_xml_with_text_and_the_pages_colours(results):
     drawings = [svg.inline(costs.memory_time, results, WIDE, prefix, "A label") for prefix in ("one", "two")]
     identifiers = [set(re.findall(r'\bid="([^"]+)"', drawing)) for drawing in drawings]
     assert identifiers[0]
+    assert not re.search(r' d="[^"]*\.\d{3}', drawings[0]), "digits that no screen shows"
     assert not identifiers[0] & identifiers[1]
     used = set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", drawings[0]))
     assert used <= identifiers[0]

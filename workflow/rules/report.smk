@@ -135,6 +135,7 @@ rule write_report:
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
         trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         tokens=rules.tokenize_data.output.tokens,
+        model=rules.fetch_model.output.model,
     output:
         report=report(
             "results/report.html",
