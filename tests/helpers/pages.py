@@ -116,6 +116,7 @@ def write(folder: Path, table: pd.DataFrame | None = None, claims: list | None =
     (folder / "findings.json").write_text(json.dumps(findings() if claims is None else claims))
     tokens = {"model": "f" * 64, "train": {"examples": 7473}, "validation": {"examples": 1319}}
     (folder / "tokens.json").write_text(json.dumps(tokens))
+    (folder / "model.json").write_text(json.dumps({"folder": "models/m", "tokenizer": "models/t"}))
     paths |= {name: str(folder / file) for name, file in _FILES.items()}
     return {
         "digest": "",
@@ -125,4 +126,4 @@ def write(folder: Path, table: pd.DataFrame | None = None, claims: list | None =
     }
 
 
-_FILES = {"summary": "summary.csv", "findings": "findings.json", "tokens": "tokens.json"}
+_FILES = {"summary": "summary.csv", "findings": "findings.json", "tokens": "tokens.json", "model": "model.json"}

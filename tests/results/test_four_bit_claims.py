@@ -4,7 +4,7 @@ import pytest
 from choice_tables import PEAK, SOUND, THREE
 from frontier.results import findings
 from frontier.results.claims.four_bits import in_name_only
-from frontier.results.report import recommendation
+from frontier.results.recommended import recommendation
 from tables import SIX, curve, results, row
 from trained_tables import history
 
@@ -99,6 +99,6 @@ def test_what_is_in_name_only_is_told_by_the_least_share_that_is_known():
 
 def test_pages_show_a_recommendation_that_is_withheld():
     summary = results(curve("nf4", FALLING)).summary
-    one = recommendation(summary, [*claims(0.029).values()])
+    one = recommendation(summary, [*claims(0.029).values()], {}, {})
     assert one["run"] is None
     assert "2.9%" in findings.markdown([*claims(0.029).values()])

@@ -78,8 +78,8 @@ def test_nothing_overflows(page):
 @needs_chromium
 def test_every_figure_is_seen(page):
     figures = page.locator("figure")
-    assert figures.count() == 4
-    for index in range(4):
+    assert figures.count() == 5
+    for index in range(5):
         drawn = figures.nth(index).locator("svg:visible")
         assert drawn.count() == 1
         box = drawn.bounding_box()
@@ -247,7 +247,7 @@ def test_best_rates_at_an_edge_stand_near_the_top_and_the_table_has_every_axis(t
     heads = re.findall(r'<th scope="col"[^>]*>([^<]+?)\s*<', table)
     assert heads[:4] == ["Run", "Precision", "Rank", "Seed"]
     assert heads[4:6] == ["Learning rate", "Alpha"]
-    assert text.count('class="broad"') == 2
+    assert text.count('class="broad"') == 3
     # The losses were read, or there would be no paired interval to tell of.
     assert "A bar is the 95% interval" in text
 

@@ -8,7 +8,7 @@ import pytest
 import sweeps
 from frontier.results import tuning
 from frontier.results.arms import diverged_rates
-from frontier.results.figures import curves, rates, tradeoff
+from frontier.results.figures import costs, rates, tradeoff
 from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn
 from frontier.results.figures.draw import FIGURES, is_broad
 from frontier.results.figures.ranks import perplexity_rank
@@ -153,24 +153,19 @@ def test_the_chart_of_rates_ends_above_the_arms_and_what_is_beside_their_best(se
 def test_crosses_stand_once_an_arm_and_not_once_a_rate():
     where = {("fp16", 32, rate): sweeps.OOM for rate in (1e-3, 2e-3, 4e-3)}
     results = sweeps.sweep(rates=(1e-3, 2e-3, 4e-3), ranks=(8, 32), seeds=(0,), where=where)
-    for name in ("memory_time", "perplexity_time", "perplexity_rank"):
+    for name in ("perplexity_memory", "memory_time", "perplexity_time", "perplexity_rank"):
         axes = FIGURES[name](results).axes[0]
         assert len([line for line in axes.lines if line.get_marker() == "X"]) == 1, name
 
 
-@pytest.mark.parametrize("draw", [tradeoff.memory_time, tradeoff.perplexity_time])
-def test_time_has_each_arm_at_its_best_rate_alone(several, draw):
+@pytest.mark.parametrize(
+    ("draw", "count"), [(costs.memory_time, 2 * 2 * 2), (tradeoff.perplexity_memory, 4), (tradeoff.perplexity_time, 4)]
+)
+def test_costs_have_each_arm_at_its_best_rate_alone(several, draw, count):
     figure = draw(several)
-    assert sum(len(line.get_xdata()) for line in markers(figure.axes[0], 6.5)) == 2 * 2 * 2
+    assert sum(len(line.get_xdata()) for line in markers(figure.axes[0], 6.5)) == count
     assert "each at its best learning rate" in words(figure)
     assert "each at its best learning rate" not in words(draw(sweeps.sweep(rates=(2e-3,), ranks=(8,))))
-
-
-def test_curves_are_of_the_best_rates_alone_and_tell_settings_apart(several, twenty):
-    figure = curves.training_curves(several)
-    assert [len(axes.lines) for axes in figure.axes] == [8, 8]
-    assert "each at its best learning rate" in "".join(words(figure))
-    assert {"r4, alpha 1r", "r64, alpha 2r"} <= set(words(curves.training_curves(twenty)))
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])

@@ -44,7 +44,7 @@ def test_summary_says_what_the_records_say(finished_study, summary):
 
 
 def test_figures_are_drawn(finished_study):
-    for name in ("memory_time", "perplexity_time", "perplexity_rank"):
+    for name in ("perplexity_memory", "memory_time", "perplexity_time", "perplexity_rank"):
         for kind, start in (("png", b"\x89PNG"), ("svg", b"<?xml")):
             content = (finished_study.folder / f"results/figures/{name}.{kind}").read_bytes()
             assert content.startswith(start)

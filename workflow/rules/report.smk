@@ -130,6 +130,7 @@ rule state_findings:
 rule draw_figures:
     input:
         summary=rules.summarize_runs.output.summary,
+        findings=rules.state_findings.output.findings,
         histories=lambda wc: expand("results/runs/{run}/history.csv", run=RUNS),
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
     output:
@@ -137,8 +138,9 @@ rule draw_figures:
             expand(
                 "results/figures/{name}.{kind}",
                 name=[
-                    "memory_time",
+                    "perplexity_memory",
                     "perplexity_time",
+                    "memory_time",
                     "perplexity_rank",
                     "training_curves",
                 ],
@@ -165,6 +167,7 @@ rule write_report:
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
         trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         tokens=rules.tokenize_data.output.tokens,
+        model=rules.fetch_model.output.model,
     output:
         report=report(
             "results/report.html",

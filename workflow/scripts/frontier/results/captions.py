@@ -10,6 +10,12 @@ from frontier.results.figures.canvas import Drawn
 _STEP = 2
 # Digits of a rate that is computed: 2.5e-4, not 2.4999999e-4.
 _DIGITS = 6
+_MEMORY = "memory as the budget counts it: all that a run's process held at its peak, where that was measured"
+_STANDS = "Down and left is better. A faint one is beaten beyond noise, all of memory, time and perplexity considered."
+_GAP = (
+    "An upright bar is the 95% interval of the difference from the best of all: one that reaches the dotted line is "
+    "not told apart from it."
+)
 _PLACES = "Each configuration stands at its best learning rate alone"
 
 
@@ -18,14 +24,19 @@ def captions(results: Drawn) -> dict[str, str]:
     several = len(results.rates) > 1
     costs = f" {_PLACES}: its other rates cost the same." if several else ""
     alone = f" {_PLACES}." if several else ""
+    rates = " The best learning rate is drawn strongly, the others faintly." if several else ""
+    dotted = " The dotted curve is that of the best of all." if len(results.bests) > 1 else ""
+    bars = f" {_GAP}" if any(one.bar for one in results.bests) else ""
+    shaded = " What is shaded is inside the budget." if any(results.budget.values()) else ""
     return {
-        "memory_time": f"Peak memory over training time; a line joins a configuration's seeds. Down and left is "
-        f"cheaper.{costs}",
-        "perplexity_time": "Validation perplexity over training time. Bars are each run's own 95% interval over other "
-        f"examples; how two runs differ is known better than that, and stands over rank.{alone}",
+        "perplexity_memory": f"Validation perplexity, the mean over seeds, over {_MEMORY}. "
+        f"{_STANDS}{bars}{shaded}{alone}",
+        "perplexity_time": f"The same over training time, the mean over seeds.{shaded}{alone}",
+        "memory_time": "Memory as the budget counts it, over training time; a line joins a configuration's seeds. Down "
+        f"and left is cheaper.{shaded}{costs}",
         "perplexity_rank": " ".join(_over_rank(results)),
-        "training_curves": "Training loss against optimiser steps and against time; long runs as means of 60 "
-        f"stretches.{alone}",
+        "training_curves": "Training loss against optimiser steps, a panel a configuration with all its seeds; long "
+        f"runs as means of 60 stretches.{dotted}{rates}",
     }
 
 

@@ -105,11 +105,7 @@ def _beats(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.
 
     It is better beyond noise in memory, time or loss, worse beyond noise in none, and its loss is not higher by 2%.
     """
-    spread = SPREAD_GIB.get(rows["memory_metric"].iloc[0], 0)
-    costs = [
-        _axis([rows.loc[places, "peak_memory_gib"].to_numpy(float) for places in several], spread, spread),
-        _axis([np.log(rows.loc[places, "train_seconds"].to_numpy(float)) for places in several], NEGLIGIBLE_TIME),
-    ]
+    costs = [_cost(rows, several, column) for column in ("peak_memory_gib", "train_seconds")]
     losses = _losses(rows, several, frames)
     beats: np.ndarray = np.zeros((len(several), len(several)), bool)
     every = np.arange(len(several))
@@ -125,6 +121,31 @@ def _beats(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.
         low, high = _behind(losses, one, places)
         beats[one, places] = np.where(cheaper[places], low <= 0, high < 0)
     return beats
+
+
+def within_noise(table: pd.DataFrame, column: str) -> bool:
+    """Return whether no two configurations differ in time or memory by more than repeats of one do, on any device.
+
+    `column` is `train_seconds` or one of memory in GiB. Runs that ended ok count; of one configuration nothing is said.
+    """
+    rows, compared = table[table["status"] == Status.OK].dropna(subset=[column]), False
+    for _, here in rows.groupby([name for name in ("device", "memory_metric") if name in rows], dropna=False):
+        several = [one.index for _, one in here.groupby(_names(here), sort=False)]
+        cost, every = _cost(here, several, column), np.arange(len(several))
+        noise = [cost.noise(one, every) for one in range(len(several))]
+        if (np.abs(cost.means[:, None] - cost.means) > noise).any():
+            return False
+        compared |= len(several) > 1
+    return compared
+
+
+def _cost(rows: pd.DataFrame, several: list[pd.Index], column: str) -> _Axis:
+    """Return the axis of a cost: of memory in GiB, of time in logarithms."""
+    values = [rows.loc[places, column].to_numpy(float) for places in several]
+    if column == "train_seconds":
+        return _axis([np.log(one) for one in values], NEGLIGIBLE_TIME)
+    spread = SPREAD_GIB.get(rows["memory_metric"].iloc[0], 0)
+    return _axis(values, spread, spread)
 
 
 def _axis(values: list[np.ndarray], least: float, always: float = 0) -> _Axis:

@@ -1,31 +1,37 @@
 """Write the whole study as one page that needs nothing but itself: results/report.html."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jinja2
-import pandas as pd
 import yaml
 from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
 from frontier import axes, paths, records
 from frontier.data_types import TokensRecord
+from frontier.material_types import ModelRecord
 from frontier.outcome_types import Status
 from frontier.record_types import Environment
 from frontier.results import columns
 from frontier.results.captions import captions, of_rates
 from frontier.results.claims.claim import VERDICTS
 from frontier.results.figures import svg
-from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn, time_unit
+from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn
 from frontier.results.figures.draw import FIGURES, TITLES, is_broad, read_results
+from frontier.results.recommended import recommendation
 
 # The summary's columns that a page shows of runs that did not end ok.
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
 
 
 def context(
-    results: Drawn, claims: list, study: dict, environments: list[Environment | None], tokens: TokensRecord
+    results: Drawn,
+    claims: list,
+    study: dict,
+    environments: list[Environment | None],
+    tokens: TokensRecord,
+    model: ModelRecord,
 ) -> dict:
     """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
     summary = results.table
@@ -36,7 +42,7 @@ def context(
         "subject": subject(study),
         "tokens": tokens,
         "counts": {"runs": len(summary), "ok": len(summary) - len(unfinished), "seeds": summary["seed"].nunique()},
-        "recommendation": recommendation(summary, claims),
+        "recommendation": recommendation(summary, claims, tokens, model),
         "findings": [one for one in claims if one["part"] == "study" and one["id"] != "recommendation"],
         "others": [one for one in claims if one["part"] == "others"],
         "verdicts": {
@@ -58,31 +64,14 @@ def subject(study: dict) -> dict:
     names = {"package": "package", "hub": "id", "path": "path"}
     source = model["source"]
     named = f"a {model['config']['model_type']} of random weights" if source == "architecture" else model[names[source]]
+    if source == "package":
+        # The file's name is the model's own; the package may hold several.
+        file = f"{PurePosixPath(model['file']).name} of " if model.get("file") else ""
+        named = f"{file}{named} {model['version']}"
     return {
-        "model": f"{named} {model['version']}" if source == "package" else named,
+        "model": named,
         "data": data[{"reasoning-gym": "dataset", "jsonl": "train_file", "hub": "id"}[data["source"]]],
     }
-
-
-def recommendation(summary: pd.DataFrame, claims: list) -> dict | None:
-    """Return the recommendation's claim with its `run` and that run's `facts`; None where there are no findings."""
-    claim = next((one for one in claims if one["id"] == "recommendation"), None)
-    if claim is None:
-        return None
-    name = claim["evidence"]["values"].get("run")
-    rows = summary[summary["run"] == name]
-    return claim | {"run": name, "facts": key_figures(rows.iloc[0]) if len(rows) else []}
-
-
-def key_figures(row: pd.Series) -> list[dict]:
-    """Return a run's three figures: perplexity with its interval, training time in a fitting unit, peak memory."""
-    divisor, unit = time_unit(pd.Series([row["train_seconds"]]))
-    found = [{"name": "perplexity", "value": f"{row['perplexity']:.2f}", "unit": ""}]
-    if pd.notna(row.get("perplexity_low")):
-        found[0]["more"] = f"{row['perplexity_low']:.2f} to {row['perplexity_high']:.2f}, 95%"
-    found.append({"name": "training time", "value": f"{row['train_seconds'] / divisor:.1f}", "unit": unit})
-    found.append({"name": "peak memory", "value": f"{row['peak_memory_gib']:.2f}", "unit": "GiB"})
-    return found
 
 
 def distinct(environments: list[Environment | None]) -> list[dict]:
@@ -139,5 +128,6 @@ def write_report(job: dict) -> None:
         request["study"],
         [training["environment"] for training in trainings],
         records.read_json(inputs["tokens"]),
+        records.read_json(inputs["model"]),
     )
     records.write_text(job["output"]["report"], render(paths.TEMPLATE, values))

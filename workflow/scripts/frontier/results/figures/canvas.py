@@ -35,6 +35,7 @@ GRID = "#d8dee4"
 SURFACE = "#fffffe"
 BUDGET = "#8a6d00"
 METRICS = {"cuda_allocated": "Peak GPU memory allocated (GiB)", "host_rss": "Peak resident memory (GiB)"}
+HELD = "Peak GPU memory held (GiB)"
 LOWER_IS_BETTER = "Validation perplexity (lower is better)"
 # A figure's width and height in inches: on a screen, there across the whole page, and on a telephone.
 WIDE = (6.4, 4.4)
@@ -70,13 +71,14 @@ class Drawn:
     """The results that figures are drawn from: the summary, each run's loss history by its name, and the budget.
 
     A budget has `memory_gib` and `hours`, each None where the user set none. `losses` has the runs' per-example losses;
-    without them the figures have no paired intervals.
+    without them the figures have no paired intervals. `recommended` is the run that the findings recommend.
     """
 
     table: pd.DataFrame
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     budget: dict = field(default_factory=dict)
     losses: Losses | None = None
+    recommended: str | None = None
 
     @cached_property
     def bests(self) -> list[Best]:
@@ -87,6 +89,12 @@ class Drawn:
     def at_best(self) -> pd.DataFrame:
         """The summary's rows of each arm at its best rate, which are all rows where there is one rate."""
         return at_best(self.table, self.bests)
+
+    @property
+    def recommended_row(self) -> pd.Series | None:
+        """The summary's row of the recommended run; None where there is none."""
+        rows = self.table[self.table["run"] == self.recommended]
+        return None if rows.empty else rows.iloc[0]
 
     @property
     def rates(self) -> list[float]:

@@ -3,10 +3,11 @@
 from itertools import product
 from typing import Any
 
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from frontier.results.figures.canvas import BUDGET, INK, MUTED, SURFACE, note
+from frontier.results.figures.canvas import BUDGET, INK, MUTED, note
 from frontier.results.figures.ground import Ground, drawn
 
 # Where a label may stand, in points right of its point and above it.
@@ -20,34 +21,38 @@ _LINE = 13
 _LEAST_LINE = 9
 # Points by which a label may be pushed away from its line's end before a thin line leads there.
 _AWAY = 5
+# How strongly the inside of a budget is shaded.
+_SHADE = 0.1
 # The thin line from a label to its point.
 _LEADER: dict[str, Any] = {"arrowstyle": "-", "color": MUTED, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
 
 
-def draw_limit(axis, limit: float | None, text: str) -> None:
-    """Draw a budget as a dashed line, or as a note over the chart where the line would crush the data to fit in."""
+def draw_budget(axis, limit: float | None, text: str) -> list[Line2D]:
+    """Shade what of a chart is inside a budget, up to a dashed line; return its entry for the legend, if any.
+
+    There its text covers no point. Where the line would crush the data to fit in, a note says where it is instead.
+    """
     if limit is None:
-        return
+        return []
     axes, vertical = axis.axes, axis.axis_name == "x"
     low, high = axis.get_view_interval()
     logarithmic = axis.get_scale() == "log"
     reach = (low / 5, high * 5) if logarithmic else (low - 1.5 * (high - low), high + 1.5 * (high - low))
-    if not reach[0] <= limit <= reach[1]:
+    is_near = reach[0] <= limit <= reach[1]
+    if is_near:
+        draw = axes.axvline if vertical else axes.axhline
+        draw(limit, color=BUDGET, lw=1.4, ls=(0, (5, 3)), zorder=1)
+        room = (1.15, 1 / 1.15) if logarithmic else (0.08 * (high - low), -0.08 * (high - low))
+        ends = [limit * side if logarithmic else limit + side for side in room]
+        low, high = (low if low == 0 else min(low, ends[1])), max(high, ends[0])
+    else:
         beyond = ("right of" if vertical else "above") if limit > high else ("left of" if vertical else "below")
         note(axes, f"{text}: {beyond} this chart", BUDGET)
-        return
-    draw = axes.axvline if vertical else axes.axhline
-    draw(limit, color=BUDGET, lw=1.4, ls=(0, (5, 3)), zorder=1)
-    room = (1.15, 1 / 1.15) if logarithmic else (0.08 * (high - low), -0.08 * (high - low))
-    ends = [limit * side if logarithmic else limit + side for side in room]
-    axis.set_view_interval(min(low, ends[1]), max(high, ends[0]), ignore=True)
-    box = {"boxstyle": "square,pad=0.15", "fc": SURFACE, "ec": "none"}
-    at = {"xy": (limit, 0.2), "xytext": (0, 0), "xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
-    if not vertical:
-        at |= {"xy": (0.99, limit), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "center"}
-    axes.annotate(
-        text, textcoords="offset points", rotation=90 * vertical, color=BUDGET, fontsize=9, bbox=box, zorder=1.5, **at
-    )
+    if limit > low:
+        (axes.axvspan if vertical else axes.axhspan)(low, min(limit, high), color=BUDGET, alpha=_SHADE, lw=0, zorder=0)
+    axis.set_view_interval(low, high, ignore=True)
+    look: dict[str, Any] = {"ls": "none", "marker": "|" if vertical else "_", "ms": 13, "mew": 1.6, "color": BUDGET}
+    return [Line2D([], [], label=text, **look)] if is_near else []
 
 
 def label_points(axes, labels: list[tuple], **look) -> None:

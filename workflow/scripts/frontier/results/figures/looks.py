@@ -18,6 +18,10 @@ _SPREAD, _STEP = 0.5, 0.12
 # The line at the reference's level, and the ring around it.
 LEVEL: dict[str, Any] = {"color": MUTED, "lw": 1.0, "ls": (0, (1, 2))}
 RING: dict[str, Any] = {"marker": "o", "ls": "none", "mfc": "none", "mec": INK, "mew": 1.2, "ms": 13}
+# What the legend calls the vertical bar of an arm.
+GAP = "gap to the best, 95% interval"
+# What is under the marker of the recommended configuration.
+STAR: dict[str, Any] = {"marker": "*", "ls": "none", "mfc": INK, "mec": SURFACE, "mew": 0.8, "ms": 20}
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,7 @@ def arm_keys(picked: list[Best], looks: Looks) -> list[Line2D]:
     if len(picked) > 1:
         keys.append(Line2D([], [], **RING | {"ms": 10}, label="best of all"))
     if any(one.bar for one in picked):
-        keys.append(
-            Line2D(
-                [], [], ls="none", marker="|", mew=1.6, ms=12, color=MUTED, label="95% interval of the gap to the best"
-            )
-        )
+        keys.append(Line2D([], [], ls="none", marker="|", mew=1.6, ms=12, color=MUTED, label=GAP))
     if any(one.known.edge for one in picked):
         look = {"ls": "none", "marker": "o", "mfc": SURFACE, "mec": MUTED, "mew": 1.5, "ms": 7}
         keys.append(Line2D([], [], label="best rate at an edge", **look))

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from frontier.results.figures.canvas import COLOURS, MUTED, Drawn, note
+from frontier.results.frontier import within_noise
 
 # Bases' lines that would stretch the vertical axis by more than this factor become a note.
 _MOST_STRETCH = 2.5
@@ -37,3 +38,20 @@ def tell_rates(axes, results: Drawn) -> None:
     """Say that the chart has each arm at its best rate alone, where several were tried."""
     if len(results.rates) > 1:
         note(axes, "each at its best learning rate")
+
+
+def tell_noise(axes, table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
+    """Say of which costs no difference is beyond noise, and return these; `columns` has each one's column by its word.
+
+    A reader would take distance on the chart for a difference otherwise.
+    """
+    found = [word for word, column in columns.items() if within_noise(table, column)]
+    if found:
+        note(axes, f"{' and '.join(found)}: no two differ by more than repeats do")
+    return found
+
+
+def from_zero(axis, is_noise: bool) -> None:
+    """Make an axis start at zero where its differences are noise, so that it does not enlarge them."""
+    if is_noise:
+        axis.set_view_interval(0, 1.08 * axis.get_view_interval()[1], ignore=True)

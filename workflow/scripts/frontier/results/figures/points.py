@@ -9,6 +9,8 @@ from frontier.outcome_types import Status
 from frontier.results.configurations import Configuration, configurations_of
 from frontier.results.figures.bests import setting
 from frontier.results.figures.canvas import COLOURS, INK, MARKERS, MUTED, SURFACE, device_keys, in_order
+from frontier.results.figures.looks import GAP, STAR
+from frontier.results.figures.standing import Point
 
 # The look of the crosses that stand for runs that did not end ok.
 CROSS: dict[str, Any] = {"marker": "X", "ms": 8, "mec": SURFACE, "mew": 0.8}
@@ -66,6 +68,25 @@ def _names(rows: pd.DataFrame) -> str:
         ", ".join(filter(None, (f"r{', '.join(map(str, some))}", setting(next(iter(some.values()))))))
         for some in ranks.values()
     )
+
+
+def stand_keys(table: pd.DataFrame, stands: list[Point], is_joined: bool) -> list[Line2D]:
+    """Return the legend's entries of a trade-off: precisions, devices, frontier, recommended one, bars, cross."""
+    look: dict[str, Any] = {"ls": "none", "mec": SURFACE, "mew": 0.8, "ms": 7}
+    keys = [
+        Line2D([], [], marker=MARKERS[name], color=COLOURS[name], label=name, **look) for name, _ in in_order(table)
+    ]
+    keys += device_keys(table)
+    if any(one.on_frontier for one in stands):
+        look = {"ls": "-" if is_joined else "none", "lw": 1.2, "color": INK}
+        keys.append(Line2D([], [], marker="o", mfc=SURFACE, mec=INK, ms=10, label="on the frontier", **look))
+    if any(one.is_recommended for one in stands):
+        keys.append(Line2D([], [], **STAR | {"ms": 13}, label="recommended"))
+    if any(one.best.bar for one in stands):
+        keys.append(Line2D([], [], ls="none", marker="|", mew=1.6, ms=12, color=MUTED, label=GAP))
+    if any(one.spread[0] < one.spread[1] for one in stands):
+        keys.append(Line2D([], [], ls="none", marker="_", mew=1.6, ms=12, color=MUTED, label="lowest to highest seed"))
+    return keys + cross_keys(table)
 
 
 def point_keys(table: pd.DataFrame) -> list[Line2D]:

@@ -37,6 +37,8 @@ def inline(draw, results, size: tuple[float, float], prefix: str, label: str) ->
     text = re.sub(r'href="#', f'href="#{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-")
     text = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", text)
+    # A hundredth of a point is less than any screen shows, and the digits behind it are half of a page.
+    text = re.sub(r'\b(d|x|y)="[^"]*"', lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found[0]), text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     return text
