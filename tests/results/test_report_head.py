@@ -48,7 +48,11 @@ def test_head_has_the_answer_then_what_it_rests_on_then_what_would_change_it(stu
     evidence = Evidence(study.table, study.losses, study.budget, NO_LIMITS)
     claim = recommendation(evidence)
     values, text = claim["evidence"]["values"], unescape(head(page_path))
-    order = [f'<p class="choice">{values["run"]}</p>', '<p class="reason">Use ', "What it rests on"]
+    order = [
+        '<p class="choice">nf4 rank 8 at 2e-3</p>',
+        '<p class="reason">Use nf4 rank 8 at 2e-3: ',
+        "What it rests on",
+    ]
     order += ["What would change it", "Load its adapter", "The whole finding"]
     places = [text.index(one) for one in order]
     assert places == sorted(places)
@@ -69,13 +73,24 @@ def test_code_loads_the_recommended_adapter_and_its_models_tokenizer(study, page
         for node in ast.walk(ast.parse(code))
         if isinstance(node, ast.Call)
     }
-    run = re.search(r'<p class="choice">(.*?)</p>', head(page_path))[1]
+    precision, rank = re.search(r'<p class="choice">(\w+) rank (\d+) at 2e-3</p>', head(page_path)).groups()
     adapter, *options = [one.value for one in calls["AutoPeftModelForCausalLM.from_pretrained"]]
-    assert adapter == f"results/runs/{run}/adapter"
-    assert options == (["auto", "float16"] if run.startswith("fp16") else ["auto"])
+    assert re.fullmatch(rf"results/runs/{precision}-r{rank}-s[01]-lr0.002/adapter", adapter)
+    assert options == (["auto", "float16"] if precision == "fp16" else ["auto"])
     (tokenizer,) = [one.value for one in calls["AutoTokenizer.from_pretrained"]]
     assert Path(tokenizer).is_absolute()
     assert tokenizer.endswith("models/t")
+
+
+def test_figures_are_those_of_the_configuration_that_is_named(study, page_path):
+    """Its adapter is of one seed; what the configuration costs is the mean of all."""
+    rows = study.table[(study.table["rank"] == 8) & (study.table["precision"] == "nf4")]
+    rows = rows[rows["learning_rate"] == 2e-3]
+    assert len(rows) == 2
+    text = head(page_path)
+    assert f"<dd>{rows['perplexity'].mean():.2f}<span" in text
+    assert "mean of 2 seeds" in text
+    assert f"<dd>{rows['train_seconds'].mean() / 3600:.1f} <span" in text
 
 
 def test_model_of_a_package_is_named_by_its_file():

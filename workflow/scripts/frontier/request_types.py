@@ -51,7 +51,9 @@ class LoraSettings(TypedDict):
     dropout: Annotated[float, "Probability with which an input of the adapter is zeroed in training."]
     rslora: Annotated[bool, "Whether the update is scaled by alpha / sqrt(rank) (rank-stabilised LoRA)."]
     targets: Annotated[str | list[str], "`all-linear`, every linear layer but the head, or the names of modules."]
-    dtype: Annotated[Literal["float32", "bfloat16"], "In which the adapter is kept and updated."]
+    dtype: NotRequired[
+        Annotated[Literal["float32", "bfloat16"], "In which the adapter is kept and updated; absent from old records."]
+    ]
 
 
 class TrainingSettings(TypedDict):

@@ -1,12 +1,14 @@
 """Tell what a page says of the recommended run: its figures, what it rests on, what would change it, how to load it."""
 
+import numpy as np
 import pandas as pd
 
 from frontier import paths
 from frontier.data_types import TokensRecord
 from frontier.material_types import ModelRecord
+from frontier.outcome_types import Status
 from frontier.results.claims.limits import said
-from frontier.results.configurations import Configuration
+from frontier.results.configurations import Configuration, configurations_of
 from frontier.results.figures.canvas import time_unit
 
 # How a 16- or 32-bit base is loaded as it was trained on; one of fewer bits has its type in its own files.
@@ -17,11 +19,11 @@ _REASONS = " Take the adapter of "
 
 
 def recommendation(summary: pd.DataFrame, claims: list, tokens: TokensRecord, model: ModelRecord) -> dict | None:
-    """Return the recommendation's claim with its `run`, that run's `facts`, and what follows; None without findings.
+    """Return the recommendation's claim with its `run`, its configuration's `facts`, and more; None without findings.
 
-    `answer` is its sentence up to where the reasons begin. `rests` has pairs of a word and what the choice rests on,
-    `changes` what would change it, `code` how its adapter is loaded; each is empty where no run is recommended, or
-    where the findings do not tell.
+    `choice` is the configuration in words. `answer` is its sentence up to where the reasons begin. `rests` has pairs of
+    a word and what the choice rests on, `changes` what would change it, `code` how its adapter is loaded; each is empty
+    where no run is recommended, or where the findings do not tell.
     """
     claim = next((one for one in claims if one["id"] == "recommendation"), None)
     if claim is None:
@@ -29,24 +31,41 @@ def recommendation(summary: pd.DataFrame, claims: list, tokens: TokensRecord, mo
     values = claim["evidence"]["values"]
     rows = summary[summary["run"] == values.get("run")]
     found = claim | {"run": values.get("run"), "facts": [], "rests": [], "changes": [], "code": None}
+    found["choice"] = values.get("run")
     found["answer"] = claim["sentence"]
     if rows.empty:
         return found
-    found |= {"facts": key_figures(rows.iloc[0]), "changes": changes(values)}
+    chosen = Configuration.of_row(rows.iloc[0])
+    found |= {"choice": chosen.title(), "changes": changes(values)}
+    found["facts"] = key_figures(_mean(summary[[one == chosen for one in configurations_of(summary)]]))
     if "not_told_apart" in values:
         found["answer"] = claim["sentence"].partition(_REASONS)[0]
-        found["rests"] = rests(values, Configuration.of_row(rows.iloc[0]), tokens)
+        found["rests"] = rests(values, chosen, tokens)
     if values.get("adapter"):
         found["code"] = code(values["adapter"], rows.iloc[0]["precision"], model)
     return found
 
 
+def _mean(rows: pd.DataFrame) -> pd.Series:
+    """Return a configuration's figures from the rows of its seeds, of which several have no interval of one run."""
+    rows = rows[rows["status"] == Status.OK]
+    if len(rows) == 1:
+        return rows.iloc[0]
+    measured = {"perplexity": np.exp(rows["eval_loss"].mean()), "seeds": len(rows)}
+    return pd.Series(measured | rows.filter(["train_seconds", "peak_memory_gib", "peak_held_gib"]).mean().to_dict())
+
+
 def key_figures(row: pd.Series) -> list[dict]:
-    """Return a run's three figures: perplexity with its interval, training time in a fitting unit, peak memory."""
+    """Return three figures of a run, or of the mean of a configuration's `seeds`: perplexity, time and peak memory.
+
+    Perplexity has its interval where it is of one run, and time is in a fitting unit.
+    """
     divisor, unit = time_unit(pd.Series([row["train_seconds"]]))
     found = [{"name": "perplexity", "value": f"{row['perplexity']:.2f}", "unit": ""}]
     if pd.notna(row.get("perplexity_low")):
         found[0]["more"] = f"{row['perplexity_low']:.2f} to {row['perplexity_high']:.2f}, 95%"
+    if "seeds" in row:
+        found[0]["more"] = f"mean of {row['seeds']:.0f} seeds"
     found.append({"name": "training time", "value": f"{row['train_seconds'] / divisor:.1f}", "unit": unit})
     found.append({"name": "peak memory", "value": f"{row['peak_memory_gib']:.2f}", "unit": "GiB"})
     if pd.notna(row.get("peak_held_gib")):

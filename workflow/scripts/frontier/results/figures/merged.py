@@ -25,7 +25,7 @@ from frontier.results.figures.canvas import (
     nothing,
     time_unit,
 )
-from frontier.results.figures.labels import draw_limit, label_points
+from frontier.results.figures.labels import draw_budget, label_points
 from frontier.results.figures.notes import tell_rates
 from frontier.results.figures.points import none_has
 
@@ -77,13 +77,13 @@ def _scatter(results: Drawn, column: str, label: str, size) -> plt.Figure:
     axes.set(xlabel=label.format(unit=unit), ylabel=LOWER_IS_BETTER)
     tell_rates(axes, results)
     log_if_wide(axes.xaxis, table["across"])
-    # Before anything is placed, since the legend takes its room from the chart.
-    legend(figure, _keys(table, colours), 3 if size[0] > 5 else 1)
     memory, hours = results.budget.get("memory_gib"), results.budget.get("hours")
     if column == "held_gib":
-        draw_limit(axes.xaxis, memory, f"limit {memory} GiB")
+        limit = draw_budget(axes.xaxis, memory, f"limit {memory} GiB")
     else:
-        draw_limit(axes.xaxis, hours and hours * 3600 / divisor, f"limit {hours} h")
+        limit = draw_budget(axes.xaxis, hours and hours * 3600 / divisor, f"limit {hours} h")
+    # Before labels are placed, since the legend takes its room from the chart.
+    legend(figure, _keys(table, colours) + limit, 3 if size[0] > 5 else 1)
     label_points(axes, _join_seeds(axes, table, colours))
     return figure
 

@@ -10,7 +10,7 @@ from frontier.results.claims.recommendation import recommend
 from frontier.results.configurations import rows_by_configuration
 from frontier.results.merged import intervals
 from frontier.results.merged.groups import Group
-from frontier.results.report import key_figures
+from frontier.results.recommended import key_figures
 
 
 def evidence_of(group: Group, budget: dict, limits: dict) -> Evidence:
