@@ -60,7 +60,8 @@ def test_head_has_the_answer_then_what_it_rests_on_then_what_would_change_it(stu
     assert all(f"<li>{line}</li>" in text for line in values["bounds"])
     told = re.search(r"<dt>Not told apart from</dt><dd>(.*?)\.", text)[1].split("; ")
     assert sorted(told) == sorted(one for one in values["not_told_apart"] if f"Use {one}:" not in claim["sentence"])
-    assert f"<dd>{values['runner_up']}</dd>" in text
+    assert values["runner_up"] == "nf4-r16-s0-lr0.002"
+    assert "<dt>Runner-up</dt><dd>nf4 rank 16 at 2e-3</dd>" in text
     assert "12 GiB" in re.search(r"<dt>Limits</dt><dd>(.*?)</dd>", text)[1]
     assert "<dt>Judged on</dt><dd>1319 validation examples</dd>" in text
     assert claim["sentence"] in text

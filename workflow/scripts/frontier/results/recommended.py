@@ -8,7 +8,7 @@ from frontier.data_types import TokensRecord
 from frontier.material_types import ModelRecord
 from frontier.outcome_types import Status
 from frontier.results.claims.limits import said
-from frontier.results.configurations import Configuration, configurations_of
+from frontier.results.configurations import Configuration, configurations_of, rows_of
 from frontier.results.figures.canvas import time_unit
 
 # How a 16- or 32-bit base is loaded as it was trained on; one of fewer bits has its type in its own files.
@@ -36,11 +36,12 @@ def recommendation(summary: pd.DataFrame, claims: list, tokens: TokensRecord, mo
     if rows.empty:
         return found
     chosen = Configuration.of_row(rows.iloc[0])
+    runner_up = configurations_of(summary[summary["run"] == values.get("runner_up")])
     found |= {"choice": chosen.title(), "changes": changes(values)}
-    found["facts"] = key_figures(_mean(summary[[one == chosen for one in configurations_of(summary)]]))
+    found["facts"] = key_figures(_mean(rows_of(summary, chosen)))
     if "not_told_apart" in values:
         found["answer"] = claim["sentence"].partition(_REASONS)[0]
-        found["rests"] = rests(values, chosen, tokens)
+        found["rests"] = rests(values, chosen, runner_up, tokens)
     if values.get("adapter"):
         found["code"] = code(values["adapter"], rows.iloc[0]["precision"], model)
     return found
@@ -73,8 +74,10 @@ def key_figures(row: pd.Series) -> list[dict]:
     return found
 
 
-def rests(values: dict, chosen: Configuration, tokens: TokensRecord) -> list[tuple[str, str]]:
-    """Return what a recommendation rests on, in pairs of a word and a sentence's part."""
+def rests(
+    values: dict, chosen: Configuration, runner_up: list[Configuration], tokens: TokensRecord
+) -> list[tuple[str, str]]:
+    """Return what a recommendation rests on, in pairs of a word and a sentence's part; a runner-up need not be."""
     own = (chosen.title(), chosen.arm.title())
     level = [title for title in values["not_told_apart"] if title not in own]
     seeds = (values["against_base"] or {}).get("basis")
@@ -82,7 +85,7 @@ def rests(values: dict, chosen: Configuration, tokens: TokensRecord) -> list[tup
     found = [("Judged on", judged), ("Limits", said(values["limits"]))]
     if level:
         found.append(("Not told apart from", f"{'; '.join(level)}. It is the cheapest of them"))
-    return found + ([("Runner-up", values["runner_up"])] if values["runner_up"] else [])
+    return found + [("Runner-up", one.title()) for one in runner_up]
 
 
 def changes(values: dict) -> list[str]:
