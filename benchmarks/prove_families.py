@@ -38,9 +38,8 @@ Where nothing holds, one line says which property fails and by how much, before 
 do not meet (a window, a chunk, the length from which positions are stretched) is made short in that shape, whatever its
 name (`frontier/model/reach.py`); what a packed row holds up to is then known, or none is taken.
 
-The proof of the embedded study's model took 85.9 s of the study's 2,660 s, 3.2% (`time snakemake --cores 1
-results/summary.csv` in a fresh clone at 4b5c17d, `seconds` of `resources/proof.json`; two cores of a virtual machine
-that had 4 to 13 other processes at work, 2026-11-30): 32 s of a processor.
+The proof of the embedded study's model takes 2.3 s of the study's 6 min 25 s, 0.6% (`make summary` in a clone at
+f625297, `seconds` of `resources/proof.json`; two cores of an AMD EPYC, 2026-11-30).
 
 At real sizes: 38 shapes of 0.1 to 36 billion parameters are proved in 0.2 to 2.2 s each on an H200, and Gemma 3n, of
 which 25 layers are taken, in 9.4 s ([lines](reference/families/shapes.txt)); on two idle cores of an AMD EPYC a 7B's
