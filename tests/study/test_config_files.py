@@ -15,6 +15,7 @@ from frontier.study import config_files
         ),
         ("cards:\n- {a: 1}\n- {b: 1, b: 2}", "config: cards.1.b: stands twice in a.yaml, in lines 3 and 3; leave one"),
         ('{\n\t"ranks": [4],\n\t"ranks": [8]\n}', 'config: a.yaml has "ranks" twice; leave one'),
+        ('{"a\\nb": 1, "a\\nb": 2}', r"config: a\nb: stands twice in a.yaml, in lines 1 and 1; leave one"),
         ("budget: {hours: 1:30}", "config: budget.hours: got 1:30 in a.yaml, which YAML reads as 90; write the number"),
         ("budget: {hours: 1:30:00.5}", "config: budget.hours: got 1:30:00.5 in a.yaml, which YAML reads as 5400.5; wr"),
         ("seeds: [0, 010]", "config: seeds.1: got 010 in a.yaml, which YAML reads as 8; write the number in digits"),

@@ -79,6 +79,8 @@ REFUSED = [
     ({"plan": {"card": "RTX 9999 Imaginary"}}, "config: plan.card: got RTX 9999 Imaginary; "),
     ({"processes": 0}, "config: processes: got 0, takes a whole number from 1 to 64"),
     ({"processes": 3}, "config: processes: got 3, takes a whole number that divides batch_size, 4"),
+    ({"accuracy": {"\n": None}}, r"config: accuracy.\n: unknown key; takes measure, examples"),
+    ({"device": "a\u2028b"}, r'config: device: got "a\u2028b", takes auto, cpu, cuda or cuda:N'),
     ({"processes": 2, "micro_batch_size": 4}, "config: micro_batch_size: got 4 with processes 2, takes a whole number"),
     ({"processes": 2, "precisions": ["int8"]}, "config: precisions: got int8 with processes 2, takes it with"),
     (

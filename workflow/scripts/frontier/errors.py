@@ -42,3 +42,8 @@ def fetching(section: str, what: str, instead: str):
         else:
             line = f"the hub does not give {what} ({type(error).__name__}: {reason}); {instead}"
         raise UserError(f"{section}: {line}") from error
+
+
+def in_one_line(text: str) -> str:
+    """Return a text as it is if it can be printed in a line, and else with escapes for what would break or hide it."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
