@@ -1,6 +1,5 @@
 """The proof of a model before it is measured: which families it finds right, and which faults it finds."""
 
-import json
 import os
 import re
 import shutil
@@ -10,14 +9,13 @@ import tiny
 import torch
 from conftest import ROOT, Study
 from families import FAMILIES, configuration
+from family_configs import config_of
 from frontier import records
 from frontier.errors import UserError
-from frontier.model import attention, layers, packing, reach, shape
+from frontier.model import attention, packing, reach, shape
 from frontier.model.execution import OWN, Execution, method_for
-from frontier.model.targets import adapted_layers, linear_layers
 from frontier.run import own_pass, proof_material, prove
 from frontier.run import proof as proof_module
-from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 CPU = torch.device("cpu")
@@ -30,11 +28,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def config_of(family: str, **changes):
-    options = json.loads(json.dumps(configuration(family) | changes))
-    return AutoConfig.for_model(options.pop("model_type"), **options)
 
 
 def proved(family: str, **changes) -> dict:
@@ -256,24 +249,6 @@ def test_a_cap_that_ordinary_logits_do_not_meet_is_met():
     assert ways(proved("gemma3_text", final_logit_softcapping=1000.0))[0][2] == "own"
 
 
-def test_a_shape_has_one_layer_of_each_kind():
-    assert shape.fewest_layers(config_of("llama", num_hidden_layers=40)) == 2
-    mixed = config_of(
-        "gemma3_text", num_hidden_layers=40, layer_types=["sliding_attention"] * 5 + ["full_attention"] * 35
-    )
-    assert shape.fewest_layers(mixed) == 6
-    assert shape.shortened(mixed, 6).layer_types == mixed.layer_types[:6]
-
-
-def test_a_shape_has_a_vocabulary_that_shows_enough_and_no_padding_beyond_it():
-    config = AutoConfig.for_model("gemma3_text", vocab_size=262_208, pad_token_id=262_144, num_hidden_layers=2)
-    small = shape.with_few_tokens(config)
-    assert (small.vocab_size, small.pad_token_id) == (50_000, None)
-    assert config.vocab_size == 262_208
-    few = shape.with_few_tokens(AutoConfig.for_model("gemma3_text", vocab_size=500, pad_token_id=0))
-    assert (few.vocab_size, few.pad_token_id) == (500, 0)
-
-
 def test_each_layer_is_called_once_to_see_which_is_read_directly():
     """To call a model once for each of its layers took most of a proof's time."""
     model = AutoModelForCausalLM.from_config(config_of("llama"))
@@ -288,68 +263,6 @@ def test_a_head_that_caps_its_logits_is_known_in_a_composite_model():
     vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = AutoConfig.for_model("gemma4", text_config=text, vision_config=vision, audio_config=None)
     assert ways(prove.proof_of(config, CPU))[0][2] == "own"
-
-
-def test_adapters_are_put_on_the_text_decoder_alone():
-    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    vision |= {"image_size": 28, "patch_size": 14}
-    text = configuration("gemma3_text")
-    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    names, _ = adapted_layers(model, "all-linear")
-    assert len(names) == 7 * text["num_hidden_layers"]
-    assert not [name for name in names if "vision" in name or "projector" in name]
-
-
-@pytest.fixture(scope="module")
-def llama():
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config_of("llama"))
-
-
-def test_targets_that_no_layer_has_are_one_line_with_those_there_are(llama):
-    line = r"lora.targets: got v_porj, which no layer is called; there are down_proj, gate_proj, k_proj, .*, v_proj"
-    with pytest.raises(UserError, match=line):
-        adapted_layers(llama, ["q_proj", "v_porj"])
-    assert len(adapted_layers(llama, ["q_proj", "1.mlp.down_proj"])[0]) == 3
-    with pytest.raises(UserError, match="got lm_head"):
-        adapted_layers(llama, ["lm_head"])
-
-
-def test_what_cannot_be_adapted_is_left_out_of_all_and_refused_by_name():
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config_of("mamba2"))
-    names, left_out = adapted_layers(model, "all-linear")
-    assert left_out == ["out_proj"]
-    assert {name.rpartition(".")[2] for name in names} == {"in_proj"}
-    with pytest.raises(UserError, match=r"got out_proj, which cannot have an adapter here: .*incompatible"):
-        adapted_layers(model, ["out_proj"])
-
-
-def test_a_linear_layer_that_does_more_keeps_its_own_forward_pass():
-    class Scaled(nn.Linear):
-        def forward(self, x):
-            return 2 * super().forward(x)
-
-    class Twice(nn.Linear):
-        def forward(self, x):
-            return super().forward(x), x
-
-    class Same(nn.Linear):
-        def forward(self, x):
-            return x @ self.weight.T + (0 if self.bias is None else self.bias)
-
-    assert [layers.is_plain(kind) for kind in (nn.Linear, Same, Scaled, Twice)] == [True, True, False, False]
-    model = nn.Sequential(Scaled(8, 8, dtype=torch.float16)).requires_grad_(False)
-    x = torch.randn(3, 8)
-    layer = model[0]
-    expected = 2 * torch.nn.functional.linear(x, layer.weight.float(), layer.bias.float())
-    assert torch.allclose(layers.compute_in(model, torch.float32)(x), expected, atol=1e-5)
-    with torch.device("meta"):
-        llama4 = AutoModelForCausalLM.from_config(config_of("llama4_text"))
-    assert adapted_layers(llama4, "all-linear")[1] == ["router"]
-    assert any(name.endswith("router") for name in linear_layers(llama4))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "jamba", "gemma3n_text"])

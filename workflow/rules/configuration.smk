@@ -1,4 +1,4 @@
-# The configuration's files, looked at before Snakemake reads them: it answers some with a traceback, and others in silence.
+# The configuration's files, looked at before Snakemake reads them: it meets some with a traceback, others in silence.
 import sys
 from pathlib import Path
 

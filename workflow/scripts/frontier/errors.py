@@ -17,6 +17,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+def printable(text: str) -> str:
+    """Return a text as it is if it can be printed in a line, and else with escapes for what would break or hide it."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def no_study(folder: str) -> str:
     """Return the line for a folder of `merge` that is none of a finished study."""
     return (
@@ -42,8 +47,3 @@ def fetching(section: str, what: str, instead: str):
         else:
             line = f"the hub does not give {what} ({type(error).__name__}: {reason}); {instead}"
         raise UserError(f"{section}: {line}") from error
-
-
-def in_one_line(text: str) -> str:
-    """Return a text as it is if it can be printed in a line, and else with escapes for what would break or hide it."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -115,6 +115,7 @@ def _check(
     model.train()
     try:
         is_random = draws_randomly(model)
+        # Without random numbers a model in training has to compute what it does outside of it.
         plain = gradients_of(model, lambda: losses(examples).sum(), seed=0) if is_random else found
         how = {"use_reentrant": False, "preserve_rng_state": is_random}
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)

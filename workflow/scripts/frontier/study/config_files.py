@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from frontier import strict_json
-from frontier.errors import UserError, in_one_line
+from frontier.errors import UserError, printable
 
 # YAML 1.1 reads 010 as 8 and 1:30 as 90, by its octal and sexagesimal notations.
 _NOTATIONS = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-9]+)+(\.[0-9_]*)?)")
@@ -63,7 +63,7 @@ def _check_node(node, file: str, place: list[str], seen: set[int]) -> None:
     if isinstance(node, yaml.MappingNode):
         _check_keys(node, file, place)
         for key, value in node.value:
-            _check_node(value, file, [*place, in_one_line(str(key.value))], seen)
+            _check_node(value, file, [*place, printable(str(key.value))], seen)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _check_node(value, file, [*place, str(index)], seen)
@@ -78,7 +78,7 @@ def _check_node(node, file: str, place: list[str], seen: set[int]) -> None:
 def _check_keys(node, file: str, place: list[str]) -> None:
     lines: dict[str, int] = {}
     for key, _ in node.value:
-        line, name = key.start_mark.line + 1, in_one_line(str(key.value))
+        line, name = key.start_mark.line + 1, printable(str(key.value))
         if name in lines:
             raise UserError(
                 f"config: {'.'.join([*place, name])}: stands twice in {file}, in lines {lines[name]} and {line}; "

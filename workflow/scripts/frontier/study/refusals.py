@@ -5,19 +5,19 @@ import json
 
 import jsonschema
 
-from frontier.errors import in_one_line
+from frontier.errors import printable
 from frontier.study import config_files
 
 
 def refusal(error: jsonschema.ValidationError) -> str:
     """Return the line for what a JSON schema refuses: the key, what it was given, and what it takes."""
-    place = [in_one_line(str(part)) for part in error.absolute_path]
+    place = [printable(str(part)) for part in error.absolute_path]
     if error.validator == "additionalProperties":
         known = list(error.schema["properties"])
         unknown = next(key for key in error.instance if key not in known)
         close = difflib.get_close_matches(str(unknown), known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"takes {', '.join(known)}"
-        return f"config: {'.'.join([*place, in_one_line(str(unknown))])}: unknown key; {hint}"
+        return f"config: {'.'.join([*place, printable(str(unknown))])}: unknown key; {hint}"
     if error.validator == "required":
         missing = next(key for key in error.schema["required"] if key not in error.instance)
         takes = error.schema["properties"][missing].get("description", "a value")
@@ -45,5 +45,5 @@ def shown(value) -> str:
         return "nothing"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    line = in_one_line(json.dumps(value, ensure_ascii=False, default=str))
+    line = printable(json.dumps(value, ensure_ascii=False, default=str))
     return line if len(line) <= 80 else line[:77] + "..."
