@@ -6,6 +6,8 @@ of several learning rates, each at its best: tuned_studies.py.
 """
 
 import itertools
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import _path  # noqa: F401
 import numpy as np
@@ -103,23 +105,42 @@ def main(studies: int = 10_000) -> None:
             print(f"| {seeds} | 400 | {share:.0%} | " + " | ".join(f"{one:.1%}" for one in held) + " |", flush=True)
 
 
-def print_best_rates(studies: int = 1_000) -> None:
+def print_best_rates(studies: int = 3_000) -> None:
     """Print, by way, the coverage over all cells, then that of the way used by seeds, examples and shape."""
-    ways, cells = (*WAYS, USED), []
+    ways = (*WAYS, USED)
     settings = [(examples, *one) for examples, several in CELLS.items() for one in several]
-    for (examples, seeds, share), shape, rates in itertools.product(settings, SHAPES, RATES):
-        found = measure_picked(ways, Cell(rates, seeds, examples, share, shape), studies)
-        for way, (one, difference, width) in found.items():
-            relative = width / found["same examples"][2]
-            cells.append((way, seeds, examples, share, shape, str(rates), one, difference, relative))
-    names = ["way", "seeds", "examples", "share", "shape", "rates", "one", "difference", "width"]
-    frame = pd.DataFrame(cells, columns=names)
-    _print_ways(frame)
-    _print_used(frame[frame["way"] == USED])
-    print("\n| seed 1 near the best alone | difference |\n|---|--:|")
-    for shape, rates in itertools.product(SHAPES, ((5, 5), (8, 3))):
-        held = measure_unlike_seeds(Cell(rates, 2, 500, 0.5, shape), studies)
-        print(f"| {shape}, {rates[0]} and {rates[1]} rates | {held:.1%} |")
+    cells = [
+        Cell(rates, seeds, examples, share, shape)
+        for (examples, seeds, share), shape, rates in itertools.product(settings, SHAPES, RATES)
+    ]
+    rows = []
+    with ProcessPoolExecutor() as pool:
+        for cell, found in zip(cells, pool.map(partial(measure_picked, ways, studies=studies), cells), strict=True):
+            for way, (one, difference, width) in found.items():
+                what = (cell.seeds, cell.examples, cell.share, cell.shape, str(cell.rates))
+                rows.append((way, *what, one, difference, width / found["same examples"][2]))
+        names = ["way", "seeds", "examples", "share", "shape", "rates", "one", "difference", "width"]
+        frame = pd.DataFrame(rows, columns=names)
+        _print_ways(frame)
+        _print_used(frame[frame["way"] == USED])
+        _print_arms(pool, studies)
+        print("\n| seed 1 near the best alone | difference |\n|---|--:|")
+        near = [Cell(rates, 2, 500, 0.5, shape) for shape, rates in itertools.product(SHAPES, ((5, 5), (8, 3)))]
+        for cell, held in zip(near, pool.map(partial(measure_unlike_seeds, studies=studies), near), strict=True):
+            print(f"| {cell.shape}, {cell.rates[0]} and {cell.rates[1]} rates | {held:.1%} |")
+
+
+def _print_arms(pool: ProcessPoolExecutor, studies: int) -> None:
+    """Print the coverage where fewer and more arms tell what a seed does: two seeds, 500 examples, a share of 50%."""
+    print("\n| arms | " + " | ".join(SHAPES) + " | one arm |")
+    print("|--:|" + "--:|" * (len(SHAPES) + 1))
+    counts = (2, 3, 6, 12)
+    cells = [Cell((5, 5), 2, 500, 0.5, shape, arms) for arms in counts for shape in SHAPES]
+    found = [one[USED] for one in pool.map(partial(measure_picked, [USED], studies=studies), cells)]
+    for place, arms in enumerate(counts):
+        several = found[place * len(SHAPES) : (place + 1) * len(SHAPES)]
+        shown = [f"{difference:.1%}" for _, difference, _ in several]
+        print(f"| {arms} | {' | '.join(shown)} | {np.mean([one for one, _, _ in several]):.1%} |", flush=True)
 
 
 def _print_ways(frame: pd.DataFrame) -> None:

@@ -13,6 +13,8 @@ better than the one before, but the last is half of that worse; *useless*, all a
 import argparse
 import itertools
 import math
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import _path  # noqa: F401
@@ -125,14 +127,18 @@ def main() -> None:
     studies = args.studies
     print("| truth | examples | seeds | good | least | supported | wrong of those | says to train |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for truth, examples, seeds in itertools.product(args.truths, EXAMPLES, SEEDS):
-        cells = [measure(Cell(examples, seeds, count, truth), studies) for count in CONFIGURATIONS]
-        mean = Judged(*np.mean(cells, axis=0))
-        wrong = f"{mean.wrong / mean.supported:.1%}" if mean.supported else "none"
-        shown = [f"{mean.good:.1%}", f"{min(one.good for one in cells):.0%}", f"{mean.supported:.1%}", wrong]
-        print(
-            f"| {truth} | {examples:,} | {seeds} | {' | '.join(shown)} | {mean.recommends_training:.0%} |", flush=True
-        )
+    rows = [*itertools.product(args.truths, EXAMPLES, SEEDS)]
+    cells = [Cell(examples, seeds, count, truth) for truth, examples, seeds in rows for count in CONFIGURATIONS]
+    with ProcessPoolExecutor() as pool:
+        found = pool.map(partial(measure, studies=studies), cells)
+        for truth, examples, seeds in rows:
+            several = [*itertools.islice(found, len(CONFIGURATIONS))]
+            mean = Judged(*np.mean(several, axis=0))
+            wrong = f"{mean.wrong / mean.supported:.1%}" if mean.supported else "none"
+            least = min(one.good for one in several)
+            shown = [f"{mean.good:.1%}", f"{least:.0%}", f"{mean.supported:.1%}", wrong]
+            trains = f"{mean.recommends_training:.0%}"
+            print(f"| {truth} | {examples:,} | {seeds} | {' | '.join(shown)} | {trains} |", flush=True)
 
 
 if __name__ == "__main__":

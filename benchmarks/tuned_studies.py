@@ -11,7 +11,7 @@ from typing import NamedTuple
 import _path  # noqa: F401
 import numpy as np
 import pandas as pd
-from frontier.results import contrasts, picking, tuning, uncertainty
+from frontier.results import contrasts, picking, seeds, tuning, uncertainty
 from frontier.results.configurations import Configuration
 
 SHARED = 0.287
@@ -32,13 +32,15 @@ WAYS = {
     "5 parts, halved": None,
 }
 USED = "used: 5 parts, other seeds, halved"
+# Standard deviation of the logarithm of how much a seed does to an arm, from arm to arm.
+UNLIKE = 0.3
 
 
 class Cell(NamedTuple):
     """What made-up studies of two arms have in common: `rates` has how many each arm has.
 
     `share` is how much of the variance of the mean over seeds comes from the seeds' effects, half of them an arm's and
-    half a rate's.
+    half a rate's. `arms` is how many arms the study has, the two among them: all tell what a seed does.
     """
 
     rates: tuple[int, int]
@@ -46,6 +48,20 @@ class Cell(NamedTuple):
     examples: int
     share: float
     shape: str
+    arms: int = 6
+
+
+def effect_of_seed(cell: Cell) -> float:
+    """The standard deviation of what a seed does to a run, nats a token; of one seed it is part of the truth."""
+    of_examples = 1.28 * (OF_ARM**2 + OF_RATE**2 + OF_RUN**2 / cell.seeds) / cell.examples
+    return float(np.sqrt(cell.seeds * cell.share / (1 - cell.share) * of_examples)) if cell.seeds > 1 else 0.001
+
+
+def draw_others(random, studies: int, cell: Cell) -> np.ndarray:
+    """The losses of a study's further arms, studies x arms x seeds: what seeds do to them is all that counts."""
+    unlike = np.exp(UNLIKE * random.standard_normal((studies, cell.arms - 2, 1)))
+    spread = np.sqrt((unlike * effect_of_seed(cell)) ** 2 + 1.28 * OF_RUN**2 / cell.examples)
+    return spread * random.standard_normal((studies, cell.arms - 2, cell.seeds))
 
 
 def draw(random, studies: int, rates: int, cell: Cell, shared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,15 +69,17 @@ def draw(random, studies: int, rates: int, cell: Cell, shared: np.ndarray) -> tu
 
     `shared` (studies x examples) is what all runs have in common, in standard deviations.
     """
-    (_, seeds, count, share, shape) = cell
+    seeds, count, shape = cell.seeds, cell.examples, cell.shape
 
     def normal(*sizes: int) -> np.ndarray:
         return random.standard_normal((studies, *sizes), dtype=np.float32)
 
     curve = SHAPES[shape] * (np.arange(rates, dtype=np.float32) - (rates - 1) // 2) ** 2
-    of_examples = 1.28 * (OF_ARM**2 + OF_RATE**2 + OF_RUN**2 / seeds) / count
-    effect = np.sqrt(seeds * share / (1 - share) * of_examples) if seeds > 1 else 0.001
-    own = effect * np.sqrt(0.5) * (normal(1, seeds, 1) + normal(rates, seeds, 1)) + curve[:, None, None]
+    unlike = np.exp(UNLIKE * normal(1, 1, 1)) if seeds > 1 else 1
+    own = (
+        unlike * effect_of_seed(cell) * np.sqrt(0.5) * (normal(1, seeds, 1) + normal(rates, seeds, 1))
+        + curve[:, None, None]
+    )
     losses = (
         0.65 + own + SHARED * shared[:, None, None] + OF_ARM * normal(1, 1, count) + OF_RATE * normal(rates, 1, count)
     )
@@ -106,18 +124,24 @@ def judged(way: str, nll: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, n
     return pick(nll, tokens, *WAYS[way]), tokens, none
 
 
-def interval_of(nll: np.ndarray, tokens: np.ndarray, error: np.ndarray) -> uncertainty.Interval:
+def interval_of(nll: np.ndarray, tokens: np.ndarray, error: np.ndarray, of_seeds=None) -> uncertainty.Interval:
     """The interval of a loss, or of a difference; of one seed the bootstrap's linearisation, which is as wide."""
-    if nll.shape[1] > 1:
-        one = uncertainty.over_seeds(nll.astype(float), tokens.astype(float))
-    else:
-        estimate = nll[:, 0].sum(axis=-1) / tokens.sum(axis=-1)
-        residual = (nll[:, 0] - estimate[:, None] * tokens) / tokens.mean(axis=-1, keepdims=True)
-        spread = residual.std(axis=-1, ddof=1) / np.sqrt(residual.shape[-1])
-        one = uncertainty.Interval(
-            estimate, estimate - 1.96 * spread, estimate + 1.96 * spread, spread, "this seed only"
-        )
+    one = uncertainty.of_runs(nll.astype(float), tokens.astype(float), of_seeds=of_seeds)
     return uncertainty.with_error(one, error)
+
+
+def spread_of_seeds(arms: list[np.ndarray], others: np.ndarray) -> list[seeds.SeedSpread | None]:
+    """What all arms of each study tell of other seeds, the two compared under 0 and 1; all: studies x arms x seeds."""
+    several = np.concatenate([np.stack(arms, axis=1), others], axis=1)
+    return [seeds.seed_spread({place: dict(enumerate(one)) for place, one in enumerate(study)}) for study in several]
+
+
+def of_seeds(weights: tuple[int, int], spreads: list[seeds.SeedSpread]) -> uncertainty.Parts:
+    """What other seeds would do to the weighted sum of the two arms' losses, by study."""
+    own = [[one.own[place] for place, weight in enumerate(weights) if weight] for one in spreads]
+    variance, freedom = [sum(part for part, _ in one) for one in own], [min(part for _, part in one) for one in own]
+    common = sum(weights) ** 2 * np.array([one.common for one in spreads])
+    return ((common, spreads[0].common_freedom), (np.array(variance), np.array(freedom)))
 
 
 def measure(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -130,12 +154,21 @@ def measure(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, np.ndarr
         tokens = np.round(random.lognormal(4.5, 0.5, (count, cell.examples))).astype(np.float32)
         shared = random.standard_normal((count, cell.examples), dtype=np.float32)
         arms = [draw(random, count, one, cell, shared) for one in cell.rates]
+        others = draw_others(random, count, cell)
         truth = [arms[0][1], arms[0][1] - arms[1][1]]
         for way in ways:
             (first, kept, error), (second, _, other) = (
                 judged(way, losses * tokens[:, None, None], tokens) for losses, _ in arms
             )
-            found = interval_of(first, kept, error), interval_of(first - second, kept, np.hypot(error, other))
+            known = [None, None]
+            if way == USED and cell.seeds > 1:
+                level = [one.sum(axis=-1) / kept.sum(axis=-1)[:, None] for one in (first, second)]
+                spreads = spread_of_seeds(level, others)
+                known = [of_seeds(weights, spreads) for weights in ((1, 0), (1, -1))]
+            found = (
+                interval_of(first, kept, error, known[0]),
+                interval_of(first - second, kept, np.hypot(error, other), known[1]),
+            )
             inside = [(one.low <= true) & (true <= one.high) for one, true in zip(found, truth, strict=True)]
             held[way].append([*inside, found[1].high - found[1].low])
     return {way: np.concatenate(several, axis=1).mean(axis=1) for way, several in held.items()}
@@ -161,7 +194,9 @@ def measure_unlike_seeds(cell: Cell, studies: int, draws: int = 500) -> float:
                     columns.setdefault(Configuration("nf4", rank, float(rate + 1)), {})[seed] = len(frames)
                     frames.append(losses[0, rate, seed] * tokens)
         nll = np.column_stack(frames)
-        made = contrasts.Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
+        made = contrasts.with_seeds(
+            contrasts.Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
+        )
         pair = {Configuration("nf4", 1): 1, Configuration("nf4", 2): -1}
         one = contrasts.contrast(tuning.tuned(made).losses, pair)
         held.append((one.low <= truths[0] - truths[1] <= one.high, one.basis))

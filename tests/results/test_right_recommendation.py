@@ -16,9 +16,10 @@ def test_the_choice_is_the_best_or_cheaper_and_not_told_apart(truth, examples, s
     assert found.supported == 0 or (examples > 100 and seeds > 1)
 
 
-def test_three_seeds_of_five_hundred_examples_settle_a_steep_truth():
-    """What holds back everything would never be wrong either."""
-    found = measure_recommendation.measure(Cell(500, 3, 3, "steep"), studies=20, seed=2)
+@pytest.mark.parametrize(("seeds", "configurations"), [(2, 8), (3, 3)])
+def test_some_seeds_of_five_hundred_examples_settle_a_steep_truth(seeds, configurations):
+    """What holds back everything would never be wrong either; two seeds of eight ranks tell as much as three of three."""
+    found = measure_recommendation.measure(Cell(500, seeds, configurations, "steep"), studies=20, seed=2)
     assert found.supported > 0.5
 
 

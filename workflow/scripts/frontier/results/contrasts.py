@@ -9,6 +9,7 @@ import pandas as pd
 from frontier.errors import UserError
 from frontier.results import uncertainty
 from frontier.results.configurations import Configuration
+from frontier.results.seeds import SeedSpread, seed_spread
 from frontier.results.uncertainty import Interval
 
 
@@ -18,14 +19,15 @@ class Losses:
 
     `nll` (examples x runs, summed nats) and `resampled` (draws x runs, nats a token) have a column for each run,
     `tokens` the answer tokens of each example. `columns` has, for each configuration, its column by seed; a base model,
-    which has no seed, has its one column under None. `picked` has, for an arm at the best of its rates, the error in
-    nats a token that the pick adds to its loss.
+    which has no seed, has its one column under None. `seeds` is what other seeds would do, where that is known.
+    `picked` has, for an arm at the best of its rates, the error in nats a token that the pick adds to its loss.
     """
 
     nll: np.ndarray
     tokens: np.ndarray
     resampled: np.ndarray
     columns: dict[Configuration, dict[int | None, int]]
+    seeds: SeedSpread | None = None
     picked: dict[Configuration, float] = field(default_factory=dict)
 
     def trained(self, precision: str | None) -> list[Configuration]:
@@ -57,7 +59,15 @@ def gather(
     _refuse_other_examples(frames)
     nll = np.column_stack([frame["nll"].to_numpy(float) for _, frame in frames])
     tokens = frames[0][1]["tokens"].to_numpy(float)
-    return Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns)
+    return with_seeds(Losses(nll, tokens, uncertainty.resample_losses(nll, tokens, draws), columns))
+
+
+def with_seeds(losses: Losses) -> Losses:
+    """Return the same losses with what other seeds would do, as those of all its trained configurations tell."""
+    level = (losses.nll.sum(axis=0) / losses.tokens.sum()).tolist()
+    trained = {one: by_seed for one, by_seed in losses.columns.items() if not one.is_base}
+    known = {one: {seed: level[place] for seed, place in by_seed.items()} for one, by_seed in trained.items()}
+    return replace(losses, seeds=seed_spread(known))
 
 
 def is_measured(frame: pd.DataFrame) -> bool:
@@ -96,12 +106,26 @@ def contrast(losses: Losses, weights: Mapping[Configuration, float], alpha: floa
     if len(losses.tokens) < 2:
         return Interval(estimate, -np.inf, np.inf, np.inf, "one example, so no interval")
     if len(seeds) > 1:
-        interval = uncertainty.over_seeds(nll, losses.tokens, alpha)
+        interval = uncertainty.over_seeds(nll, losses.tokens, alpha, seeds_parts(losses, weights))
     else:
         interval = uncertainty.over_examples(estimate, losses.resampled @ factors[0], alpha)
     error = float(np.hypot.reduce([weight * losses.picked.get(one, 0) for one, weight in weights.items()]))
     interval = uncertainty.with_error(interval, error, alpha) if error else interval
     return replace(interval, basis="before training") if seeds == [None] else interval
+
+
+def seeds_parts(losses: Losses, weights: Mapping[Configuration, float]) -> uncertainty.Parts | None:
+    """Return what another seed would do to the sum: to all configurations alike, and to each beyond that.
+
+    Returns None where nothing is known of other seeds but what the sum itself shows.
+    """
+    if losses.seeds is None:
+        return None
+    trained = {one: weight for one, weight in weights.items() if not one.is_base}
+    own = [losses.seeds.own[one] for one in trained]
+    variance = sum(weight**2 * one for weight, (one, _) in zip(trained.values(), own, strict=True))
+    common = (losses.seeds.common * sum(trained.values()) ** 2, losses.seeds.common_freedom)
+    return (common, (variance, min(freedom for _, freedom in own)))
 
 
 def combined(losses: Losses, weights: Mapping[Configuration, float]) -> np.ndarray:

@@ -4,49 +4,20 @@ A configuration stands at the means of its seeds. docs/findings.md has the rule.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import sparse, stats
+from scipy import sparse
 from scipy.sparse import csgraph
 
 from frontier.outcome_types import Status
-from frontier.results import uncertainty
-from frontier.results.claims.claim import ALPHA, NEGLIGIBLE_LOSS, NEGLIGIBLE_TIME, SPREAD_GIB
+from frontier.results.claims.claim import NEGLIGIBLE_LOSS, NEGLIGIBLE_TIME, SPREAD_GIB
 from frontier.results.configurations import configurations_of
+from frontier.results.noise import Axis, axis_of, behind, losses_of
 
 UNTRAINED = "the untrained model"
 _AXES = ["peak_memory_gib", "train_seconds", "perplexity"]
-# Configurations whose losses are set against another's at a time.
-_AT_ONCE = 200
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One measurement of all configurations: their means, and how much two means may differ by chance.
-
-    That is `least`, or `scale` times the root of what one over each one's number of runs add up to.
-    """
-
-    means: np.ndarray
-    counts: np.ndarray
-    least: float
-    scale: float
-
-    def noise(self, one: int, others: np.ndarray) -> np.ndarray:
-        """Return by how much the means of one and of each other may differ without a difference in truth."""
-        return np.maximum(self.least, self.scale * np.sqrt(1 / self.counts[one] + 1 / self.counts[others]))
-
-
-@dataclass(frozen=True)
-class _Losses:
-    """The losses of configurations: their means, and each one's summed nats by seed, where they are known."""
-
-    axis: _Axis
-    by_seed: list[dict[int, np.ndarray]]
-    tokens: np.ndarray | None
 
 
 def frontier(summary: pd.DataFrame, frames: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
@@ -106,7 +77,7 @@ def _beats(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.
     It is better beyond noise in memory, time or loss, worse beyond noise in none, and its loss is not higher by 2%.
     """
     costs = [_cost(rows, several, column) for column in ("peak_memory_gib", "train_seconds")]
-    losses = _losses(rows, several, frames)
+    losses = losses_of(rows, several, frames)
     beats: np.ndarray = np.zeros((len(several), len(several)), bool)
     every = np.arange(len(several))
     for one in range(len(several)):
@@ -114,11 +85,11 @@ def _beats(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.
         noise = [axis.noise(one, every) for axis in costs]
         no_worse = np.all([gap <= margin for gap, margin in zip(apart, noise, strict=True)], axis=0)
         cheaper = np.any([gap < -margin for gap, margin in zip(apart, noise, strict=True)], axis=0)
-        behind = losses.axis.means[one] - losses.axis.means
-        beats[one] = no_worse & cheaper & (behind <= 0)
-        unsure = no_worse & np.where(cheaper, (behind > 0) & (behind < NEGLIGIBLE_LOSS), behind < 0)
+        higher = losses.axis.means[one] - losses.axis.means
+        beats[one] = no_worse & cheaper & (higher <= 0)
+        unsure = no_worse & np.where(cheaper, (higher > 0) & (higher < NEGLIGIBLE_LOSS), higher < 0)
         places = np.flatnonzero(unsure)
-        low, high = _behind(losses, one, places)
+        low, high = behind(losses, one, places)
         beats[one, places] = np.where(cheaper[places], low <= 0, high < 0)
     return beats
 
@@ -139,62 +110,10 @@ def within_noise(table: pd.DataFrame, column: str) -> bool:
     return compared
 
 
-def _cost(rows: pd.DataFrame, several: list[pd.Index], column: str) -> _Axis:
+def _cost(rows: pd.DataFrame, several: list[pd.Index], column: str) -> Axis:
     """Return the axis of a cost: of memory in GiB, of time in logarithms."""
     values = [rows.loc[places, column].to_numpy(float) for places in several]
     if column == "train_seconds":
-        return _axis([np.log(one) for one in values], NEGLIGIBLE_TIME)
+        return axis_of([np.log(one) for one in values], NEGLIGIBLE_TIME)
     spread = SPREAD_GIB.get(rows["memory_metric"].iloc[0], 0)
-    return _axis(values, spread, spread)
-
-
-def _axis(values: list[np.ndarray], least: float, always: float = 0) -> _Axis:
-    """Return an axis from the values of each configuration's runs.
-
-    Where any configuration has several, their spread about their means, pooled, says what chance does, but `always` at
-    the least; else it is `least`. All pairs of configurations share the 5%.
-    """
-    counts = np.array([len(one) for one in values])
-    means = np.array([one.mean() for one in values])
-    freedom = int((counts - 1).sum())
-    if not freedom:
-        return _Axis(means, counts, least, 0)
-    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in values)
-    pairs = max(len(values) * (len(values) - 1) / 2, 1)
-    quantile = stats.t.ppf(1 - ALPHA / 2 / pairs, freedom)
-    return _Axis(means, counts, always, float(quantile) * np.sqrt(squares / freedom))
-
-
-def _losses(rows: pd.DataFrame, several: list[pd.Index], frames: Mapping[Any, pd.DataFrame]) -> _Losses:
-    """Return the losses of configurations; without a run's per-example losses, or on unlike examples, means alone."""
-    axis = _axis([rows.loc[places, "eval_loss"].to_numpy(float) for places in several], NEGLIGIBLE_LOSS)
-    known = [frames.get(place) for places in several for place in places]
-    tokens = None if known[0] is None else known[0]["tokens"].to_numpy(float)
-    for frame in known:
-        if tokens is None or frame is None or len(tokens) < 2 or not np.array_equal(frame["tokens"], tokens):
-            return _Losses(axis, [], None)
-    by_seed = [
-        {int(rows.loc[place, "seed"]): frames[place]["nll"].to_numpy(float) for place in places} for places in several
-    ]
-    return _Losses(axis, by_seed, tokens)
-
-
-def _behind(losses: _Losses, one: int, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the interval of how far one's loss is above each other's, paired on seeds and examples."""
-    apart = losses.axis.means[one] - losses.axis.means[others]
-    if losses.tokens is None:
-        noise = losses.axis.noise(one, others)
-        return apart - noise, apart + noise
-    low, high = np.full(len(others), -np.inf), np.full(len(others), np.inf)
-    shared: dict[tuple, list[int]] = {}
-    for place, other in enumerate(others):
-        seeds = tuple(sorted(set(losses.by_seed[one]) & set(losses.by_seed[other])))
-        shared.setdefault(seeds, []).append(place)
-    for seeds, places in shared.items():
-        for start in range(0, len(places) if seeds else 0, _AT_ONCE):
-            some = places[start : start + _AT_ONCE]
-            own = np.stack([losses.by_seed[one][seed] for seed in seeds])
-            theirs = np.stack([[losses.by_seed[others[place]][seed] for seed in seeds] for place in some])
-            interval = uncertainty.of_runs(own - theirs, losses.tokens)
-            low[some], high[some] = interval.low, interval.high
-    return low, high
+    return axis_of(values, spread, spread)

@@ -11,7 +11,7 @@ import numpy as np
 from frontier.results import picking, uncertainty
 from frontier.results.arms import Arm, lines
 from frontier.results.configurations import Configuration
-from frontier.results.contrasts import Losses, contrast
+from frontier.results.contrasts import Losses, contrast, with_seeds
 from frontier.results.uncertainty import Interval
 
 
@@ -82,7 +82,7 @@ def tuned(losses: Losses, diverged: Mapping[Configuration, Collection[float]] | 
     arms = {arm: Arm(arm, _levels(losses, groups[arm]), tuple(sorted(tried[arm])), every) for arm in order}
     with_worst = _with_columns(losses, {arm: groups[arm] for arm in order}, arms)
     kept = {one: columns for one, columns in with_worst.columns.items() if one.is_base or one in arms}
-    return Tuned(replace(with_worst, columns=kept), with_worst, arms, losses)
+    return Tuned(with_seeds(replace(with_worst, columns=kept)), with_worst, arms, losses)
 
 
 def worst(arm: Configuration) -> Configuration:
@@ -146,10 +146,9 @@ def _with_columns(losses: Losses, groups: dict[Configuration, dict], arms: dict[
             added += list(sign * judged.nll)
             picked[name] = float(judged.error)
     if not added:
-        return replace(losses, columns=columns)
+        return with_seeds(replace(losses, columns=columns))
     new = np.column_stack(added)
     # The resamples are the same as those of the runs, so that arms are paired with all else.
     resampled = uncertainty.resample_losses(new, losses.tokens, len(losses.resampled))
-    return Losses(
-        np.hstack([losses.nll, new]), losses.tokens, np.hstack([losses.resampled, resampled]), columns, picked
-    )
+    resampled = np.hstack([losses.resampled, resampled])
+    return with_seeds(Losses(np.hstack([losses.nll, new]), losses.tokens, resampled, columns, picked=picked))

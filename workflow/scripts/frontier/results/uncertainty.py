@@ -28,6 +28,23 @@ class Interval:
     basis: str
 
 
+# Variances of what seeds do, nats squared, each with its degrees of freedom.
+Parts = tuple[tuple[np.ndarray | float, np.ndarray | float], ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What makes up the variance of a loss, nats squared.
+
+    `of_seeds` has the parts of one seed's loss, `of_examples` is the variance of one example beyond what it does with a
+    seed together, which is `together` for one example and one seed, and which the last of the seeds' parts holds.
+    """
+
+    of_seeds: Parts
+    of_examples: np.ndarray
+    together: np.ndarray
+
+
 def resample_losses(nll: np.ndarray, tokens: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """Return the losses of all runs over resampled examples, draws x runs, nats a token.
 
@@ -56,14 +73,14 @@ def over_examples(estimate: float, resampled: np.ndarray, alpha: float = 0.05) -
     return Interval(estimate, low, high, resampled.std(axis=0, ddof=1), "this seed only")
 
 
-def of_runs(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
+def of_runs(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05, of_seeds: Parts | None = None) -> Interval:
     """Return the interval of losses without a bootstrap: over seeds where there are several, else over examples.
 
     `nll` is ... x seeds x examples; `tokens` is ... x examples. Of one seed it is Student's interval of the ratio's
     linearisation, which is about as wide as the bootstrap's.
     """
     if nll.shape[-2] > 1:
-        return over_seeds(nll, tokens, alpha)
+        return over_seeds(nll, tokens, alpha, of_seeds)
     nll, count = nll[..., 0, :], nll.shape[-1]
     loss = nll.sum(axis=-1) / tokens.sum(axis=-1)
     residual = (nll - loss[..., None] * tokens) / tokens.mean(axis=-1)[..., None]
@@ -72,24 +89,40 @@ def of_runs(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interva
     return Interval(loss, loss - quantile * error, loss + quantile * error, error, "this seed only")
 
 
-def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05) -> Interval:
+def over_seeds(nll: np.ndarray, tokens: np.ndarray, alpha: float = 0.05, of_seeds: Parts | None = None) -> Interval:
     """Return the interval of the mean over seeds, good for other seeds and other examples.
 
-    `nll` is ... x seeds x examples, at least two of each; `tokens` is ... x examples. The variance is of a crossed
-    layout without replication: seeds' mean square plus what the examples' mean square has beyond the interaction's.
+    `nll` is ... x seeds x examples, at least two of each; `tokens` is ... x examples. `of_seeds` is what other seeds
+    would do, where more is known of it than these losses show.
+    """
+    found = spread(nll, tokens, of_seeds)
+    seeds, count = nll.shape[-2:]
+    error, quantile = error_of_mean(found, seeds, count, alpha)
+    estimate = (nll.sum(axis=-1) / tokens.sum(axis=-1)[..., None]).mean(axis=-1)
+    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, f"{seeds} seeds")
+
+
+def spread(nll: np.ndarray, tokens: np.ndarray, of_seeds: Parts | None = None) -> Spread:
+    """Return the parts of the variance of losses, of a crossed layout without replication.
+
+    The arguments are those of `over_seeds`. Without `of_seeds` the seeds' part is these losses' own.
+    """
+    seeds, count = nll.shape[-2:]
+    _, seed_square, example_square, together = mean_squares(nll, tokens)
+    of_examples = np.maximum(example_square - together, 0) / seeds
+    return Spread(of_seeds or ((seed_square / count, seeds - 1),), of_examples, together)
+
+
+def error_of_mean(parts: Spread, seeds, count, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the standard error of a mean over so many seeds and examples, and by which quantile it counts.
+
     The quantile is Cochran and Cox's: Student's t of each part's own degrees of freedom, weighted by the part's
     variance (Cochran, Biometrics 20, 1964, pp. 191-195). Satterthwaite's degrees of freedom cover too little here.
     """
-    seeds, count = nll.shape[-2:]
-    loss, seed_square, example_square, together = mean_squares(nll, tokens)
-    seed_variance = seed_square / (seeds * count)
-    example_variance = np.maximum(example_square - together, 0) / (seeds * count)
-    variance = seed_variance + example_variance
-    by_seed, by_example = stats.t.ppf(1 - alpha / 2, [seeds - 1, count - 1])
-    weighted = by_seed * seed_variance + by_example * example_variance
-    quantile = weighted / np.where(variance > 0, variance, 1)
-    estimate, error = loss.mean(axis=-1), np.sqrt(variance)
-    return Interval(estimate, estimate - quantile * error, estimate + quantile * error, error, f"{seeds} seeds")
+    several = [(one / seeds, freedom) for one, freedom in parts.of_seeds] + [(parts.of_examples / count, count - 1)]
+    variance = sum(one for one, _ in several)
+    weighted = sum(stats.t.ppf(1 - alpha / 2, freedom) * one for one, freedom in several)
+    return np.sqrt(variance), weighted / np.where(variance > 0, variance, 1)
 
 
 def mean_squares(nll: np.ndarray, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -28,6 +28,8 @@ NEGLIGIBLE_LOSS = math.log(1.02)
 NEGLIGIBLE_TIME = math.log(1.05)
 # By how much two repeats of one run were seen to differ, in GiB, by memory metric. What CUDA allocates repeats.
 SPREAD_GIB = {"host_rss": 0.05}
+# A percentage from here on is written as being over it.
+_MANY = 10_000
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,13 @@ def plain(value):
 
 def percent(difference: float) -> float:
     """Return a difference of losses in nats a token, or of logarithms of time, as a percentage of the lower one."""
-    return 100 * float(np.expm1(difference))
+    with np.errstate(over="ignore"):
+        return 100 * float(np.expm1(difference))
 
 
 def percents(interval: Interval) -> str:
     """Return a difference of losses as text, say +8.2% (+6.0% to +10.5%; this seed only)."""
-    return span(interval, lambda value: f"{percent(value):+.1f}%")
+    return span(interval, lambda value: f"{percent(value):+.1f}%" if percent(value) < _MANY else f"over +{_MANY:,}%")
 
 
 def span(interval: Interval, form) -> str:

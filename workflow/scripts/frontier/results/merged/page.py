@@ -4,11 +4,12 @@ from frontier import paths, records
 from frontier.errors import UserError
 from frontier.progress import say
 from frontier.results.claims.bounds import FEWEST_EXAMPLES
-from frontier.results.claims.claim import listing
+from frontier.results.claims.claim import NOT_MEASURED, Evidence, listing
 from frontier.results.claims.limits import limits_of
 from frontier.results.figures import svg
 from frontier.results.figures.canvas import NARROW, WIDE, Drawn
 from frontier.results.figures.merged import coloured_by, perplexity_hours, perplexity_memory
+from frontier.results.findings import state
 from frontier.results.merged.answer import answer, evidence_of
 from frontier.results.merged.groups import Group, groups_of
 from frontier.results.merged.studies import Study, read_studies
@@ -58,10 +59,17 @@ def _group(number: int, group: Group, first: Group, budget: dict, limits: dict) 
         "unlike": [] if group is first else group.unlike(first),
         "figures": _figures(number, group, results, budget),
         "columns": cells,
+        "findings": _findings(results),
         "rows": len(table),
         "hidden": [place for place, one in enumerate(cells) if not one["column"].shown],
         "notes": _notes(group, examples),
     } | answer(group, results)
+
+
+def _findings(results: Evidence) -> list[dict]:
+    """Return what a study's own claims come to, those that could be judged; what to use stands in the answer."""
+    claims = [one for one in state(results) if one["part"] == "study" and one["id"] != "recommendation"]
+    return [one for one in claims if one["verdict"] != NOT_MEASURED]
 
 
 def _subject(group: Group) -> dict:
