@@ -7,7 +7,6 @@ import pytest
 import tiny
 import torch
 from frontier import records
-from frontier.errors import UserError
 from frontier.model import bases, cache, layers, sources
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.tokens import IGNORED, tokenize
@@ -107,8 +106,7 @@ def test_problems_without_a_final_number_are_not_asked_and_are_counted():
     assert [(problem["question"], problem["truth"]) for problem in asked] == [("a", 8), ("d", 42)]
     assert counts == {"answers_without_final": 2, "finals_read_otherwise": 2, "prompts_too_long": 1}
     assert len(accuracy.problems(rows, one, 64, 1)[0]) == 1
-    with pytest.raises(UserError, match="no problem's answer ends in ####"):
-        accuracy.problems(rows[1:3], one, 64, None)
+    assert accuracy.problems(rows[1:3], one, 64, None)[0] == []
 
 
 @pytest.mark.parametrize("around", ["$A", "<s> $A", "$A </s>", "<s> $A </s>"])

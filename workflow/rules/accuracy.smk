@@ -1,7 +1,7 @@
 # Greedy answers to the problems of the test split, or of the validation split where no test split is named.
 rule fetch_test:
     input:
-        [STUDY["data"]["test_file"]] if STUDY["data"].get("test_file") else [],
+        requests.test_files(STUDY),
         train=rules.fetch_data.output.train,
     output:
         test="resources/examples/test.jsonl",

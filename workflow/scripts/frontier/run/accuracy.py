@@ -7,11 +7,14 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from frontier import records
-from frontier.errors import UserError
+from frontier.data_types import Example
 from frontier.machine.phases import Phases
 from frontier.model.data import filters, truths
+from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
+from frontier.model.data.rows import answer_of, words_of
+from frontier.model.data.turns import Unrendered
 from frontier.model.execution import OWN, Method
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
@@ -22,6 +25,7 @@ from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
 from frontier.run.method import proof_here
 
+AnyEncoder = Encoder | ChatEncoder
 # What the record says of an accuracy without result.
 _UNMEASURED = dict.fromkeys(ACCURACY)
 
@@ -33,29 +37,36 @@ class Ends(NamedTuple):
     text: str
 
 
-def problems(rows: list[dict], encoder: Encoder, max_length: int, limit: int | None) -> tuple[list[dict], dict]:
+def problems(rows: list[Example], encoder: AnyEncoder, max_length: int, limit: int | None) -> tuple[list[dict], dict]:
     """Return the first `limit` problems, as `question`, `truth` (Decimal), `prompt` (token ids), and counts.
 
-    A problem is a row whose answer has a truth and whose prompt, that of the training examples up to the answer, has
-    less than `max_length` tokens. The counts are those of AccuracyOutcome, over all rows. Raises UserError where no
-    problem is left.
+    A problem is a row whose last answer has a truth and whose prompt, that of the training examples up to this answer,
+    has less than `max_length` tokens. The counts are those of AccuracyOutcome, over all rows.
     """
     kept, too_long = [], 0
-    for row, ids in zip(rows, encoder.prompts([row["question"] for row in rows]), strict=True):
-        truth, prompt = truths.truth(row["answer"]), encoder.inside(ids)
+    for row in rows:
+        truth = truths.truth(answer_of(row))
+        if "text" in row or ("messages" in row and truth is None):
+            continue
+        try:
+            prompt = encoder.inside(encoder.prompt(row))
+        except Unrendered:
+            # Such a row is no example to train on either, and counted there.
+            continue
         too_long += len(prompt) >= max_length
         if truth is not None and 0 < len(prompt) < max_length:
-            kept.append({"question": row["question"], "truth": truth, "prompt": prompt})
-    if not kept:
-        raise UserError("accuracy: no problem's answer ends in #### and a number, so none can be marked")
+            kept.append({"question": words_of(row), "truth": truth, "prompt": prompt})
     return kept[:limit], truths.count_truths(rows) | {"prompts_too_long": too_long}
 
 
-def ends_of(encoder: Encoder) -> Ends:
+def ends_of(encoder: AnyEncoder) -> Ends:
     """Return where answers end: at an end of sequence, and where the template would begin once more.
 
-    It begins with its text up to the question, or with its first control token if it has one there.
+    It begins with its text up to the question, or with its first control token if it has one there. A chat template's
+    own end of a turn is one of the encoder's ends.
     """
+    if isinstance(encoder, ChatEncoder):
+        return Ends(encoder.ends, "")
     tokens, text = list(encoder.ends), encoder.head()
     while control := encoder.reader.first(text):
         name, token = control
@@ -136,13 +147,17 @@ def measure_accuracy(job: Job[AccuracyRequest]) -> None:
 def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
     """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    encoder = load_encoder(records.read_json(inputs["model"]), request["template"])
     rows = read_lines(inputs["problems"])
+    encoder = load_encoder(records.read_json(inputs["model"]), request["template"], rows)
     asked, counts = problems(rows, encoder, request["max_length"], request["examples"])
     say(
         f"{request['name']}  asks {len(asked)} of {len(rows)} problems; {truths.told(counts)}, "
         f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
     )
+    if not asked:
+        reason = truths.nothing_to_mark(request["split"], len(rows))
+        say(f"warning: {request['name']}  {reason}")
+        return {"status": Status.OK, "reason": reason} | _UNMEASURED | counts
     longest = max(len(problem["prompt"]) for problem in asked) + request["max_new_tokens"]
     if warning := check_positions(records.read_json(inputs["model"]), longest, "accuracy.max_new_tokens"):
         say(f"warning: a prompt and accuracy.max_new_tokens: {warning}")
@@ -158,7 +173,9 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     return {"status": Status.OK} | score(marked) | counts
 
 
-def _answer(model, encoder: Encoder, asked: list[dict], request: AccuracyRequest, device: torch.device) -> list[dict]:
+def _answer(
+    model, encoder: AnyEncoder, asked: list[dict], request: AccuracyRequest, device: torch.device
+) -> list[dict]:
     """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
     ends = ends_of(encoder)

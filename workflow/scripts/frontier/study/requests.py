@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 from frontier.data_types import DataSource, TokensRequest
+from frontier.model.data.files import example_files
 from frontier.model.files import used_files
 from frontier.outcome_types import Status
 from frontier.record_types import AnyRecord
@@ -29,7 +30,14 @@ _TEST = names_of("test")
 
 def data_files(config: dict) -> list[str]:
     """Return the files that the data are read from, for Snakemake to watch."""
-    return [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
+    named = [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
+    return [file for path in named for file in example_files(path)]
+
+
+def test_files(config: dict) -> list[str]:
+    """Return the files that test problems are read from, for Snakemake to watch."""
+    path = config["data"].get("test_file")
+    return example_files(path) if path else []
 
 
 def model_files(config: dict) -> list[str]:
@@ -46,12 +54,15 @@ def shape_files(config: dict) -> list[str]:
 def data_request(config: dict) -> DataRequest:
     """Return all that the examples depend on beside the code, test problems aside."""
     data = {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}
+    if data["source"] == "file":
+        # Another name for the same: renaming it makes nothing again.
+        data["source"] = "jsonl"
     return {"data": cast(DataSource, data)}
 
 
 def tokens_request(config: dict) -> TokensRequest:
     """Return all that the tokens depend on beside the model, the examples and the code."""
-    return cast(TokensRequest, {key: config["data"][key] for key in _TOKENS})
+    return cast(TokensRequest, {key: config["data"][key] for key in _TOKENS if key in config["data"]})
 
 
 def device_request(config: dict) -> DeviceRequest:
