@@ -10,6 +10,9 @@ rule fetch_test:
             digest([requests.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
             data=STUDY["data"],
         ),
+        accuracy=untracked(lambda: requests.measured_split(STUDY)),
+    # What it says of the problems is said before the first training.
+    priority: 1
     log:
         "results/logs/fetch_test.log",
     conda:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
+# Fewer examples to validate on than this decide nothing: their interval is wider than what ranks differ by.
+FEW_EXAMPLES = 30
 # A turn of a conversation, by the names that chat templates have for its parts: `role` and `content`, and where there
 # are such `reasoning_content`, `tool_calls`, `tool_call_id`, `name` and `weight`.
 Message = dict[str, Any]

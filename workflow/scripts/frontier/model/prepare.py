@@ -18,7 +18,7 @@ from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
-from frontier.model.data.rows import prompt_of
+from frontier.model.data.rows import answer_of, prompt_of
 from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
@@ -57,6 +57,8 @@ def fetch_data(job: Job[DataRequest]) -> None:
     records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
     for line in told.lines(counts, train, validation, truths.told(counts)):
         say(line)
+    if job.get("accuracy") == "validation":
+        _tell_if_unmarked("validation", splits["validation"])
 
 
 def tokenize_data(job: Job[TokensRequest]) -> None:
@@ -96,6 +98,12 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     records.write_json(outputs["tokens"], record)
 
 
+def _tell_if_unmarked(split: str, examples: list[Example]) -> None:
+    """Say at once, before any training, that an accuracy that was asked for has no answer to mark."""
+    if all(truths.truth(answer_of(example)) is None for example in examples):
+        say(f"warning: {truths.nothing_to_mark(split, len(examples))}")
+
+
 def _tokens(
     rows: list[Example], encoder: Encoder | ChatEncoder, request: TokensRequest, where: str
 ) -> tuple[list[dict], dict, str]:
@@ -115,4 +123,6 @@ def fetch_test(job: Job[dict[str, Any]]) -> None:
     kept = [example for example in rows if prompt_of(example) not in known]
     found = truths.told(truths.count_truths(kept))
     say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training; {found}")
+    if job.get("accuracy"):
+        _tell_if_unmarked("test", kept)
     write_lines(kept, job["output"]["test"])

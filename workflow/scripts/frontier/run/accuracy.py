@@ -1,13 +1,15 @@
 """Measure how many problems a base model, or an adapter on it, solves, by the final number of greedy answers."""
 
-from typing import NamedTuple
+import traceback
+from typing import NamedTuple, cast
 
 import pandas as pd
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from frontier import records
+from frontier import outcomes, records
 from frontier.data_types import Example
+from frontier.errors import first_line
 from frontier.machine.phases import Phases
 from frontier.model.data import filters, truths
 from frontier.model.data.chat import ChatEncoder
@@ -141,7 +143,30 @@ def score(marked: list[dict]) -> dict:
 
 def measure_accuracy(job: Job[AccuracyRequest]) -> None:
     """Answer the split's problems with a base model or an adapter; write the record and every answer."""
-    evaluation.judged_job(job, solve, _UNMEASURED)
+    evaluation.judged_job(job, _solved, _UNMEASURED)
+
+
+def _solved(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
+    """Return the outcome of `solve`; where that fails, say so and return that nothing was measured.
+
+    An accuracy is one column of a summary, which has others to tell.
+    """
+    try:
+        return solve(job, device, phases)
+    except Exception as error:
+        if outcomes.from_error(error):
+            raise
+        traceback.print_exc()
+        outcomes.discard_tables(job["output"])
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        path, name = job["output"]["accuracy"], job["request"]["name"]
+        say(f"warning: {name}  accuracy failed ({reason}); made again by snakemake --cores 1 -R {path}")
+        return _unmeasured(reason)
+
+
+def _unmeasured(reason: str, **counts) -> AccuracyOutcome:
+    ending = {"status": Status.UNMEASURED, "phase": "evaluate", "reason": reason}
+    return cast(AccuracyOutcome, ending | _UNMEASURED | counts)
 
 
 def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
@@ -157,7 +182,7 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     if not asked:
         reason = truths.nothing_to_mark(request["split"], len(rows))
         say(f"warning: {request['name']}  {reason}")
-        return {"status": Status.OK, "reason": reason} | _UNMEASURED | counts
+        return _unmeasured(reason, **counts)
     longest = max(len(problem["prompt"]) for problem in asked) + request["max_new_tokens"]
     if warning := check_positions(records.read_json(inputs["model"]), longest, "accuracy.max_new_tokens"):
         say(f"warning: a prompt and accuracy.max_new_tokens: {warning}")

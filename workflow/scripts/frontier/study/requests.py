@@ -142,6 +142,11 @@ def test_split(config: dict) -> str | None:
     return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
 
 
+def measured_split(config: dict) -> str | None:
+    """Return the split that accuracy is to be measured on, `test` or `validation`; None where it is not asked for."""
+    return ("test" if test_split(config) else "validation") if config["accuracy"]["measure"] else None
+
+
 def accuracy_request(config: dict, name: str) -> AccuracyRequest:
     """Return all that an accuracy depends on beside the model, the adapter, the problems and the code.
 

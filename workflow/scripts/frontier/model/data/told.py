@@ -4,11 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from frontier.data_types import ExampleCounts
+from frontier.data_types import FEW_EXAMPLES, ExampleCounts
 from frontier.model.data.conversations import KEPT, LEFT_OUT
-
-# Fewer examples to validate on than this decide nothing: their interval is wider than what ranks differ by.
-FEW = 30
 
 
 def counts_of(seen: Counter, found: Counter, not_taken: int) -> ExampleCounts:
@@ -62,6 +59,8 @@ def lines(counts: Mapping[str, Any], train: int, validation: int, truths: str) -
             "note: the rows have a column input beside instruction, which data.question_column leaves out; "
             "data.format: alpaca reads both"
         )
-    if validation < FEW:
-        said.append(f"warning: {validation} validation examples decide nothing; take {FEW} or more, better hundreds")
+    if validation < FEW_EXAMPLES:
+        said.append(
+            f"warning: {validation} validation examples decide nothing; take {FEW_EXAMPLES} or more, better hundreds"
+        )
     return said
