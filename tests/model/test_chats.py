@@ -9,6 +9,7 @@ from frontier.errors import UserError
 from frontier.model.data import chat_tokens, templates
 from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.chat_tokens import tokenize_chats
+from frontier.model.data.rows import in_form_of
 from frontier.model.data.tokens import IGNORED
 from frontier.model.data.turns import Unrendered
 from word_tables import byte_level, sentence_piece
@@ -280,15 +281,15 @@ CHAT, QA, TEXT = turns(("user", "a"), ("assistant", "b")), {"question": "a", "an
     [
         (None, CHAT, True, "chat"),
         (None, QA, True, templates.TEXT),
-        (None, TEXT, True, templates.TEXT),
+        (None, TEXT, True, templates.WHOLE),
         ("chat", QA, True, "chat"),
         ("Q: {question}", QA, True, "Q: {question}"),
     ],
 )
 def test_the_template_is_the_rows_own_unless_one_is_named(asked, row, has_own, chosen):
     assert templates.chosen(asked, [row], has_own) == chosen
-    note = templates.note(asked, "chat" if chosen == "chat" else "text", has_own)
-    assert (note is not None) == (asked is None and chosen != "chat")
+    note = templates.note(asked, "chat" if chosen == "chat" else "text", chosen, has_own)
+    assert (note is not None) == (chosen == templates.TEXT)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ def test_the_template_is_the_rows_own_unless_one_is_named(asked, row, has_own, c
     [
         ("chat", QA, False, "data.template: the model's tokenizer has no chat template, takes a text"),
         (None, CHAT, False, "data.template: the model's tokenizer has no chat template, rows of conversations take"),
-        ("chat", TEXT, True, "data.template: got chat, and rows of text have no turns"),
+        ("chat", TEXT, True, "data.template: got one, and rows of text have no place"),
         ("{question}", CHAT, True, "data.template: got a text, and the rows are conversations"),
     ],
 )
@@ -317,3 +318,11 @@ def test_a_header_that_begins_thinking_is_told_from_earlier_turns_that_have_none
     tokenizer.add_tokens(["<|bot|>"])
     said = [("user", "a"), ("assistant", "one"), ("user", "b"), ("assistant", "two")]
     assert learned(tokenizer, turns(*said)) == ["one<|im_end|>", "two<|im_end|>"]
+
+
+def test_test_problems_are_put_into_the_form_of_training():
+    assert in_form_of(CHAT, QA) == CHAT
+    assert in_form_of(QA, QA) == QA
+    for other, example in ((QA, CHAT), (TEXT, QA), (CHAT, TEXT)):
+        with pytest.raises(UserError, match=r"^data: test rows have .* training rows .*; takes both in one form$"):
+            in_form_of(other, example)

@@ -1,11 +1,13 @@
 """Files of examples as the libraries of their origin write them, in every form that rows have."""
 
 import json
+import re
 
 import datasets
 import pandas as pd
 import pyarrow
 import pytest
+from conftest import ROOT
 from frontier.errors import UserError
 from frontier.model.data import formats, told
 from frontier.model.data.conversations import ROLES
@@ -327,3 +329,18 @@ def test_conversations_are_left_out_or_kept_as_is_said_and_counted(tmp_path):
 def test_every_name_of_a_role_is_one_alone():
     names = [name for others in ROLES.values() for name in others]
     assert len(set(names)) == len(names)
+
+
+BLOCK = re.compile(r"^```(\w+) ([\w-]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_the_examples_of_the_documentation_are_of_every_form_and_are_read(tmp_path):
+    blocks = BLOCK.findall((ROOT / "docs/data.md").read_text("utf-8"))
+    assert [form for _, form, _ in blocks] == [*formats.FORMATS]
+    for ending, form, content in blocks:
+        assert content.count("\n") == 3
+        path = tmp_path / f"{form}.{ending}"
+        path.write_text(content, encoding="utf-8")
+        _, counts = read_examples(section(path, validation_examples=1))
+        assert counts["forms"] == [form]
+        assert counts["conversations"] == counts["numbers_as_text"] == {}

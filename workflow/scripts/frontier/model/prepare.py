@@ -18,7 +18,7 @@ from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
-from frontier.model.data.rows import answer_of, prompt_of
+from frontier.model.data.rows import answer_of, in_form_of, prompt_of
 from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
@@ -76,7 +76,7 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
     record["template"] = templates.describe(encoder.kind, encoder.template)
     has_own = bool(encoder.tokenizer.chat_template)
-    if line := templates.note(request["template"], encoder.kind, has_own):
+    if line := templates.note(request["template"], encoder.kind, encoder.template, has_own):
         say(line)
     for name, rows in splits.items():
         examples, counts, differing = _tokens(rows, encoder, request, inputs[name])
@@ -118,8 +118,9 @@ def _tokens(
 
 def fetch_test(job: Job[dict[str, Any]]) -> None:
     """Write the test split's problems, without those that stand in the training split."""
-    known = {prompt_of(example) for example in read_lines(job["input"]["train"])}
-    rows = [row.example for row in read_test(job["request"]["data"], Counter())]
+    train = read_lines(job["input"]["train"])
+    known = {prompt_of(example) for example in train}
+    rows = [in_form_of(train[0], row.example) for row in read_test(job["request"]["data"], Counter())]
     kept = [example for example in rows if prompt_of(example) not in known]
     found = truths.told(truths.count_truths(kept))
     say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training; {found}")

@@ -9,6 +9,7 @@ from frontier.errors import UserError, first_line
 from frontier.model.data.continuing import Continuation
 from frontier.model.data.controls import Reader
 from frontier.model.data.encoding import inside
+from frontier.model.data.rows import in_form_of
 from frontier.model.data.turns import Renderer, Turn, Unrendered, find_turn, shared_beginning
 
 
@@ -94,10 +95,7 @@ class ChatEncoder:
 
     def _messages(self, example: Example) -> list[Message]:
         """Return an example's messages as templates take them, in whose texts names of control tokens are marked."""
-        if "messages" not in example:
-            turns = (("user", example["question"]), ("assistant", example["answer"]))
-            example = {"messages": [{"role": role, "content": text} for role, text in turns]}
-        messages = [self._marked(message) for message in example["messages"]]
+        messages = [self._marked(message) for message in in_form_of({"messages": []}, example)["messages"]]
         # Templates differ in what they call thinking.
         return [
             message | ({"thinking": message["reasoning_content"]} if "reasoning_content" in message else {})

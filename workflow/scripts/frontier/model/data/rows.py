@@ -41,6 +41,21 @@ def prompt_of(example: Example) -> str:
     return as_json([messages[:first], messages[0]["content"] if first == 0 else ""])
 
 
+def in_form_of(other: Example, example: Example) -> Example:
+    """Return an example in the form of another, so that the same template is put around both.
+
+    A question and its answer may be a conversation of two turns. Raises UserError for what takes no such form.
+    """
+    if "messages" in other and "question" in example:
+        turns = (("user", example["question"]), ("assistant", example["answer"]))
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+    if ("messages" in other) != ("messages" in example) or ("text" in other) != ("text" in example):
+        raise UserError(
+            f"data: test rows have {shown(list(example))}, training rows {shown(list(other))}; takes both in one form"
+        )
+    return example
+
+
 def words_of(example: Example) -> str:
     """Return the words of what an example asks, without what a conversation is written in."""
     if "messages" not in example:

@@ -84,8 +84,14 @@ def _behind_header(renderer: Renderer, before: list[Message], whole: str, after:
 
 def shared_beginning(one: str, other: str) -> int:
     """Return how many characters two texts begin with alike."""
-    most = min(len(one), len(other))
-    return next((place for place in range(most) if one[place] != other[place]), most)
+    alike, most = 0, min(len(one), len(other))
+    while alike < most:
+        middle = (alike + most + 1) // 2
+        if one[alike:middle] == other[alike:middle]:
+            alike = middle
+        else:
+            most = middle - 1
+    return alike
 
 
 def _asked(renderer: Renderer, before: list[Message]) -> str | None:

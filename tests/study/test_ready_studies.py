@@ -1,0 +1,26 @@
+"""The studies that are ready to run: their data are what their scripts write, and they name what may change."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT
+from frontier.study import schema
+
+
+def test_the_chats_of_the_ready_study_are_those_that_its_script_writes(tmp_path):
+    folder = ROOT / "studies/smollm2-chats"
+    shutil.copy(folder / "make_chats.py", tmp_path)
+    subprocess.run([sys.executable, str(tmp_path / "make_chats.py")], check=True)
+    assert (tmp_path / "chats.jsonl").read_bytes() == (folder / "chats.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("study", "split"), [("smollm2-gsm8k", "order"), ("mistral-7b-6gib", None), ("smollm2-chats", "shuffled")]
+)
+def test_ready_studies_name_their_template_and_are_split_as_they_were(study, split):
+    config = yaml.safe_load((ROOT / f"studies/{study}/config/config.yaml").read_text("utf-8"))
+    assert "template" in config["data"]
+    assert schema.resolve(config)["data"].get("split") == split
