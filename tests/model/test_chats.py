@@ -263,6 +263,13 @@ def test_a_template_without_ends_or_header_is_counted():
     assert counts["turns_without_end"] == 1
 
 
+def test_a_control_token_behind_the_next_users_words_ends_no_turn():
+    """Such words are nobody's to learn."""
+    plain = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{{ '<|im_end|>' }}"
+    example = turns(("user", "a"), ("assistant", "one"), ("user", "not this"), ("assistant", "two"))
+    assert learned(chatml(plain), example) == ["one", "two\n<|im_end|>"]
+
+
 def test_a_template_that_takes_no_question_is_refused_in_one_line():
     with pytest.raises(UserError, match=r"^data\.template: the tokenizer's chat template takes no question and answer"):
         encoder(chatml("{{ raise_exception('never') }}"))

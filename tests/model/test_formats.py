@@ -305,8 +305,11 @@ def test_conversations_are_left_out_or_kept_as_is_said_and_counted(tmp_path):
         turns(("system", ""), ("user", "y"), ("assistant", "b")),
     ]
     odd[3]["messages"][0]["mood"] = "good"
+    odd[3]["messages"][1]["content"] = 5
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fine + odd))
     splits, counts = read_examples(section(tmp_path / "rows.jsonl"))
+    assert counts["numbers_as_text"] == {"content": 1}
+    odd[3]["messages"][1]["content"] = "5"
     assert splits["train"] + splits["validation"] == fine + [
         {"messages": [{k: v for k, v in turn.items() if k != "mood"} for turn in row["messages"]]} for row in odd[3:]
     ]

@@ -69,10 +69,8 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     request, inputs, outputs = job["request"], job["input"], job["output"]
     model = records.read_json(inputs["model"])
     splits = {name: read_lines(inputs[name]) for name in ("train", "validation")}
-    encoder, most = (
-        load_encoder(model, request["template"], [*splits["train"], *splits["validation"]]),
-        request["max_length"],
-    )
+    encoder = load_encoder(model, request["template"], [*splits["train"], *splits["validation"]])
+    most = request["max_length"]
     record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
     record["template"] = templates.describe(encoder.kind, encoder.template)
     has_own = bool(encoder.tokenizer.chat_template)

@@ -72,7 +72,9 @@ def _message(turn: Any, where: str, counts: Counter) -> Message:
         known = ", ".join(other for names in ROLES.values() for other in names)
         raise UserError(f"{where}: role takes one of {known}, got {shown(name)}; rename it, or leave the row out")
     counts.update({f"field {key}": 1 for key in turn.keys() - _READ})
-    content = _content(turn.get("content", turn.get("value")), where)
+    said = turn.get("content", turn.get("value"))
+    counts["number content"] += is_number(said)
+    content = _content(said, where)
     if name == "function_call":
         return {"role": "assistant", "content": "", "tool_calls": _calls(_json_text(content, where), where)}
     message: dict[str, Any] = {"role": role, "content": content}

@@ -26,7 +26,9 @@ def counts_of(seen: Counter, found: Counter, not_taken: int) -> ExampleCounts:
 
 def _named(seen: Counter, beginning: str) -> dict[str, int]:
     """Return the counts whose names have a beginning, by the rest of their names."""
-    return {name.removeprefix(beginning): seen[name] for name in sorted(seen) if name.startswith(beginning)}
+    return {
+        name.removeprefix(beginning): seen[name] for name in sorted(seen) if name.startswith(beginning) and seen[name]
+    }
 
 
 def lines(counts: Mapping[str, Any], train: int, validation: int, truths: str) -> list[str]:

@@ -52,7 +52,7 @@ def find_turn(renderer: Renderer, messages: list[Message], place: int, whole: st
     `whole` is the text of all messages, `after` where the turn before ends in it.
     """
     message = messages[place]
-    other = renderer.text([*messages[:place], _marked(message), *messages[place + 1 :]], False)
+    other = _with_mark(renderer, messages, place)
     first = shared_beginning(whole, other)
     most = min(len(whole), len(other)) - first
     behind = min(most, shared_beginning(whole[::-1], other[::-1]))
@@ -61,6 +61,8 @@ def find_turn(renderer: Renderer, messages: list[Message], place: int, whole: st
     if start is None or whole == other:
         return None
     end = renderer.first_control(whole, last)
+    if end is not None and end > _next_words(renderer, messages, place, whole):
+        end = None
     # Without a control token behind it, a turn ends with its words.
     dropped = _dropped(message, whole[start : end or last])
     return None if dropped is None else Turn(start, end or last, end is not None, dropped)
@@ -80,6 +82,19 @@ def _behind_header(renderer: Renderer, before: list[Message], whole: str, after:
         if found >= 0:
             return found + length
     return None
+
+
+def _next_words(renderer: Renderer, messages: list[Message], place: int, whole: str) -> int:
+    """Return where the next words of a message behind a place begin in a text; its end where none has words there."""
+    for later in range(place + 1, len(messages)):
+        other = _with_mark(renderer, messages, later)
+        if other != whole:
+            return shared_beginning(whole, other)
+    return len(whole)
+
+
+def _with_mark(renderer: Renderer, messages: list[Message], place: int) -> str:
+    return renderer.text([*messages[:place], _marked(messages[place]), *messages[place + 1 :]], False)
 
 
 def shared_beginning(one: str, other: str) -> int:
