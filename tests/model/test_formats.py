@@ -287,6 +287,12 @@ def test_a_file_that_is_not_whole_names_file_and_line_and_how_to_write_it(tmp_pa
     assert "\n" not in str(refusal.value)
 
 
+def test_a_form_that_is_named_is_the_form_that_is_read(tmp_path):
+    (tmp_path / "rows").write_text('{"question": "a", "answer": "b"}\n')
+    with pytest.raises(UserError, match=r"takes instruction and output with data\.format alpaca; df\.rename"):
+        read(tmp_path / "rows", format="alpaca")
+
+
 def test_a_date_is_no_text_until_somebody_says_how(tmp_path):
     pd.DataFrame({"question": pd.to_datetime(["2026-01-01"] * 2), "answer": "a"}).to_parquet(tmp_path / "rows")
     with pytest.raises(UserError, match=r'rows:1: question takes a text .* df\["question"\]\.astype\(str\)'):

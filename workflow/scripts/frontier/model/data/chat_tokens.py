@@ -75,31 +75,36 @@ def _fitting(row: Example, encoder: ChatEncoder, max_length: int, learned: str, 
     length = len(rendered.ids)
     if length > max_length:
         counts["examples_cut_off"] += 1
-        row, left_out = _shortened(row, encoder, max_length)
-        own = Counter(turns_left_out=left_out)
-        rendered = encoder.encode(row, learned, own) if row else None
-        counts["tokens_cut_off"] += length - (len(rendered.ids) if rendered else 0)
-    if rendered and not rendered.is_proved:
+        found = _shortened(row, encoder, max_length, learned)
+        counts["tokens_cut_off"] += length - (len(found[1].ids) if found else 0)
+        if found is None:
+            return None
+        row, rendered, own = found
+    if not rendered.is_proved:
         return rendered
-    if rendered is None or len(rendered.ids) > max_length or not any(rendered.is_learned[1:]):
+    if not any(rendered.is_learned[1:]):
         return None
     own["borders_kept"] += encoder.whole(row) != rendered.ids
     counts.update(own)
     return rendered
 
 
-def _shortened(row: Example, encoder: ChatEncoder, max_length: int) -> tuple[Example | None, int]:
-    """Return the longest beginning of a conversation that fits and ends with an assistant's turn, and what is left out.
+def _shortened(
+    row: Example, encoder: ChatEncoder, max_length: int, learned: str
+) -> tuple[Example, Rendered, Counter] | None:
+    """Return the longest beginning of a conversation that fits and ends with an assistant's turn, with its counts.
 
     None where none fits.
     """
     messages = row.get("messages", [])
     places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     for place in reversed(places):
-        shorter = row | {"messages": messages[: place + 1]}
-        if place + 1 < len(messages) and len(encoder.whole(shorter)) <= max_length:
-            return shorter, len(messages) - place - 1
-    return None, len(messages)
+        left_out = len(messages) - place - 1
+        shorter, counts = row | {"messages": messages[: place + 1]}, Counter(turns_left_out=left_out)
+        rendered = encoder.encode(shorter, learned, counts)
+        if left_out and len(rendered.ids) <= max_length:
+            return shorter, rendered, counts
+    return None
 
 
 def _refuse_many(counts: Counter, rows: int, first: str) -> None:

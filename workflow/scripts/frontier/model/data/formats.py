@@ -39,7 +39,7 @@ def form_of(columns: list[str], data: Mapping[str, Any], where: str) -> Form:
     found = next((form for form in known if set(form.needed) <= set(columns)), None)
     if found:
         return found
-    if {question, answer} & set(columns) or own or asked == "question-answer":
+    if asked == "question-answer" or (asked == "auto" and (own or {question, answer} & set(columns))):
         # One of the two is there: the row itself says which is not.
         return forms[0]
     if asked == "auto":
