@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from frontier.model.data.examples import read_examples
-from frontier.study import schema
+from frontier.study import requests, schema
 
 
 def test_the_chats_of_the_ready_study_are_those_that_its_script_writes(tmp_path):
@@ -37,3 +37,12 @@ def test_the_embedded_study_has_the_examples_that_its_figures_are_of():
     digests = {name: hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16] for name, rows in splits.items()}
     assert digests == {"train": "141665a628dd3de5", "validation": "8dcb06c6b5e1f71b"}
     assert counts["near_repeats"] == 0
+
+
+def test_either_name_of_files_asks_for_the_same_examples_and_problems():
+    asked = []
+    for source in ("file", "jsonl"):
+        data = {"source": source, "train_file": "a.csv", "test_file": "b.csv"}
+        study = schema.resolve({"model": {"source": "path", "path": "."}, "data": data, "steps": 1})
+        asked.append([requests.data_request(study), requests.test_request(study), requests.tokens_request(study)])
+    assert asked[0] == asked[1]

@@ -8,7 +8,7 @@ rule fetch_test:
     params:
         job=job(
             digest([requests.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
-            data=STUDY["data"],
+            **requests.test_request(STUDY),
         ),
         accuracy=untracked(lambda: requests.measured_split(STUDY)),
     # What it says of the problems is said before the first training.

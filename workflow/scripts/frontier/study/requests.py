@@ -54,10 +54,17 @@ def shape_files(config: dict) -> list[str]:
 def data_request(config: dict) -> DataRequest:
     """Return all that the examples depend on beside the code, test problems aside."""
     data = {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}
-    if data["source"] == "file":
-        # Another name for the same: renaming it makes nothing again.
-        data["source"] = "jsonl"
-    return {"data": cast(DataSource, data)}
+    return {"data": cast(DataSource, data | _one_name(data))}
+
+
+def test_request(config: dict) -> dict:
+    """Return all that the test problems depend on beside the training examples and the code."""
+    return {"data": config["data"] | _one_name(config["data"])}
+
+
+def _one_name(data: dict) -> dict:
+    """Return the source by one of its two names, so that renaming it makes nothing again."""
+    return {"source": "jsonl" if data["source"] == "file" else data["source"]}
 
 
 def tokens_request(config: dict) -> TokensRequest:
