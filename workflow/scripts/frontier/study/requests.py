@@ -54,17 +54,20 @@ def shape_files(config: dict) -> list[str]:
 def data_request(config: dict) -> DataRequest:
     """Return all that the examples depend on beside the code, test problems aside."""
     data = {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}
-    return {"data": cast(DataSource, data | _one_name(data))}
+    return {"data": cast(DataSource, _one_name(data))}
 
 
 def test_request(config: dict) -> dict:
     """Return all that the test problems depend on beside the training examples and the code."""
-    return {"data": config["data"] | _one_name(config["data"])}
+    return {"data": _one_name(config["data"])}
 
 
 def _one_name(data: dict) -> dict:
-    """Return the source by one of its two names, so that renaming it makes nothing again."""
-    return {"source": "jsonl" if data["source"] == "file" else data["source"]}
+    """Return the section in one order, with one of a source's two names, so that either makes nothing again.
+
+    Snakemake compares parameters by their text.
+    """
+    return dict(sorted(data.items())) | ({"source": "jsonl"} if data["source"] == "file" else {})
 
 
 def tokens_request(config: dict) -> TokensRequest:
