@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "model": {"machine"},
     "jobs": {"machine"},
     "run": {"machine", "model", "jobs"},
-    "study": {"machine.gpus", "model.files"},
+    "study": {"machine.gpus", "model.files", "model.data.files"},
     "plan": {"machine", "model", "run", "study"},
     "results": {"study.cards"},
 }

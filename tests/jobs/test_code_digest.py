@@ -153,7 +153,7 @@ def test_what_can_change_a_result_makes_it_again(identities, package):
 
 def test_how_examples_are_read_is_part_of_the_data_and_not_of_trainings_code(identities, package):
     before = identities()
-    for module in "checks json_lines split readers examples".split():
+    for module in "checks json_lines split readers examples formats conversations tables near_repeats".split():
         after = identities(package / f"model/data/{module}.py")
         changed = {name for name in before if after[name] != before[name]}
         assert {"data", "tokens", "training", "evaluation", "baseline"} <= changed, module

@@ -269,9 +269,9 @@ def test_where_the_ends_of_an_answer_come_from(tmp_path, monkeypatch, eos, gener
     record = {"folder": str(tmp_path), "tokenizer": str(tmp_path), "architecture_only": False}
     if ends is None:
         with pytest.raises(UserError, match="names an end-of-sequence token, so no answer could be told to end"):
-            model_tokenizer.load_encoder(record, TEMPLATE)
+            model_tokenizer.load_encoder(record, TEMPLATE, [EXAMPLE])
     else:
-        assert model_tokenizer.load_encoder(record, TEMPLATE).ends == ends
+        assert model_tokenizer.load_encoder(record, TEMPLATE, [EXAMPLE]).ends == ends
 
 
 def test_an_answer_that_a_generation_would_end_within_is_counted():

@@ -2,12 +2,14 @@
 
 import json
 import os
+from collections import Counter
 
 import pytest
 import tiny
 import torch
 from frontier.errors import UserError
 from frontier.model import prepare
+from frontier.model.data import told
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.truths import count_truths
 from frontier.plan import batches
@@ -62,7 +64,7 @@ def test_all_that_a_run_draws_is_looked_at():
 def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section, tiny_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     texts = read_lines(str(tiny.write_sums(tmp_path / "train.jsonl", 8, 0)))
-    counts = {"duplicates_left_out": 0, "examples_not_taken": 0, **count_truths(texts)}
+    counts = {**told.counts_of(Counter(), Counter(), 0), **count_truths(texts)}
     read = {"train": texts, "validation": texts[:2]}, counts
     for module in (prepare, batches):
         monkeypatch.setattr(module, "read_examples", lambda section: read)

@@ -7,8 +7,8 @@ import pytest
 import tiny
 import torch
 from frontier import records
-from frontier.errors import UserError
 from frontier.model import bases, cache, layers, sources
+from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.tokens import IGNORED, tokenize
 from frontier.model.tokenizer import load_tokenizer
@@ -107,8 +107,7 @@ def test_problems_without_a_final_number_are_not_asked_and_are_counted():
     assert [(problem["question"], problem["truth"]) for problem in asked] == [("a", 8), ("d", 42)]
     assert counts == {"answers_without_final": 2, "finals_read_otherwise": 2, "prompts_too_long": 1}
     assert len(accuracy.problems(rows, one, 64, 1)[0]) == 1
-    with pytest.raises(UserError, match="no problem's answer ends in ####"):
-        accuracy.problems(rows[1:3], one, 64, None)
+    assert accuracy.problems(rows[1:3], one, 64, None)[0] == []
 
 
 @pytest.mark.parametrize("around", ["$A", "<s> $A", "$A </s>", "<s> $A </s>"])
@@ -176,3 +175,52 @@ def test_workflow_measures_accuracy_on_the_test_split(new_study):
     planned = study.plan("results/summary.csv")
     assert "train_adapter" not in planned
     assert {"measure_accuracy", "measure_base_accuracy", "gather_accuracy"} <= set(planned)
+
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_a_chats_problem_is_its_last_question_as_its_template_asks_it():
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHATML
+    one = ChatEncoder(tokenizer, 10**6, (tokenizer.eos_token_id,))
+    said = [("user", "1+1?"), ("assistant", "#### 2"), ("user", "+1?"), ("assistant", "2+1\n#### 3")]
+    chat = {"messages": [{"role": role, "content": text} for role, text in said]}
+    untold = {"messages": [*chat["messages"], {"role": "user", "content": "Thanks"}]}
+    asked, counts = accuracy.problems(
+        [chat, untold, {"question": "q", "answer": "#### 4"}, {"text": "#### 5"}], one, 99, None
+    )
+    assert [problem["truth"] for problem in asked] == [3, 4]
+    assert counts["answers_without_final"] == 2
+    asks = (
+        "<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n#### 2<|im_end|>\n<|im_start|>user\n+1?<|im_end|>\n"
+    )
+    assert tokenizer.decode(asked[0]["prompt"]) == asks + "<|im_start|>assistant\n"
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    assert accuracy.ends_of(one) == ((tokenizer.eos_token_id, end), "")
+
+
+def test_an_accuracy_that_fails_is_told_and_recorded_and_no_error(tmp_path, monkeypatch, capsys):
+    """So that summary and report have all else; memory that is refused stays what it was."""
+
+    def fail(error):
+        def solve(*arguments):
+            (tmp_path / "answers.parquet").write_bytes(b"a part")
+            raise error
+
+        monkeypatch.setattr(accuracy, "solve", solve)
+        output = {"accuracy": str(tmp_path / "accuracy.json"), "answers": str(tmp_path / "answers.parquet")}
+        return accuracy._solved({"output": output, "request": {"name": "fp16-r8-s0"}}, None, None)
+
+    outcome = fail(ValueError("no such thing\nmore"))
+    assert (outcome["status"], outcome["reason"]) == ("unmeasured", "ValueError: no such thing")
+    assert all(outcome[name] is None for name in ("strict", "flexible", "examples"))
+    assert not (tmp_path / "answers.parquet").exists()
+    told = capsys.readouterr().out
+    assert told.startswith("warning: fp16-r8-s0  accuracy failed (ValueError: no such thing); made again by snakemake")
+    with pytest.raises(MemoryError):
+        fail(MemoryError())

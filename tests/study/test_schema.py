@@ -262,7 +262,8 @@ def test_a_key_that_is_left_empty_is_refused_unless_empty_has_a_meaning():
         *("data.validation_split", "data.train_examples", "data.validation_examples", "model.revision"),
         *("epochs", "micro_batch_size", "accuracy.examples", "budget.memory_gib", "budget.hours", "cpu_threads"),
         *("checkpoint_minutes", "checkpoint_steps", "recommend.memory_gib", "recommend.hours"),
-        *("recommend.max_perplexity", "cluster.memory_gib", "cluster.hours"),
+        *("data.group_column", "data.stratify_column", "data.template", "recommend.max_perplexity"),
+        *("cluster.memory_gib", "cluster.hours"),
     }
     # Of the shipped configuration's source, which makes its examples, their numbers are.
     assert takes_empty & set(refused) == {"data.train_examples", "data.validation_examples"}
@@ -364,7 +365,7 @@ def test_files_and_accelerators_that_are_not_there(tmp_path, monkeypatch):
 
     preflight.check_machine(study, tmp_path)
     assert refusal(device="cuda") == "config: device: got cuda, takes a device that is there; found 0 GPU(s)"
-    assert refusal(data=JSONL) == "config: data.train_file: got train.jsonl, takes a file that exists"
+    assert refusal(data=JSONL) == "config: data.train_file: got train.jsonl, takes a file or a folder that exists"
     path = {"source": "path", "path": str(tmp_path)}
     assert refusal(model=path) == f"config: model.path: got {tmp_path}, takes a folder that holds a config.json"
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):

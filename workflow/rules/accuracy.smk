@@ -1,15 +1,18 @@
 # Greedy answers to the problems of the test split, or of the validation split where no test split is named.
 rule fetch_test:
     input:
-        [STUDY["data"]["test_file"]] if STUDY["data"].get("test_file") else [],
+        requests.test_files(STUDY),
         train=rules.fetch_data.output.train,
     output:
         test="resources/examples/test.jsonl",
     params:
         job=job(
             digest([requests.test_split(STUDY), IDENTITY["data"], CODE["fetch_test"]]),
-            data=STUDY["data"],
+            **requests.test_request(STUDY),
         ),
+        accuracy=untracked(lambda: requests.measured_split(STUDY)),
+    # What it says of the problems is said before the first training.
+    priority: 1
     log:
         "results/logs/fetch_test.log",
     conda:

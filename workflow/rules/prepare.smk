@@ -66,6 +66,7 @@ rule fetch_data:
         examples="resources/examples/examples.json",
     params:
         job=job(IDENTITY["data"], **requests.data_request(STUDY)),
+        accuracy=untracked(lambda: requests.measured_split(STUDY)),
     log:
         "results/logs/fetch_data.log",
     conda:

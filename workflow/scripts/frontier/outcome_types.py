@@ -20,6 +20,8 @@ class Status(StrEnum):
     # The training came to its end, but the driver moved device memory to the host meanwhile, which slows every step:
     # its seconds say nothing of the card's speed.
     SPILLED = "spilled"
+    # Of an accuracy alone: no answer could be marked, or the measuring itself failed. The run is none the worse for it.
+    UNMEASURED = "unmeasured"
 
 
 Phase = Literal["load", "train", "evaluate"]
@@ -28,7 +30,10 @@ Phase = Literal["load", "train", "evaluate"]
 class Ending(TypedDict):
     """How any job ended."""
 
-    status: Annotated[Status, "`ok`, or what stopped it: out of memory, over time, diverged, spilled to RAM."]
+    status: Annotated[
+        Status,
+        "`ok`, or what stopped it: out of memory, over time, diverged, spilled to RAM; or `unmeasured`, of accuracies.",
+    ]
     phase: NotRequired[Annotated[Phase | None, "The part of the run in which it stopped; absent where it is ok."]]
     reason: NotRequired[Annotated[str | None, "What stopped it, in words; absent where it is ok."]]
     basis: NotRequired[

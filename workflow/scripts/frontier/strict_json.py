@@ -2,9 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 # What a file begins with that Git LFS has left in place of the one it stands for, by its specification.
 _POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+class Number(str):
+    """A number of a JSON text as it is written there, since 1.50 is another text than 1.5."""
 
 
 class KeyTwice(ValueError):
@@ -32,6 +37,26 @@ def parse(text: str | bytes, takes_nan: bool = True):
         raise ValueError("nested too deeply") from None
 
 
+def parse_value(text: str, start: int) -> tuple[Any, int]:
+    """Return the value that begins at a place of a JSON text, and the place behind it; each number is a Number.
+
+    Raises as `parse` does.
+    """
+    try:
+        return _AS_WRITTEN.raw_decode(text, start)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def numbers_read(value):
+    """Return a value in which each Number is the number that it says."""
+    if isinstance(value, Number):
+        return json.loads(value)
+    if isinstance(value, dict):
+        return {key: numbers_read(item) for key, item in value.items()}
+    return [numbers_read(item) for item in value] if isinstance(value, list) else value
+
+
 def _object(pairs: list[tuple[str, object]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -45,3 +70,6 @@ def _constant(name: str) -> float:
         raise NotANumber("has NaN in place of a number")
     # Some models bound a range by an infinity.
     return float(name)
+
+
+_AS_WRITTEN = json.JSONDecoder(object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=float)

@@ -3,19 +3,22 @@
 Each job has the name of its rule.
 """
 
+from collections import Counter
 from typing import Any
 
 from frontier import records
-from frontier.data_types import TokensRequest
+from frontier.data_types import Example, TokensRequest
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
 from frontier.model import bases, sources
-from frontier.model.data import differences, truths
+from frontier.model.data import chat_tokens, differences, templates, told, truths
+from frontier.model.data.chat import ChatEncoder
+from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
 from frontier.model.data.readers import read_test
-from frontier.model.data.split import questions
+from frontier.model.data.rows import answer_of, in_form_of, prompt_of
 from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
@@ -47,15 +50,15 @@ def fetch_data(job: Job[DataRequest]) -> None:
     """Write the examples of the training and the validation split, and the record that counts them."""
     request, outputs = job["request"], job["output"]
     splits, counts = read_examples(request["data"])
+    train, validation = (len(splits[name]) for name in ("train", "validation"))
     for name, rows in splits.items():
         write_lines(rows, outputs[name])
     files = {name: records.file_digest(outputs[name]) for name in splits}
     records.write_json(outputs["examples"], {"source": request["data"], "files": files} | counts)
-    say(
-        f"examples: {len(splits['train'])} to train on, {len(splits['validation'])} to validate on; "
-        f"{counts['duplicates_left_out']} left out that repeat a question, {counts['examples_not_taken']} beyond "
-        f"those asked for; {truths.told(counts)}"
-    )
+    for line in told.lines(counts, train, validation, truths.told(counts)):
+        say(line)
+    if job.get("accuracy") == "validation":
+        _tell_if_unmarked("validation", splits["validation"])
 
 
 def tokenize_data(job: Job[TokensRequest]) -> None:
@@ -65,11 +68,16 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     """
     request, inputs, outputs = job["request"], job["input"], job["output"]
     model = records.read_json(inputs["model"])
-    encoder, most = load_encoder(model, request["template"]), request["max_length"]
+    splits = {name: read_lines(inputs[name]) for name in ("train", "validation")}
+    encoder = load_encoder(model, request["template"], [*splits["train"], *splits["validation"]])
+    most = request["max_length"]
     record = {"request": request, "examples": records.read_json(inputs["examples"]), "model": model["digest"]}
-    for name in ("train", "validation"):
-        rows = read_lines(inputs[name])
-        examples, counts = tokenize(rows, encoder, most)
+    record["template"] = templates.describe(encoder.kind, encoder.template)
+    has_own = bool(encoder.tokenizer.chat_template)
+    if line := templates.note(request["template"], encoder.kind, encoder.template, has_own):
+        say(line)
+    for name, rows in splits.items():
+        examples, counts, differing = _tokens(rows, encoder, request, inputs[name])
         if not examples:
             raise UserError(
                 f"data.max_length: got {most}, takes room for an answer: all {len(rows)} {name} "
@@ -81,18 +89,39 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
         write_tokens(examples, outputs[name])
         record[name] = counts
         say(
-            f"{name}: {counts['examples']} examples, {counts['tokens']} tokens; {counts['examples_cut_off']} cut off "
-            f"at {most} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out"
-            f"{differences.told(counts)}"
+            f"{name}: {counts['examples']} examples, {counts['tokens']} tokens, {counts['answer_tokens']} "
+            f"({counts['answer_tokens'] / counts['tokens']:.0%}) of them with loss; {counts['examples_cut_off']} cut "
+            f"off at {most} ({counts['tokens_cut_off']} tokens), {counts['examples_left_out']} left out{differing}"
         )
     records.write_json(outputs["tokens"], record)
 
 
+def _tell_if_unmarked(split: str, examples: list[Example]) -> None:
+    """Say at once, before any training, that an accuracy that was asked for has no answer to mark."""
+    if all(truths.truth(answer_of(example)) is None for example in examples):
+        say(f"warning: {truths.nothing_to_mark(split, len(examples))}")
+
+
+def _tokens(
+    rows: list[Example], encoder: Encoder | ChatEncoder, request: TokensRequest, where: str
+) -> tuple[list[dict], dict, str]:
+    """Return a split's tokens, their counts, and what differs, in the words of a printed line."""
+    most = request["max_length"]
+    if isinstance(encoder, ChatEncoder):
+        examples, counts = chat_tokens.tokenize_chats(rows, encoder, most, request.get("loss_turns", "all"), where)
+        return examples, counts, chat_tokens.told(counts)
+    examples, counts = tokenize(rows, encoder, most)
+    return examples, counts, differences.told(counts)
+
+
 def fetch_test(job: Job[dict[str, Any]]) -> None:
     """Write the test split's problems, without those that stand in the training split."""
-    known = questions(read_lines(job["input"]["train"]))
-    rows = read_test(job["request"]["data"])
-    kept = [row for row in rows if row["question"] not in known]
+    train = read_lines(job["input"]["train"])
+    known = {prompt_of(example) for example in train}
+    rows = [in_form_of(train[0], row.example) for row in read_test(job["request"]["data"], Counter())]
+    kept = [example for example in rows if prompt_of(example) not in known]
     found = truths.told(truths.count_truths(kept))
     say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training; {found}")
+    if job.get("accuracy"):
+        _tell_if_unmarked("test", kept)
     write_lines(kept, job["output"]["test"])

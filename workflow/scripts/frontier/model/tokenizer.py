@@ -5,21 +5,29 @@ from pathlib import Path
 
 from transformers import AutoConfig, AutoTokenizer
 
+from frontier.data_types import Example
 from frontier.errors import UserError, first_line
 from frontier.material_types import ModelRecord
 from frontier.model import cache
+from frontier.model.data import templates
+from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.stamps import refuse_changed
 
 
-def load_encoder(record: ModelRecord, template: str) -> Encoder:
-    """Return what makes the tokens of a fetched model, by its record, of questions in a template and of answers.
+def load_encoder(record: ModelRecord, template: str | None, rows: list[Example]) -> Encoder | ChatEncoder:
+    """Return what makes the tokens of examples for a fetched model, by its record.
 
-    Raises UserError where the model's files changed since, or name no end of sequence.
+    That is a text with a place for the question, or the tokenizer's own chat template where `template` is `chat` or,
+    being None, leaves it to the rows. Raises UserError where the model's files changed since, or name no end of
+    sequence, or where template and rows do not go together.
     """
     tokenizer = load_tokenizer(record)
-    ends = _end_tokens(record, tokenizer)
-    return Encoder(tokenizer, template, vocabulary_size(record), ends, record["architecture_only"])
+    ends, borrowed = _end_tokens(record, tokenizer), record["architecture_only"]
+    chosen = templates.chosen(template, rows, has_own=bool(tokenizer.chat_template))
+    if chosen == templates.CHAT:
+        return ChatEncoder(tokenizer, vocabulary_size(record), ends, borrowed)
+    return Encoder(tokenizer, chosen, vocabulary_size(record), ends, borrowed)
 
 
 def load_tokenizer(record: ModelRecord):

@@ -1,5 +1,6 @@
 """Predict the micro-batches that a run will draw: from its tokens, or from what is known of them so far."""
 
+import json
 import math
 import tempfile
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import torch
 
 from frontier import records
+from frontier.data_types import Example
 from frontier.errors import UserError
+from frontier.model.data import templates
 from frontier.model.data.examples import read_examples
 from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.request_types import TrainingRequest, TrainingSettings
@@ -18,6 +21,8 @@ from frontier.study import requests
 
 # Characters. By the tokenizers of current models a token of English with numbers has 3 to 4.
 CHARACTERS_PER_TOKEN = 3.3
+# Characters that chat templates have around a turn.
+_AROUND = 30
 # Tokens. Larger batches are not tried: a step is long enough by then not to wait for launches, and its trace takes
 # long.
 MOST_TOKENS = 2**15
@@ -123,21 +128,38 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
     return None
 
 
-def _guessed(rows: list[dict], template: str, length: int) -> list[dict]:
-    """Return an example for each question and answer, with as many tokens as its characters suggest.
+def _guessed(rows: list[Example], template: str | None, length: int) -> list[dict]:
+    """Return an example for each row, with as many tokens as its characters suggest.
 
     As in the run, examples whose prompt alone has `length` tokens or more are left out; UserError if none remains.
     """
     found, shortest = [], math.inf
     for row in rows:
-        prompt = math.ceil(len(template.replace("{question}", row["question"])) / CHARACTERS_PER_TOKEN)
-        answer = math.ceil(len(row["answer"]) / CHARACTERS_PER_TOKEN) + 1
+        asked, said = _characters(row, template)
+        prompt, answer = math.ceil(asked / CHARACTERS_PER_TOKEN), math.ceil(said / CHARACTERS_PER_TOKEN) + 1
         shortest = min(shortest, prompt)
         if prompt < length:
             found.append(_example(prompt, min(length, prompt + answer)))
     if not found:
         raise UserError(f"data.max_length: got {length}, takes more than the {shortest} tokens of a question")
     return found
+
+
+def _characters(row: Example, template: str | None) -> tuple[int, int]:
+    """Return how many characters of a row are asked, and how many are learned.
+
+    A conversation is taken as if all were asked first, with what a template has around each turn.
+    """
+    if "text" in row:
+        return 0, len(row["text"])
+    if "messages" in row:
+        messages = row["messages"]
+        said = sum(len(json.dumps(one)) for one in messages if one["role"] == "assistant")
+        return sum(len(one["content"]) + _AROUND for one in messages if one["role"] != "assistant"), said
+    text = (
+        templates.TEXT if template is None else "{question}" + _AROUND * "." if template == templates.CHAT else template
+    )
+    return len(text.replace("{question}", row["question"])), len(row["answer"])
 
 
 def _example(prompt: int, length: int) -> dict:

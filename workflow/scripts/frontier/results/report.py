@@ -9,7 +9,7 @@ from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
 from frontier import axes, paths, records
-from frontier.data_types import TokensRecord
+from frontier.data_types import FEW_EXAMPLES, TokensRecord
 from frontier.material_types import ModelRecord
 from frontier.outcome_types import Status
 from frontier.record_types import Environment
@@ -41,6 +41,7 @@ def context(
         "study": study,
         "subject": subject(study),
         "tokens": tokens,
+        "few": tokens["validation"]["examples"] < FEW_EXAMPLES,
         "counts": {"runs": len(summary), "ok": len(summary) - len(unfinished), "seeds": summary["seed"].nunique()},
         "recommendation": recommendation(summary, claims, tokens, model),
         "findings": [one for one in claims if one["part"] == "study" and one["id"] != "recommendation"],
@@ -70,7 +71,9 @@ def subject(study: dict) -> dict:
         named = f"{file}{named} {model['version']}"
     return {
         "model": named,
-        "data": data[{"reasoning-gym": "dataset", "jsonl": "train_file", "hub": "id"}[data["source"]]],
+        "data": data[
+            {"reasoning-gym": "dataset", "jsonl": "train_file", "file": "train_file", "hub": "id"}[data["source"]]
+        ],
     }
 
 

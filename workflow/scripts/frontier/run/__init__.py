@@ -5,7 +5,7 @@ takes from the model's proof how losses are computed (`method`), builds the mode
 it (`fit`, `trainer`), which a `clock` times and a `guard` may end with `checkpoints` to go on from. It checks that
 every tensor of the adapter has trained (`adapter_check`) and records what the training took (`cost`), however it ended
 (`recovery`). `sharding` and `sharded_trainer` spread one training over several processes. Then `evaluation`, which the
-two jobs that judge an adapter share: `perplexity`, and `accuracy` with its `answers`. Last the job that proves a model
-before any of these (`prove`): `proof` tries the ways to compute losses against the model's own (`own_pass`), on shapes
-and examples of `proof_material`.
+two jobs that judge an adapter share: `perplexity`, and `accuracy` of what is `asked`, with its `answers`. Last the job
+that proves a model before any of these (`prove`): `proof` tries the ways to compute losses against the model's own
+(`own_pass`), on shapes and examples of `proof_material`.
 """

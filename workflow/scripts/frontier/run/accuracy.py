@@ -1,16 +1,16 @@
 """Measure how many problems a base model, or an adapter on it, solves, by the final number of greedy answers."""
 
-from typing import NamedTuple
+import traceback
+from typing import cast
 
 import pandas as pd
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from frontier import records
-from frontier.errors import UserError
+from frontier import outcomes, records
+from frontier.errors import first_line
 from frontier.machine.phases import Phases
 from frontier.model.data import filters, truths
-from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
 from frontier.model.execution import OWN, Method
 from frontier.model.positions import check_positions
@@ -20,50 +20,11 @@ from frontier.outcomes import ACCURACY, Status, Stop
 from frontier.progress import Pacer, say
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
+from frontier.run.asked import AnyEncoder, Ends, ends_of, problems
 from frontier.run.method import proof_here
 
 # What the record says of an accuracy without result.
 _UNMEASURED = dict.fromkeys(ACCURACY)
-
-
-class Ends(NamedTuple):
-    """Where an answer ends: before one of `tokens`, and before `text`, unless that is empty."""
-
-    tokens: tuple[int, ...]
-    text: str
-
-
-def problems(rows: list[dict], encoder: Encoder, max_length: int, limit: int | None) -> tuple[list[dict], dict]:
-    """Return the first `limit` problems, as `question`, `truth` (Decimal), `prompt` (token ids), and counts.
-
-    A problem is a row whose answer has a truth and whose prompt, that of the training examples up to the answer, has
-    less than `max_length` tokens. The counts are those of AccuracyOutcome, over all rows. Raises UserError where no
-    problem is left.
-    """
-    kept, too_long = [], 0
-    for row, ids in zip(rows, encoder.prompts([row["question"] for row in rows]), strict=True):
-        truth, prompt = truths.truth(row["answer"]), encoder.inside(ids)
-        too_long += len(prompt) >= max_length
-        if truth is not None and 0 < len(prompt) < max_length:
-            kept.append({"question": row["question"], "truth": truth, "prompt": prompt})
-    if not kept:
-        raise UserError("accuracy: no problem's answer ends in #### and a number, so none can be marked")
-    return kept[:limit], truths.count_truths(rows) | {"prompts_too_long": too_long}
-
-
-def ends_of(encoder: Encoder) -> Ends:
-    """Return where answers end: at an end of sequence, and where the template would begin once more.
-
-    It begins with its text up to the question, or with its first control token if it has one there.
-    """
-    tokens, text = list(encoder.ends), encoder.head()
-    while control := encoder.reader.first(text):
-        name, token = control
-        tokens.append(token)
-        if not text.startswith(name) or token not in encoder.beginning:
-            return Ends(tuple(tokens), "")
-        text = text.removeprefix(name).lstrip()
-    return Ends(tuple(tokens), text.strip())
 
 
 class _Numbers(LogitsProcessor):
@@ -130,19 +91,46 @@ def score(marked: list[dict]) -> dict:
 
 def measure_accuracy(job: Job[AccuracyRequest]) -> None:
     """Answer the split's problems with a base model or an adapter; write the record and every answer."""
-    evaluation.judged_job(job, solve, _UNMEASURED)
+    evaluation.judged_job(job, _solved, _UNMEASURED)
+
+
+def _solved(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
+    """Return the outcome of `solve`; where that fails, say so and return that nothing was measured.
+
+    An accuracy is one column of a summary, which has others to tell.
+    """
+    try:
+        return solve(job, device, phases)
+    except Exception as error:
+        if outcomes.from_error(error):
+            raise
+        traceback.print_exc()
+        outcomes.discard_tables(job["output"])
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        path, name = job["output"]["accuracy"], job["request"]["name"]
+        say(f"warning: {name}  accuracy failed ({reason}); made again by snakemake --cores 1 -R {path}")
+        return _unmeasured(reason)
+
+
+def _unmeasured(reason: str, **counts) -> AccuracyOutcome:
+    ending = {"status": Status.UNMEASURED, "phase": "evaluate", "reason": reason}
+    return cast(AccuracyOutcome, ending | _UNMEASURED | counts)
 
 
 def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> AccuracyOutcome:
     """Answer and mark the problems, write every answer, and return the outcome."""
     request, inputs, outputs = job["request"], job["input"], job["output"]
-    encoder = load_encoder(records.read_json(inputs["model"]), request["template"])
     rows = read_lines(inputs["problems"])
+    encoder = load_encoder(records.read_json(inputs["model"]), request["template"], rows)
     asked, counts = problems(rows, encoder, request["max_length"], request["examples"])
     say(
         f"{request['name']}  asks {len(asked)} of {len(rows)} problems; {truths.told(counts)}, "
         f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
     )
+    if not asked:
+        reason = truths.nothing_to_mark(request["split"], len(rows))
+        say(f"warning: {request['name']}  {reason}")
+        return _unmeasured(reason, **counts)
     longest = max(len(problem["prompt"]) for problem in asked) + request["max_new_tokens"]
     if warning := check_positions(records.read_json(inputs["model"]), longest, "accuracy.max_new_tokens"):
         say(f"warning: a prompt and accuracy.max_new_tokens: {warning}")
@@ -158,7 +146,9 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     return {"status": Status.OK} | score(marked) | counts
 
 
-def _answer(model, encoder: Encoder, asked: list[dict], request: AccuracyRequest, device: torch.device) -> list[dict]:
+def _answer(
+    model, encoder: AnyEncoder, asked: list[dict], request: AccuracyRequest, device: torch.device
+) -> list[dict]:
     """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
     ends = ends_of(encoder)

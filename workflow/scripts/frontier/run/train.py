@@ -117,7 +117,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         counts = check.counts([*weights.values()])
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
-        _write(run, model, weights, job["output"])
+        _write(run, model, weights, job)
     trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
@@ -130,9 +130,15 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     )
 
 
-def _write(run: Run, model, weights: dict, outputs: dict[str, Any]) -> None:
-    """Write the adapter and the history; the adapter of a shared training is written from `weights`, whole tensors."""
+def _write(run: Run, model, weights: dict, job: Job[TrainingRequest]) -> None:
+    """Write the adapter and the history; the adapter of a shared training is written from `weights`, whole tensors.
+
+    An adapter that has learned a chat template's turns has the template beside it.
+    """
+    outputs, template = job["output"], (job.get("material") or {}).get("data", {}).get("template", {})
     model.save_pretrained(outputs["adapter"], state_dict=weights if run.share.processes > 1 else None)
+    if template.get("kind") == "chat":
+        records.write_text(Path(outputs["adapter"]) / "chat_template.jinja", template["text"])
     write_history(run.clock.history, outputs["history"])
 
 

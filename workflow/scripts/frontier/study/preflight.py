@@ -11,6 +11,7 @@ from pathlib import Path
 from frontier import paths
 from frontier.errors import UserError
 from frontier.machine import gpus
+from frontier.model.data.files import example_files
 
 # What a job's figures rest on: modules that PYTHONPATH may put others of in the place of the environment's.
 _MODULES = (
@@ -73,8 +74,10 @@ def check_machine(
     """
     for section, key in (("data", "train_file"), ("data", "validation_file"), ("data", "test_file")):
         path = config[section].get(key)
-        if path and not Path(path).is_file():
-            raise UserError(f"config: {section}.{key}: got {path}, takes a file that exists")
+        if path and not Path(path).exists():
+            raise UserError(f"config: {section}.{key}: got {path}, takes a file or a folder that exists")
+        if path:
+            example_files(path)
     folder = config["model"].get("path")
     if folder and not (Path(folder) / "config.json").is_file():
         raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import cast
 
 from frontier.data_types import DataSource, TokensRequest
+from frontier.model.data.files import example_files
 from frontier.model.files import used_files
 from frontier.outcome_types import Status
 from frontier.record_types import AnyRecord
@@ -29,7 +30,14 @@ _TEST = names_of("test")
 
 def data_files(config: dict) -> list[str]:
     """Return the files that the data are read from, for Snakemake to watch."""
-    return [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
+    named = [config["data"][key] for key in ("train_file", "validation_file") if config["data"].get(key)]
+    return [file for path in named for file in example_files(path)]
+
+
+def test_files(config: dict) -> list[str]:
+    """Return the files that test problems are read from, for Snakemake to watch."""
+    path = config["data"].get("test_file")
+    return example_files(path) if path else []
 
 
 def model_files(config: dict) -> list[str]:
@@ -46,12 +54,25 @@ def shape_files(config: dict) -> list[str]:
 def data_request(config: dict) -> DataRequest:
     """Return all that the examples depend on beside the code, test problems aside."""
     data = {key: value for key, value in config["data"].items() if key not in (*_TOKENS, *_TEST)}
-    return {"data": cast(DataSource, data)}
+    return {"data": cast(DataSource, _one_name(data))}
+
+
+def test_request(config: dict) -> dict:
+    """Return all that the test problems depend on beside the training examples and the code."""
+    return {"data": _one_name(config["data"])}
+
+
+def _one_name(data: dict) -> dict:
+    """Return the section in one order, with one of a source's two names, so that either makes nothing again.
+
+    Snakemake compares parameters by their text.
+    """
+    return dict(sorted(data.items())) | ({"source": "jsonl"} if data["source"] == "file" else {})
 
 
 def tokens_request(config: dict) -> TokensRequest:
     """Return all that the tokens depend on beside the model, the examples and the code."""
-    return cast(TokensRequest, {key: config["data"][key] for key in _TOKENS})
+    return cast(TokensRequest, {key: config["data"][key] for key in _TOKENS if key in config["data"]})
 
 
 def device_request(config: dict) -> DeviceRequest:
@@ -129,6 +150,11 @@ def evaluation_request(config: dict, name: str) -> EvaluationRequest:
 def test_split(config: dict) -> str | None:
     """Return the file or split of test problems that the configuration names; None where it names none."""
     return next((config["data"][key] for key in _TEST if config["data"].get(key)), None)
+
+
+def measured_split(config: dict) -> str | None:
+    """Return the split that accuracy is to be measured on, `test` or `validation`; None where it is not asked for."""
+    return ("test" if test_split(config) else "validation") if config["accuracy"]["measure"] else None
 
 
 def accuracy_request(config: dict, name: str) -> AccuracyRequest:

@@ -16,7 +16,8 @@ def check_together(config: dict) -> None:
     """Raise UserError, in one line, where the values of a completed configuration do not go together."""
     # Looked up for its refusal of a card that is not known.
     cards.find(config["plan"]["card"])
-    _check_template(config["data"]["template"])
+    _check_template(config["data"]["template"] or "")
+    _check_split(config["data"])
     if isinstance(config["lora"]["targets"], dict):
         taken = next((name for name in config["lora"]["targets"] if runs.is_name_of_other(name)), None)
         if taken:
@@ -48,6 +49,16 @@ def _check_training(config: dict) -> None:
         raise UserError(f"config: micro_batch_size: got {micro}, takes a whole number that divides batch_size, {batch}")
     if config["processes"] > 1:
         _check_processes(config)
+
+
+def _check_split(data: dict) -> None:
+    """Raise UserError where columns to split by go neither together nor with a split that the source has already."""
+    asked = [key for key in ("group_column", "stratify_column") if data.get(key)]
+    if len(asked) == 2:
+        raise UserError("config: data.stratify_column: got one beside data.group_column, takes one of the two")
+    own = next((key for key in ("validation_file", "validation_split") if data.get(key)), None)
+    if asked and own:
+        raise UserError(f"config: data.{asked[0]}: got one with data.{own}, takes it where training rows are held out")
 
 
 def _check_template(template: str) -> None:

@@ -1,37 +1,61 @@
-"""What a row of a source must have to be an example, whatever the source is."""
+"""What a value of a row must be to be a text, whatever the row's source is."""
 
 import json
+from collections import Counter
+from decimal import Decimal
 
 from frontier.errors import UserError
+from frontier.strict_json import Number
 
 # Characters of a value that a refusal shows.
 _MOST_SHOWN = 80
 
 
-def checked_example(row, question_column: str, answer_column: str, where: str) -> dict[str, str]:
-    """Return a row as an example: a dict of `question` and `answer`.
+def text_of(row: dict, column: str, where: str, counts: Counter, key: str = "") -> str:
+    """Return a row's text in a column; a number is taken as the text that it is, and counted.
 
-    `where` is the row's place in its source, such as file and line. Raises UserError naming it where the row is no
-    object, or where one of the two columns is no text, an empty one, or one that UTF-8 cannot write.
+    `counts` has such numbers as "number COLUMN". `where` is the row's place in its source, such as file and line.
+    Raises UserError naming it where the column is not there, or is no text, an empty one, or one that UTF-8 cannot
+    write. `key` is the configuration's key that names the column; without one its name is fixed.
     """
-    if not isinstance(row, dict):
-        kind = type(row).__name__
-        raise UserError(f"{where}: takes an object with {question_column} and {answer_column}, got {kind}")
-    for key, column in (("question_column", question_column), ("answer_column", answer_column)):
-        if column not in row:
-            raise UserError(f"{where}: has no {column}, has {_shown(list(row))}; data.{key} takes the name of one")
-        value = row[column]
-        if not isinstance(value, str) or not value.strip():
-            raise UserError(f"{where}: {column} takes a text that is not empty, got {_shown(value)}")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            half = json.dumps(value[error.start])
-            raise UserError(f"{where}: {column} takes a text, got one with {half}, half of a character") from None
-    return {"question": row[question_column], "answer": row[answer_column]}
+    if column not in row:
+        mend = f"data.{key} takes the name of one" if key else f"each row takes a {column} here"
+        raise UserError(f"{where}: has no {column}, has {shown(list(row))}; {mend}")
+    value = row[column]
+    if is_number(value):
+        counts[f"number {column}"] += 1
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{where}: {column} takes a text that is not empty, got {shown(value)}; {_mend(column, value)}")
+    return checked_text(value, column, where)
 
 
-def _shown(value) -> str:
+def checked_text(value: str, name: str, where: str) -> str:
+    """Return a text that UTF-8 can write; UserError where it has half of a character."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = json.dumps(value[error.start])
+        mend = "cut texts at characters, not at their halves"
+        raise UserError(f"{where}: {name} takes a text, got one with {half}, half of a character; {mend}") from None
+    return value
+
+
+def is_number(value) -> bool:
+    """Return whether a value is a number, and one that stands for itself (no NaN, which marks what is missing)."""
+    return isinstance(value, Number | int | float | Decimal) and not isinstance(value, bool) and value == value
+
+
+def shown(value) -> str:
     """Return a value of any type as one short line: JSON where it can be, or else Python's own words for it."""
     line = json.dumps(value, default=repr)
     return line if len(line) <= _MOST_SHOWN else line[: _MOST_SHOWN - 3] + "..."
+
+
+def _mend(column: str, value) -> str:
+    """Return the line of pandas, or the key, that makes a text of a column with such values."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "data.format messages or sharegpt takes conversations, in a column of that name"
+    if value is None or isinstance(value, str) or value != value:
+        return f'df = df[df["{column}"].fillna("").str.strip() != ""] leaves such rows out'
+    return f'df["{column}"] = df["{column}"].astype(str) makes texts of them'

@@ -10,6 +10,9 @@ from frontier.errors import UserError
 
 # Private characters of Unicode around the number of a control token, for which they stand.
 _STAND_IN = "\ue0f1{}\ue0f2"
+# Likewise for the name of a control token in a user's text, before a template is put around that.
+_NAMED = "\ue0f3{}\ue0f4"
+_NAMES = re.compile("\ue0f3([0-9]+)\ue0f4")
 
 
 class Reader:
@@ -33,6 +36,11 @@ class Reader:
         found = self._names.search(text)
         return (found[0], self.controls[found[0]]) if found else None
 
+    def place(self, text: str, start: int) -> tuple[int, int] | None:
+        """Return where the first control token that a text names from a place on begins and ends."""
+        found = self._names.search(text, start)
+        return found.span() if found else None
+
     def with_stand_ins(self, template: str) -> str:
         """Return a template with a stand-in for each control token that it names."""
         return self._names.sub(lambda found: _STAND_IN.format(list(self.controls).index(found[0])), template)
@@ -49,6 +57,20 @@ class Reader:
             if self.count(text) != named:
                 found[index] = self._as_text((safe or written)[index])
         return found
+
+    def named(self, text: str) -> str:
+        """Return a user's text with a mark for each name of a control token, by which `rendered` tells it as text."""
+        return self._names.sub(lambda found: _NAMED.format(list(self.controls).index(found[0])), text)
+
+    def written(self, text: str) -> str:
+        """Return a text with the names that `named` put marks for."""
+        return _NAMES.sub(lambda found: list(self.controls)[int(found[1])], text)
+
+    def rendered(self, text: str) -> list[int]:
+        """Return the token ids of a template's text, in which each control token is one but those with a mark."""
+        if _NAMES.search(text):
+            return self._as_text(self.written(self.with_stand_ins(text)))
+        return encoded(self.tokenizer, text)
 
     def decoded(self, ids: list[int]) -> str:
         """Return the text that ids say, control tokens by their names."""

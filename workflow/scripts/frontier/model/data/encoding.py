@@ -2,14 +2,12 @@
 
 import re
 
+from frontier.data_types import Example
 from frontier.errors import UserError
+from frontier.model.data.continuing import PROBES, Continuation, begins
 from frontier.model.data.controls import Reader, encoded
 
 _PLACE = "{question}"
-# Texts behind which an answer can be encoded without the space that some tokenizers put before each text.
-_BEFORE = ("\n", "\t", "=")
-# Texts of one character by which a tokenizer's ways are found out; one that it has no token for tells nothing.
-_PROBES = ("1", "a")
 
 
 class Encoder:
@@ -23,6 +21,8 @@ class Encoder:
     Ids are as the tokenizer has them; `inside` fits them to the model's embeddings.
     """
 
+    kind = "text"
+
     def __init__(self, tokenizer, template: str, vocabulary: int, ends: tuple[int, ...], borrowed: bool = False):
         """Keep a tokenizer, a template, the number of the model's embeddings, and the ids that end an answer.
 
@@ -33,22 +33,15 @@ class Encoder:
         self.reader = Reader(tokenizer)
         self.beginning, self.behind = _put_around(tokenizer)
         self._safe_template = self.reader.with_stand_ins(template)
-        self._before = _texts_that_hide_a_space(self.reader)
+        self._continuation = Continuation(self.reader)
 
     def inside(self, ids: list[int]) -> list[int]:
-        """Return ids that the model has embeddings for: a borrowed tokenizer's are taken modulo their number.
+        """Return ids that the model has embeddings for, as the function of that name does."""
+        return inside(ids, self.tokenizer, self.vocabulary, self.borrowed)
 
-        Raises UserError where the model's own tokenizer has an id beyond them.
-        """
-        if self.borrowed:
-            return [token % self.vocabulary for token in ids]
-        beyond = next((token for token in ids if token >= self.vocabulary), None)
-        if beyond is not None:
-            raise UserError(
-                f"model: its tokenizer has {self.tokenizer.convert_ids_to_tokens(beyond)} as token {beyond}, its "
-                f"weights have {self.vocabulary} embeddings; use the tokenizer that the weights were trained with"
-            )
-        return ids
+    def prompt(self, example: Example) -> list[int]:
+        """Return the token ids of an example's prompt."""
+        return self.prompts([example["question"]])[0]
 
     def text(self, question: str) -> str:
         """Return a prompt's text, without the beginning that is the tokenizer's own."""
@@ -79,15 +72,7 @@ class Encoder:
 
     def answers(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of each answer as it goes on behind a prompt, without an end."""
-        found = self.reader.ids(texts)
-        waiting = list(range(len(texts)))
-        for before in self._before:
-            head, *ids = self.reader.ids([before, *(before + texts[index] for index in waiting)])
-            behind = {index: one[len(head) :] for index, one in zip(waiting, ids, strict=True) if _begins(one, head)}
-            for index, one in behind.items():
-                found[index] = one
-            waiting = [index for index in waiting if index not in behind]
-        return found
+        return self._continuation.ids(texts)
 
     def without_end(self, answer: str) -> str:
         """Return an answer without the ends of sequence that it names at its own end, and what space is behind them."""
@@ -95,34 +80,27 @@ class Encoder:
         return re.sub(rf"(?:(?:{'|'.join(names)})\s*)+\Z", "", answer) if names else answer
 
 
+def inside(ids: list[int], tokenizer, vocabulary: int, borrowed: bool) -> list[int]:
+    """Return ids that a model of so many embeddings has: a borrowed tokenizer's are taken modulo their number.
+
+    Raises UserError where the model's own tokenizer has an id beyond them.
+    """
+    if borrowed:
+        return [token % vocabulary for token in ids]
+    beyond = next((token for token in ids if token >= vocabulary), None)
+    if beyond is not None:
+        raise UserError(
+            f"model: its tokenizer has {tokenizer.convert_ids_to_tokens(beyond)} as token {beyond}, its "
+            f"weights have {vocabulary} embeddings; use the tokenizer that the weights were trained with"
+        )
+    return ids
+
+
 def _put_around(tokenizer) -> tuple[list[int], list[int]]:
     """Return the ids that a tokenizer puts before and behind every text."""
-    for probe in _PROBES:
+    for probe in PROBES:
         bare, whole = encoded(tokenizer, probe), tokenizer(probe)["input_ids"]
         for start in range(len(whole) - len(bare) + 1):
-            if bare and _begins(whole[start:], bare):
+            if bare and begins(whole[start:], bare):
                 return whole[:start], whole[start + len(bare) :]
     raise UserError("model: its tokenizer puts control tokens into a text, not around it, so no prompt can be made")
-
-
-def _texts_that_hide_a_space(reader: Reader) -> tuple[str, ...]:
-    """Return the texts behind which to encode an answer; none where a text has the same tokens anywhere."""
-    for probe in _PROBES:
-        (once,) = reader.ids([probe])
-        # Some decoders take away the space that was put before a whole text, others leave it.
-        alone = reader.decoded(once)
-        if alone.lstrip() != probe:
-            continue
-        if reader.decoded(once + once) == alone + probe:
-            return ()
-        useful = []
-        for before in _BEFORE:
-            head, ids = reader.ids([before, before + probe])
-            if _begins(ids, head) and reader.decoded(once + ids[len(head) :]) == alone + probe:
-                useful.append(before)
-        return tuple(useful)
-    return ()
-
-
-def _begins(ids: list[int], head: list[int]) -> bool:
-    return ids[: len(head)] == head

@@ -1,74 +1,98 @@
 """Readers of the sources that a config's `data` section can name: one function a source."""
 
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontier import errors
-from frontier.errors import UserError
-from frontier.model.data.checks import checked_example
-from frontier.model.data.json_lines import read_lines
+from frontier.model.data.files import example_files
+from frontier.model.data.formats import Form, form_of, read_rows
+from frontier.model.data.hub_columns import hub_rows
+from frontier.model.data.rows import Row, row_of
 from frontier.model.data.split import VALIDATION_SHARE
+from frontier.model.data.tables import open_table
 
-# Arrow's types of text.
-_TEXTS = ("string", "large_string", "string_view")
+# The keys of columns by whose values rows are split.
+_BY_COLUMN = ("group_column", "stratify_column")
 
 
-def read_source(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
-    """Return the examples of a `data` section to train on, and those to validate on.
+def read_source(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row] | None]:
+    """Return the rows of a `data` section to train on, and those to validate on, in the order of the source.
 
-    Each is a dict of `question` and `answer`, in the order of the source. Validation is None where the source has no
-    examples set apart for it. Raises UserError where the source cannot be had or a row of it cannot be used.
+    Validation is None where the source has no rows set apart for it. `counts` is told what rows were left out, and of
+    what was read otherwise than it stands there. Raises UserError where the source cannot be had or a row of it cannot
+    be used.
     """
-    return _READERS[data["source"]](data)
+    return _READERS[data["source"]](data, counts)
 
 
-def read_test(data: Mapping[str, Any]) -> list[dict]:
-    """Return the examples of the test split that a `data` section names, in the order of the source."""
-    if data["source"] == "hub":
-        return _hub_split(data, data["test_split"])
-    return read_lines(data["test_file"], data["question_column"], data["answer_column"])
+def read_test(data: Mapping[str, Any], counts: Counter) -> list[Row]:
+    """Return the rows of the test split that a `data` section names, in the order of the source."""
+    plain = {key: value for key, value in data.items() if key not in _BY_COLUMN}
+    return _hub_split(plain, data["test_split"], counts) if data["source"] == "hub" else _files(plain, "test", counts)
 
 
-def _read_files(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
-    columns = data["question_column"], data["answer_column"]
-    train = read_lines(data["train_file"], *columns)
-    if not data.get("validation_file"):
-        return train, None
-    return train, read_lines(data["validation_file"], *columns)
+def _read_files(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row] | None]:
+    train = _files(data, "train", counts)
+    return train, _files(data, "validation", counts) if data.get("validation_file") else None
 
 
-def _read_hub(data: Mapping[str, Any]) -> tuple[list[dict], list[dict] | None]:
-    train = _hub_split(data, data["train_split"])
-    if not data.get("validation_split"):
-        return train, None
-    return train, _hub_split(data, data["validation_split"])
+def _files(data: Mapping[str, Any], split: str, counts: Counter) -> list[Row]:
+    """Return the rows of a split's file, or of all files of its folder, of which only columns that are used are read.
+
+    All are read in the form of the first file that has rows.
+    """
+    rows: list[Row] = []
+    form: Form | None = None
+    for path in example_files(data[f"{split}_file"]):
+        table = open_table(path)
+        if not table.columns and next(iter(table.rows(None)), None) is None:
+            continue
+        form = form or form_of(table.columns, data, f"{path}:1")
+        _tell_of_unread(table.columns, form, data, counts)
+        wanted = [*form.needed, *form.further, *_split_columns(data)]
+        rows += _rows(table.rows(wanted), form, data, counts)
+    counts[f"form {form.name}" if form else "form none"] += 1
+    return rows
 
 
-def _hub_split(data: Mapping[str, Any], name: str) -> list[dict]:
-    """Return the examples of one split of a data set of the Hugging Face hub, of which two columns are read."""
+def _rows(placed: Iterable[tuple[str, Any]], form: Form, data: Mapping[str, Any], counts: Counter) -> list[Row]:
+    read = read_rows(placed, form, counts)
+    return [row_of(example, row, data, where) for where, row, example in read]
+
+
+def _split_columns(data: Mapping[str, Any]) -> list[str]:
+    return [data[key] for key in _BY_COLUMN if data.get(key)]
+
+
+def _tell_of_unread(columns: list[str], form: Form, data: Mapping[str, Any], counts: Counter) -> None:
+    """Count a column that belongs to a question and is left out by the columns that are named."""
+    if form.name == "question-answer" and data["question_column"] == "instruction" and "input" in columns:
+        counts["input not read"] += 1
+
+
+def _read_hub(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row] | None]:
+    train = _hub_split(data, data["train_split"], counts)
+    return train, _hub_split(data, data["validation_split"], counts) if data.get("validation_split") else None
+
+
+def _hub_split(data: Mapping[str, Any], name: str, counts: Counter) -> list[Row]:
+    """Return the rows of one split of a data set of the Hugging Face hub, of which only used columns are read."""
     from datasets import load_dataset
 
-    instead = "use data.source jsonl with a file you have, or reasoning-gym"
+    instead = "use data.source file with a file you have, or reasoning-gym"
     with errors.fetching("data", f"{data['id']}, split {name}", instead):
         table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
-    columns = data["question_column"], data["answer_column"]
-    for column in columns:
-        _check_column(column, table.features, f"{data['id']}/{name}")
-    rows = table.select_columns(list(dict.fromkeys(columns)))
-    return [checked_example(row, *columns, f"{data['id']}/{name}:{i}") for i, row in enumerate(rows, start=1)]
+    where = f"{data['id']}/{name}"
+    form = form_of([*table.features], data, where)
+    _tell_of_unread([*table.features], form, data, counts)
+    wanted = [one for one in (*form.needed, *form.further, *_split_columns(data)) if one in table.features]
+    counts[f"form {form.name}"] += 1
+    return _rows(hub_rows(table, list(dict.fromkeys(wanted)), form.needed, where), form, data, counts)
 
 
-def _check_column(column: str, features: dict, where: str) -> None:
-    """Raise UserError where a data set has no such column, or one of anything but text."""
-    if column not in features:
-        raise UserError(f"{where}: has no column {column}; takes one of {', '.join(features)}")
-    kind = getattr(features[column], "dtype", None)
-    if kind not in _TEXTS:
-        raise UserError(f"{where}: {column} takes a text, got a column of {kind or type(features[column]).__name__}")
-
-
-def _read_reasoning_gym(data: Mapping[str, Any]) -> tuple[list[dict], list[dict]]:
+def _read_reasoning_gym(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row]]:
     """Return generated GSM-Symbolic problems; a fifth of their templates is kept for validation alone."""
     from reasoning_gym import create_dataset
 
@@ -77,14 +101,15 @@ def _read_reasoning_gym(data: Mapping[str, Any]) -> tuple[list[dict], list[dict]
     problems = create_dataset(data["dataset"], size=size, seed=data["seed"])
     templates = sorted(set(problems.task_indices))
     held_out = set(random.Random(data["seed"]).sample(templates, int(len(templates) * VALIDATION_SHARE)))
-    train: list[dict] = []
-    validation: list[dict] = []
+    train: list[Row] = []
+    validation: list[Row] = []
     for problem, template in zip(problems, problems.task_indices, strict=True):
         # Some solutions end in `#### 8.0` where the answer is 8.
         steps = problem["metadata"]["answer_cot"].rsplit("####", 1)[0]
         rows = validation if template in held_out else train
-        rows.append({"question": problem["question"], "answer": f"{steps}#### {problem['answer']}"})
+        rows.append(Row({"question": problem["question"], "answer": f"{steps}#### {problem['answer']}"}))
+    counts["form question-answer"] += 1
     return train, validation
 
 
-_READERS = {"jsonl": _read_files, "hub": _read_hub, "reasoning-gym": _read_reasoning_gym}
+_READERS = {"jsonl": _read_files, "file": _read_files, "hub": _read_hub, "reasoning-gym": _read_reasoning_gym}

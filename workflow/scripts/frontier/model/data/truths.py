@@ -12,9 +12,13 @@ decimals in another notation: of these a reader, or a filter, could take another
 """
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
+from frontier.data_types import Example
 from frontier.model.data import filters
+from frontier.model.data.rows import answer_of
 
 _MARK = "####"
 # U+2010 to U+2013 (hyphens and dashes), the minus sign, and the small and full-width forms of `-`.
@@ -39,20 +43,28 @@ def truth(answer: str) -> Decimal | None:
     return -value if "-" in text else value
 
 
-def count_truths(examples: list[dict[str, str]]) -> dict[str, int]:
+def count_truths(examples: list[Example]) -> dict[str, int]:
     """Return how many examples have no truth, and how many have another for lm-evaluation-harness's strict filter.
 
     To that filter an answer without truth may have one, as `#### 3/4` has 3, and an answer with one may have none.
     """
-    truths = [truth(one["answer"]) for one in examples]
-    read = [filters.number(filters.strict(one["answer"])) for one in examples]
+    truths = [truth(answer_of(one)) for one in examples]
+    read = [filters.number(filters.strict(answer_of(one))) for one in examples]
     return {
         "answers_without_final": truths.count(None),
         "finals_read_otherwise": sum(mine != its for mine, its in zip(truths, read, strict=True)),
     }
 
 
-def told(counts: dict[str, int]) -> str:
+def nothing_to_mark(split: str, rows: int) -> str:
+    """Return the line for a split of which no answer can be marked; it names the key that asks for an accuracy."""
+    return (
+        f"accuracy.measure: none of the {rows} {split} answers ends in #### and a number, so none can be marked; set "
+        "it to false, or end answers so"
+    )
+
+
+def told(counts: Mapping[str, Any]) -> str:
     """Return the counts of `count_truths` in the words of a printed line."""
     return (
         f"{counts['answers_without_final']} without a final number after ####, "

@@ -1,0 +1,116 @@
+"""Conversations as tokens, none longer than a row may be and none without an assistant's token."""
+
+from collections import Counter
+
+from frontier.data_types import Example
+from frontier.errors import UserError
+from frontier.model.data.chat import ChatEncoder, Rendered
+from frontier.model.data.tokens import IGNORED, count_tokens
+from frontier.model.data.turns import Unrendered
+
+# What is counted of conversations, in the words of a printed line that follow the number.
+WORDS = {
+    "turns_left_out": "turns left out at their ends",
+    "turns_untold": "examples left out in which the template drops an assistant's turn, or does not tell it apart",
+    "template_raised": "examples left out for which the template raises",
+    "turns_without_end": "turns that the template does not end",
+    "parts_dropped": "parts of turns that the template drops, such as earlier thinking",
+    "borders_kept": "borders of a turn that a token would have crossed, kept",
+}
+_COUNTS = ("examples", "tokens", "answer_tokens", "tokens_cut_off", "examples_cut_off", "examples_left_out", *WORDS)
+# The most examples, as a share, that may be left out because of the template.
+_MOST_REFUSED = 0.05
+
+
+def tokenize_chats(
+    rows: list[Example], encoder: ChatEncoder, max_length: int, learned: str, where: str
+) -> tuple[list[dict], dict]:
+    """Return each conversation as `input_ids` and `labels`, and the counts of data_types.
+
+    The labels are the ids of what an assistant says, the ends of its turns included, and IGNORED elsewhere; `learned`
+    is `all` of its turns or the `last`. Of a conversation longer than `max_length` tokens whole turns are left out at
+    its end, up to an assistant's that is left; one of which none is left is left out. Raises UserError where the
+    template leaves out much, naming the first such example by its line of the file `where`.
+    """
+    counts: Counter = Counter(dict.fromkeys(_COUNTS, 0))
+    examples: list[dict] = []
+    first = ""
+    for line, row in enumerate(rows, start=1):
+        try:
+            rendered = _fitting(row, encoder, max_length, learned, counts)
+        except Unrendered as error:
+            counts["template_raised"] += 1
+            first = first or f"{where}:{line}: the template raises: {error}"
+            continue
+        if rendered is None:
+            counts["examples_left_out"] += 1
+        elif not rendered.is_proved:
+            counts["turns_untold"] += 1
+            first = first or f"{where}:{line}: the template drops an assistant's turn, or does not tell it apart"
+        else:
+            ids = encoder.inside(rendered.ids)
+            # Nothing predicts the first token of a sequence.
+            learns = [False, *rendered.is_learned[1:]]
+            labels = [token if is_learned else IGNORED for token, is_learned in zip(ids, learns, strict=True)]
+            examples.append({"input_ids": ids, "labels": labels})
+    _refuse_many(counts, len(rows), first)
+    count_tokens(examples, counts)
+    return examples, dict(counts)
+
+
+def told(counts: dict[str, int]) -> str:
+    """Return those counts of `tokenize_chats` that are not 0, in the words of a printed line."""
+    return "".join(f"; {counts[name]} {words}" for name, words in WORDS.items() if counts[name])
+
+
+def _fitting(row: Example, encoder: ChatEncoder, max_length: int, learned: str, counts: Counter) -> Rendered | None:
+    """Return the longest beginning of a conversation that is no longer than `max_length`; None where there is none.
+
+    One whose turns cannot be told apart is returned as it is.
+    """
+    own: Counter = Counter()
+    rendered = encoder.encode(row, learned, own)
+    if not rendered.is_proved:
+        return rendered
+    length = len(rendered.ids)
+    if length > max_length:
+        counts["examples_cut_off"] += 1
+        found = _shortened(row, encoder, max_length, learned)
+        counts["tokens_cut_off"] += length - (len(found[1].ids) if found else 0)
+        if found is None:
+            return None
+        row, rendered, own = found
+    if not rendered.is_proved:
+        return rendered
+    if not any(rendered.is_learned[1:]):
+        return None
+    own["borders_kept"] += encoder.whole(row) != rendered.ids
+    counts.update(own)
+    return rendered
+
+
+def _shortened(
+    row: Example, encoder: ChatEncoder, max_length: int, learned: str
+) -> tuple[Example, Rendered, Counter] | None:
+    """Return the longest beginning of a conversation that fits and ends with an assistant's turn, with its counts.
+
+    None where none fits.
+    """
+    messages = row.get("messages", [])
+    places = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
+    for place in reversed(places):
+        left_out = len(messages) - place - 1
+        shorter, counts = row | {"messages": messages[: place + 1]}, Counter(turns_left_out=left_out)
+        rendered = encoder.encode(shorter, learned, counts)
+        if left_out and len(rendered.ids) <= max_length:
+            return shorter, rendered, counts
+    return None
+
+
+def _refuse_many(counts: Counter, rows: int, first: str) -> None:
+    refused = counts["template_raised"] + counts["turns_untold"]
+    if refused > _MOST_REFUSED * rows:
+        raise UserError(
+            f"data.template: the chat template leaves out {refused} of {rows} examples ({first}); mend or leave out "
+            "such rows, or give a text"
+        )
