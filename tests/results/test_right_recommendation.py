@@ -18,7 +18,7 @@ def test_the_choice_is_the_best_or_cheaper_and_not_told_apart(truth, examples, s
 
 @pytest.mark.parametrize(("seeds", "configurations"), [(2, 8), (3, 3)])
 def test_some_seeds_of_five_hundred_examples_settle_a_steep_truth(seeds, configurations):
-    """What holds back everything would never be wrong either; two seeds of eight ranks tell as much as three of three."""
+    """What holds back everything would never be wrong either; two seeds of eight ranks tell as much."""
     found = measure_recommendation.measure(Cell(500, seeds, configurations, "steep"), studies=20, seed=2)
     assert found.supported > 0.5
 

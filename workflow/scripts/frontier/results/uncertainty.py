@@ -7,6 +7,7 @@ docs/uncertainty.md has the formulas, their sources and the coverage that was me
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -113,7 +114,7 @@ def spread(nll: np.ndarray, tokens: np.ndarray, of_seeds: Parts | None = None) -
     return Spread(of_seeds or ((seed_square / count, seeds - 1),), of_examples, together)
 
 
-def error_of_mean(parts: Spread, seeds, count, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def error_of_mean(parts: Spread, seeds, count, alpha: float) -> tuple[Any, Any]:
     """Return the standard error of a mean over so many seeds and examples, and by which quantile it counts.
 
     The quantile is Cochran and Cox's: Student's t of each part's own degrees of freedom, weighted by the part's
