@@ -22,9 +22,17 @@ SECRET = "hf_not-for-any-log-or-record"
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs", "pyproject.toml")
 
 
+# Folders of tests that drive a whole sweep, by how soon they should begin.
+LONGEST_FIRST = {"workflow": 0, "jobs": 1, "run": 2}
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Several processes share the tests: those that look at one study in one, so that it is made once."""
+    """Several processes share the tests: those that look at one study in one, so that it is made once.
+
+    Files of few tests that take minutes come first, so that no process is left alone with one of them at the end.
+    """
+    items.sort(key=lambda item: LONGEST_FIRST.get(item.path.parent.name, len(LONGEST_FIRST)))
     for item in items:
         studies = [name for name in ("finished_study", "trained") if name in item.fixturenames]
         item.add_marker(pytest.mark.xdist_group(studies[0] if studies else item.path.name))
