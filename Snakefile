@@ -37,6 +37,12 @@ localrules:
     draw_plan,
 
 
+# Ctrl-C and SIGTERM stop the jobs, each after a checkpoint; on a cluster Snakemake cancels them itself.
+onstart:
+    if not sent_away:
+        stopping.stop_jobs_on_signal()
+
+
 rule all:
     default_target: True
     input:

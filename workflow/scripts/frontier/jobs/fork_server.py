@@ -41,6 +41,9 @@ _NOT_INITIALIZED = 3
 
 def main() -> None:
     """Import what jobs import, then serve until the owner ends; in each fork, do the job that it was forked for."""
+    # Who ends all processes of a job by a signal leaves the time for a checkpoint, which the worker needs: it would end
+    # with this process, which ends with its owner anyway.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
@@ -139,6 +142,7 @@ class Server:
 def _become_worker(request: dict, files: list[int]) -> str:
     """Give this fork the files, environment and folder of a new process for the request; return the function to run."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
         os.close(file)

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from frontier import outcomes, paths
+from frontier import checkpoint_files, outcomes, paths
 from frontier.errors import UserError
-from frontier.jobs import child_process, device_locks, retries, reuse
+from frontier.jobs import child_process, device_locks, retries, reuse, stopping
 from frontier.jobs.child_process import Child, tell
 from frontier.jobs.code_digest import code_digest
 from frontier.jobs.watch import end_with, kernel_kills, snakemake_ancestor
@@ -35,7 +35,7 @@ def run_job(function: str, snakemake) -> None:
     that the kernel ends for want of memory, or that hangs under a memory budget, has its record written by this one.
     """
     job, log = _job(function, snakemake), Path(snakemake.log[0])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    relay = stopping.Relay(tell)
     kills = kernel_kills()
     try:
         retries.refuse(log, job["digest"])
@@ -45,11 +45,17 @@ def run_job(function: str, snakemake) -> None:
         with device_locks.claim(job["request"], _waiting()) as device, _opened(log) as file:
             child = Child(function, job, file, device)
             try:
+                relay.watch(child.process.pid, deferring="training" in job["output"])
                 hung = child.watch()
             finally:
+                relay.done()
                 child.kill()
     except UserError as error:
         sys.exit(f"error: {error}")
+    except stopping.Stopped:
+        sys.exit(_stopped(job, log))
+    if child.status == stopping.STATUS or (relay.requested and child.status in (-signal.SIGTERM, -signal.SIGKILL)):
+        sys.exit(_stopped(job, log))
     end = ending(job, child, hung, kernel_kills() - kills)
     if isinstance(end, Failure):
         _fail(end, log, job["digest"])
@@ -75,6 +81,16 @@ def ending(job: Job, child: Child, hung: bool, kills: int) -> BareOutcome | Fail
         was_cut_off = not hung and child.status in (-signal.SIGKILL, -signal.SIGTERM)
         return Failure(line, is_told=False, is_lasting=not was_cut_off)
     return None
+
+
+def _stopped(job: Job, log: Path) -> str:
+    """Return the line for a job that was stopped from outside: where the same command takes it up again."""
+    name = job["request"].get("run") or f"{log.parent.name} {log.stem}"
+    step = None
+    if "training" in job["output"]:
+        folder = Path(job["output"]["training"]).parent / checkpoint_files.FOLDER
+        step = checkpoint_files.resumable_step(folder, job["digest"])
+    return f"{name}: stopped; the same command " + (f"goes on from step {step}" if step else "starts it again")
 
 
 def _record(outcome: BareOutcome, job: Job, child: Child) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from frontier.jobs.stopping import Stop
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.model import captured_step, dtypes
 from frontier.model.execution import UNPROVED, Method
@@ -37,6 +38,8 @@ class Run:
     share: Share = ALONE
     # The config's budget of memory and hours, and how often checkpoints are made.
     limits: Mapping[str, Any] = field(default_factory=dict)
+    # Whether the training is to stop; None where nothing may ask it to.
+    stop: Stop | None = None
     # How a proof says that its losses are computed.
     method: Method = UNPROVED
 
