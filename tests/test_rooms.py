@@ -9,7 +9,7 @@ import pytest
 from frontier import paths
 from frontier.jobs import code_imports
 
-HALL = {"axes", "checkpoint_files", "errors", "outcomes", "paths", "progress", "records", "strict_json", "units", "version"}
+HALL = {"axes", "checkpoint_files", "errors", "job_notes", "outcomes", "paths", "progress", "records", "strict_json", "units", "version"}
 SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table")
 HALL |= {f"{subject}_types" for subject in SUBJECTS}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.
@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "run": {"machine", "model", "jobs"},
     "study": {"machine.gpus", "model.files"},
     "plan": {"machine", "model", "run", "study"},
-    "results": {"study.cards"},
+    "results": {"study.cards", "study.config_files", "study.runs", "study.schema"},
 }
 
 

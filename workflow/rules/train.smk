@@ -1,5 +1,6 @@
 # One job a configuration, with the accelerator to itself.
 rule train_adapter:
+    """Train one run and measure what it costs: results/runs/RUN/training.json and its adapter."""
     input:
         base=base_of,
         tokens=rules.tokenize_data.output.train,

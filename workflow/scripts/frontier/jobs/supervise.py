@@ -50,6 +50,7 @@ def run_job(function: str, snakemake) -> None:
             finally:
                 relay.done()
                 child.kill()
+                child.forget()
     except UserError as error:
         sys.exit(f"error: {error}")
     except stopping.Stopped:

@@ -105,6 +105,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     run = replace(run, method=method.method_of(proof, examples))
     method.refuse_unshared(run.method, share)
     if run.is_first:
+        clock.history_file = job["output"]["history"]
         _tell_of_start(run, len(examples))
     phases.enter("load")
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
@@ -143,7 +144,7 @@ def _write(run: Run, model, weights: dict, outputs: dict[str, Any]) -> None:
 def _tell_of_start(run: Run, examples: int) -> None:
     processes = run.share.processes
     on = f"{processes} x {run.device.type}" if processes > 1 else run.device.type
-    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products")
+    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products", passing=True)
 
 
 def material(inputs: dict[str, Any]) -> Material:
