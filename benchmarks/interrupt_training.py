@@ -1,9 +1,9 @@
-"""Fifty interruptions of a training by Ctrl-C at random moments: `python benchmarks/interrupt_training.py [COUNT]`.
+"""Interruptions of a training by Ctrl-C at random moments: `python benchmarks/interrupt_training.py [COUNT]`.
 
-A tiny model trains through Snakemake. A signal (SIGINT, each fifth time SIGTERM) goes to every process of its group at
-a moment drawn at random, in four of five cases after the model is loaded, and the same command is given again, until the
-count is reached; then the training is left to end. Told are the seconds from signal to prompt, the steps gone on from, and whether the adapter
-is that of a training left alone, bit for bit.
+A tiny model trains through Snakemake. A signal (SIGINT, each fifth time SIGTERM) goes to every process of its group, in
+four of five cases at a random moment after the model is loaded, else at one after the job's start, and the same command
+is given again, until the count is reached; then the training is left to end. Told are the seconds from signal to
+prompt, the steps gone on from, and whether the adapter is that of a training left alone, bit for bit.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import signal
 import statistics
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from _path import ROOT
@@ -75,7 +76,7 @@ def main() -> None:
         shutil.rmtree(made.folder / FOLDER)
         made.run(TARGET)
         seconds = [end.seconds for end in ends]
-        print(f"{len(ends)} interruptions, {sum(b > a for a, b in zip(steps, steps[1:]))} of them after further steps")
+        print(f"{len(ends)} interruptions, {sum(b > a for a, b in pairwise(steps))} of them after further steps")
         print(f"from signal to prompt: median {statistics.median(seconds):.2f} s, longest {max(seconds):.2f} s")
         print(f"not ended as promised: {len(refused)}")
         print(f"adapter as that of a training left alone: {'yes' if adapter(made) == interrupted else 'NO'}")

@@ -9,7 +9,19 @@ import pytest
 from frontier import paths
 from frontier.jobs import code_imports
 
-HALL = {"axes", "checkpoint_files", "errors", "job_notes", "outcomes", "paths", "progress", "records", "strict_json", "units", "version"}
+HALL = {
+    "axes",
+    "checkpoint_files",
+    "errors",
+    "job_notes",
+    "outcomes",
+    "paths",
+    "progress",
+    "records",
+    "strict_json",
+    "units",
+    "version",
+}
 SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table")
 HALL |= {f"{subject}_types" for subject in SUBJECTS}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.

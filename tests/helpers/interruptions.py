@@ -67,6 +67,15 @@ def interrupt(study: Study, delay: float, number: int = signal.SIGINT, text: str
     printed, _ = snakemake.communicate(timeout=120)
     seconds = time.monotonic() - before
     left = [process for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(study.folder)]
-    _, alive = psutil.wait_procs(left, timeout=10)
-    assert not alive, "a process outlived its Snakemake"
+    # A server that is still importing torch looks for its Snakemake once it has.
+    _, alive = psutil.wait_procs(left, timeout=60)
+    assert not [one for one in alive if _runs(one)], "a process outlived its Snakemake"
     return End(snakemake.returncode, printed, seconds)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

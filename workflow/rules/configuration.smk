@@ -14,7 +14,7 @@ CONFIG_FILE = "config/config.yaml"
 
 try:
     folders.check_folder(bool(workflow.config_settings.configfiles))
-    folders.check_targets(workflow.dag_settings.targets)
+    folders.check_targets(sys.argv[1:])
     config_files.check(config_files.sources(CONFIG_FILE, workflow.config_settings))
 except UserError as error:
     sys.exit(f"error: {error}{refusals.of_merged(CONFIG_FILE, workflow.config_settings)}")

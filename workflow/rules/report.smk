@@ -185,7 +185,7 @@ rule write_report:
             digest(
                 [CODE["write_report"], *(p.read_text() for p in sorted(PAGE.glob("report.*")))]
             ),
-            study=STUDY,
+            study=requests.without_trackers(STUDY),
         ),
     log:
         "results/logs/write_report.log",

@@ -155,6 +155,7 @@ class Job(TypedDict, Generic[Request]):
     request: Annotated[Request, "The settings that the result depends on."]
     limits: NotRequired[Annotated[Limits | None, "What bounds the job without changing its result; null for nothing."]]
     plan: NotRequired[Annotated[PlanRequest | None, "What tells hopeless runs; null unless `skip_hopeless` is on."]]
+    report_to: NotRequired[Annotated[list[str] | None, "Trackers that a training is reported to while it goes on."]]
     input: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     output: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     code: NotRequired[Annotated[str, "SHA-256 of the logic of the code that does the job."]]

@@ -34,9 +34,7 @@ class LogHandler(LogHandlerBase):
         stream = sys.stdout if asked.stdout else sys.stderr
         self._loud = ColorizingTextHandler(nocolor=asked.nocolor, stream=stream)
         self._loud.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
-        self._filter = DefaultFilter(
-            asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds
-        )
+        self._filter = DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds)
         self._is_loud = asked.dryrun or asked.verbose or asked.debug_dag or asked.printshellcmds
         self._overwritten = Overwritten() if asked.dryrun else None
         # What came before it was known whether any job will run.

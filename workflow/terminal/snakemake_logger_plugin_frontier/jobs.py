@@ -9,8 +9,6 @@ from pathlib import Path
 
 # The rule whose jobs are the study's runs.
 TRAINING = "train_adapter"
-# The rules whose jobs judge a run or a base.
-JUDGING = ("evaluate_adapter", "evaluate_base")
 # Files of outputs that are a job's record of its end (`frontier.outcomes`).
 _RECORDS = ("training.json", "evaluation.json", "accuracy.json")
 
@@ -70,21 +68,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def seconds_left(waiting: int, done: Iterable[float], running: Iterable[float | None], planned: float | None) -> float | None:
+def seconds_left(
+    waiting: int, done: Iterable[float], running: Iterable[tuple[float, float | None]], planned: float | None
+) -> float | None:
     """Return the seconds until all trainings have ended, or None where nothing tells.
 
     `waiting` trainings have not begun, `done` has the seconds that each finished one took, `running` those that each
-    running one is expected to take still, None where that is not known. Runs that have been measured count before the
-    plan, which gives the `planned` seconds of one run.
+    running one has taken and is expected to take still, None where that is not known. Runs that have ended count before
+    the plan, which gives the `planned` seconds of one run, and the plan before what a running one expects.
     """
-    done, running = sorted(done), list(running)
-    typical = done[len(done) // 2] if done else planned
-    left = [typical if one is None else one for one in running]
-    if typical is None and left and left[0] is not None:
-        typical = left[0]
-    if None in left or (waiting and typical is None):
-        return None
-    return max(left, default=0.0) + waiting * (typical or 0.0) / max(1, len(running))
+    took, now = sorted(done), list(running)
+    expected = [spent + left for spent, left in now if left is not None]
+    typical = took[len(took) // 2] if took else planned or next(iter(expected), None)
+    if typical is None:
+        return None if waiting or now else 0.0
+    left = [max(0.0, typical - spent) if left is None else left for spent, left in now]
+    return max(left, default=0.0) + waiting * typical / max(1, len(now))
 
 
 def _told(outcome: dict) -> str:

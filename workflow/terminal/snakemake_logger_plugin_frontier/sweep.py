@@ -11,7 +11,7 @@ from pathlib import Path
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from snakemake_logger_plugin_frontier.jobs import JUDGING, TRAINING, Job, duration, job_of, seconds_left
+from snakemake_logger_plugin_frontier.jobs import TRAINING, Job, duration, job_of, seconds_left
 from snakemake_logger_plugin_frontier.screen import Screen
 
 # Seconds between two looks at the running jobs.
@@ -120,13 +120,15 @@ class Sweep:
             self._screen.print(f"{job.name}  failed after {duration(job.seconds)}{log}")
 
     def _titled(self, job: Job) -> str:
-        return f"run {job.number} of {max(self._stats.get(TRAINING, 0), job.number)}: {job.name}"
+        return f"run {job.number} of {max(self._stats.get(TRAINING, 0), job.number or 0)}: {job.name}"
 
     def _left_in_all(self) -> str:
         """Return how long the trainings will take still, to stand behind a run's name; empty where nothing tells."""
         running = [job for job in self._running.values() if job.rule == TRAINING]
         waiting = max(0, self._stats.get(TRAINING, 0) - self._begun_runs)
-        left = seconds_left(waiting, self._took, [job.note().get("seconds_left") for job in running], _planned())
+        left = seconds_left(
+            waiting, self._took, [(job.seconds, job.note().get("seconds_left")) for job in running], _planned()
+        )
         return "" if left is None else f", about {duration(left)} of training left"
 
     def _look_on(self) -> None:
@@ -162,7 +164,9 @@ def _planned() -> float | None:
     """Return the seconds that the plan gives a run that has no result yet, on average; None without a plan."""
     try:
         with open(_PLAN, encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if not Path(f"results/runs/{row['run']}/training.json").exists()]
+            rows = [
+                row for row in csv.DictReader(file) if not Path(f"results/runs/{row['run']}/training.json").exists()
+            ]
         return statistics.fmean(3600 * float(row["predicted_hours"]) for row in rows if row["predicted_hours"])
     except (OSError, ValueError, KeyError):
         return None

@@ -11,8 +11,8 @@ import uuid
 from pathlib import Path
 
 from frontier import records
-from frontier.job_notes import failed_note
 from frontier.errors import UserError
+from frontier.job_notes import failed_note
 
 # The variable with the name of the call of Snakemake that a job belongs to.
 CALL = "FRONTIER_CALL"

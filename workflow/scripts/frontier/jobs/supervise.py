@@ -120,7 +120,7 @@ def _opened(log: Path):
 
 def _job(function: str, snakemake) -> Job:
     """Return the job as plain data, with the digest of the code that will do it."""
-    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan")}
+    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan", "report_to")}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
     return job | {"code": code_digest(paths.PACKAGE.joinpath(*function.split(".")[:-1]).with_suffix(".py"))}
 

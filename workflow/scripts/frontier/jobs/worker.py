@@ -5,7 +5,8 @@ fork, with the same arguments, of a process that has imported the libraries alre
 the process that started or forked it.
 
 What it prints on standard output is shown on the terminal and logged, what it writes to standard error is logged only.
-Exit status 2 means a UserError, whose line was printed, 3 a training that was stopped and can go on.
+Exit status 2 means a UserError, whose line was printed, 3 a training that was stopped and can go
+on.
 """
 
 import ctypes
@@ -57,7 +58,7 @@ def die_with(parent: int) -> None:
 
 
 def leave(status: int = 0) -> None:
-    """End the process at once, its job done or stopped: an orderly exit would take seconds that no phase of a record counts."""
+    """End the process at once: an orderly exit would take seconds that no phase of a record counts."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -152,7 +152,9 @@ def _left(waiting: int, took: list[float], running: list[float | None]) -> str:
         return ""
     seconds = max(one for one in running if one is not None)
     seconds += waiting * (statistics.median(took) if took else 0.0) / len(running)
-    return f"; about {seconds / 60:.0f} min of training left" if seconds >= 90 else f"; about {seconds:.0f} s of it left"
+    return (
+        f"; about {seconds / 60:.0f} min of training left" if seconds >= 90 else f"; about {seconds:.0f} s of it left"
+    )
 
 
 def _outcome(path: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ class Guard(TrainerCallback):
 
     `limits` has the config's budget, of which the hours count here, and how often checkpoints are made; `identity` is
     the job's digest, which checkpoints are marked with. `stop` says that the training is to stop: after the step that
-    ends next a checkpoint is made, and `Stopped` is raised. `loss_scale` returns the scale of float16's losses, or None.
+    ends next a checkpoint is made, and `Stopped` raised. `loss_scale` returns the scale of float16's losses, or None.
     """
 
     def __init__(
