@@ -26,7 +26,7 @@ from conftest import COPIED, Study
 from interruptions import FOLDER, TARGET, adapter, interrupt
 
 # The longest wait in seconds before a signal.
-LONGEST = 2.0
+LONGEST = 5.0
 
 
 def study(folder: Path, steps: int) -> Study:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,6 +29,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         studies = [name for name in ("finished_study", "trained") if name in item.fixturenames]
         item.add_marker(pytest.mark.xdist_group(studies[0] if studies else item.path.name))
+
+
+@pytest.fixture(autouse=True)
+def _own_signals():
+    """A job that a test runs in this process answers signals its own way, which no other test is to have."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, answer in before.items():
+        signal.signal(number, answer)
 
 
 @dataclass

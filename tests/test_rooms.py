@@ -68,8 +68,8 @@ def test_no_room_imports_what_lies_above_it():
         ("records.py", "from frontier.machine import gpus", "records: machine.gpus"),
         (
             "results/report.py",
-            "def late():\n    from frontier.study.runs import parse_run",
-            "results/report: study.runs",
+            "def late():\n    from frontier.study.requests import limits",
+            "results/report: study.requests",
         ),
         ("jobs/team.py", "from frontier.model import bases", "jobs/team: model.bases"),
         ("study/schema.py", "from frontier.machine.launch import allocation", "study/schema: machine.launch"),

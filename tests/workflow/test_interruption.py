@@ -41,6 +41,7 @@ def test_interruptions_cost_no_step_and_change_no_bit(unfinished):
         assert "Traceback" not in end.printed
         assert "Traceback" not in (study.folder / FOLDER / "training.log").read_text("utf-8")
         (line,) = end.stopped
+        assert end.printed.splitlines()[-1] == line
         assert line.startswith(f"{RUN}: stopped; the same command ")
         step = re.search(r"goes on from step (\d+)$", line)
         assert step or (not before and line.endswith("starts it again"))

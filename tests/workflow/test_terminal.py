@@ -54,8 +54,10 @@ def test_a_study_is_told_in_a_line_or_two_a_job(printed):
     assert "resources:" not in text
     assert "slurm" not in text.lower()
     assert any(re.match(r"\d+ jobs, 2 of them runs to train", line) for line in lines)
-    for number, run in enumerate(RUNS, 1):
-        assert [line for line in lines if line.startswith(f"run {number} of 2: {run}")]
+    begun = [line for line in lines if re.match(r"run \d of \d: ", line)]
+    assert [line[: len("run 1 of 2: ")] for line in begun] == ["run 1 of 2: ", "run 2 of 2: "]
+    assert sorted(line.split()[4].rstrip(",") for line in begun) == sorted(RUNS)
+    for run in RUNS:
         assert [line for line in lines if re.match(rf"{run}  .*loss .*peak .* GiB \(", line)]
         assert [line for line in lines if re.match(rf"evaluate_adapter {run}  perplexity \d", line)]
         assert [line for line in lines if re.match(rf"\s*{run} +ok ", line)], "no table"
@@ -72,7 +74,7 @@ def test_the_log_has_what_the_terminal_was_spared(printed):
 def test_what_runs_no_job_prints_what_it_prints_without_the_plugin(study, without_plugin):
     (study.folder / "results/summary.csv").unlink()
     own = ("Date:", "Workflow ID:", "Command:", "Python version:", "Using workflow specific profile")
-    for words in (["-n", "results/summary.csv"], ["--list"], ["--dag", "all"], ["-n", "nothing/there.csv"]):
+    for words in (["-n", "results/summary.csv"], ["--list"], ["all", "--dag"], ["-n", "nothing/there.csv"]):
         ours, theirs = study.snakemake(*words), louder(study, without_plugin, *words)
         assert ours.returncode == theirs.returncode
         for mine, plain in ((ours.stdout, theirs.stdout), (ours.stderr, theirs.stderr)):
@@ -108,7 +110,7 @@ def test_a_dry_run_names_what_would_be_overwritten(study):
     asked = study.snakemake("-n", "-R", "results/runs/nf4-r2-s0/evaluation.json")
     (line,) = [line for line in asked.stdout.splitlines() if line.startswith("Would be overwritten: ")]
     assert "results/runs/nf4-r2-s0/{evaluation.json,nll.parquet}" in line
-    assert "results/summary.csv" in line
+    assert "results/{findings.json,findings.md,report.html,summary.csv}" in line
     assert "training.json" not in line
     assert "nf4-r4-s0" not in line
     (study.folder / "results/summary.csv").unlink()

@@ -27,7 +27,6 @@ from frontier import paths, progress
 from frontier.jobs import fork_client, worker
 from frontier.jobs.fork_client import ACCEPTED
 from frontier.machine import gpus, preload
-from frontier.progress import EVENTS
 
 # The largest request in bytes; most of a request are the job's environment variables.
 _REQUEST_BYTES = 2**20
@@ -41,9 +40,7 @@ _NOT_INITIALIZED = 3
 
 def main() -> None:
     """Import what jobs import, then serve until the owner ends; in each fork, do the job that it was forked for."""
-    # Who ends all processes of a job by a signal leaves the time for a checkpoint, which the worker needs: it would end
-    # with this process, which ends with its owner anyway.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # This process outlives a worker that is asked to stop.
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
@@ -142,12 +139,11 @@ class Server:
 def _become_worker(request: dict, files: list[int]) -> str:
     """Give this fork the files, environment and folder of a new process for the request; return the function to run."""
     os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number, file in enumerate(files[:3]):
         os.dup2(file, number)
         os.close(file)
     os.environ.clear()
-    os.environ.update(request["environment"] | {EVENTS: str(files[3]), progress.START: "forked"})
+    os.environ.update(request["environment"] | {progress.EVENTS: str(files[3]), progress.START: "forked"})
     os.chdir(request["folder"])
     tempfile.tempdir = None
     return request["function"]

@@ -28,24 +28,16 @@ class Stopped(Exception):
 
 
 class Stop:
-    """A worker's request to stop: while it is entered and `defer` was called, SIGTERM is noted in `requested` alone.
+    """Whether a worker was asked to stop, by SIGTERM.
 
     Before `defer` the signal ends the process, since there is nothing yet that a checkpoint could keep.
     """
 
     def __init__(self):
         self.requested = False
-        self._before = signal.getsignal(signal.SIGTERM)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        if signal.getsignal(signal.SIGTERM) == self._note:
-            signal.signal(signal.SIGTERM, self._before)
 
     def defer(self) -> None:
-        """From now on, do not end on SIGTERM but take note of it."""
+        """From now on, do not end on SIGTERM but take note of it, until the process has left its record and ends."""
         signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, number, frame) -> None:
@@ -85,8 +77,8 @@ class Relay:
         with suppress(ProcessLookupError, PermissionError):
             if self._interrupts > 1:
                 os.killpg(self._pid, signal.SIGKILL)
-            elif first:
-                if self._deferring:
+            else:
+                if first and self._deferring:
                     self._tell("stopping once this step has ended; Ctrl-C again stops at once")
                 os.kill(self._pid, signal.SIGTERM)
 

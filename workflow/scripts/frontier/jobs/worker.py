@@ -29,6 +29,8 @@ _PR_SET_NAME = 15
 
 def main() -> None:
     """Do the job that standard input holds, by the function that the command line names."""
+    # The process that forked this one may ignore it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(int(sys.argv[2]))
     do(sys.argv[1], json.load(sys.stdin))
 

@@ -52,7 +52,7 @@ def lines(folder: Path) -> list[str]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the runs of the study's configuration, and those asked for by their file, of which there is a folder."""
+    """Return the runs of the study's configuration, and those asked for by their file, of which something is known."""
     path = folder / "config/config.yaml"
     if not path.is_file():
         raise UserError(
@@ -64,8 +64,8 @@ def _names(folder: Path) -> list[str]:
     except yaml.YAMLError as error:
         raise UserError(f"config: {path} is no YAML: {one_line(error)}") from error
     configured = runs.run_names(schema.resolve(config))
-    others = sorted(found.name for found in (folder / "results/runs").glob("*") if found.name not in configured)
-    return [*configured, *others]
+    found = {note.parent.name for note in (folder / "results/runs").glob("*/*.json")}
+    return [*configured, *sorted(found.difference(configured))]
 
 
 def _run_line(folder: Path, name: str) -> Line:

@@ -60,8 +60,8 @@ def train_adapter(job: Job[TrainingRequest]) -> None:
     job = job | {"material": material(inputs)}
     event(environment=environment, material=job["material"])
     # Two trainings of one run would write into the same checkpoints.
-    with file_locks.held(folder / ".lock", _LOCK_SECONDS), stopping.Stop() as stop:
-        _train_in_all_processes(job, replace(run, stop=stop), environment)
+    with file_locks.held(folder / ".lock", _LOCK_SECONDS):
+        _train_in_all_processes(job, replace(run, stop=stopping.Stop()), environment)
 
 
 def follow(job: TeamJob) -> None:
