@@ -41,7 +41,7 @@ class Sweep:
         self._running: dict[int, Job] = {}
         self._took: list[float] = []
         self._stats: dict[str, int] = {}
-        self._begun_runs = self._done = self._failed = 0
+        self._begun_runs = self._done = self._failed = self._stopped = 0
         self._is_stopping = False
         self._log = _snakemake_log()
         self._looker = threading.Thread(target=self._look_on, daemon=True)
@@ -72,12 +72,14 @@ class Sweep:
         return "CalledProcessError in file" in text
 
     def end(self) -> None:
-        """Say what has become of the jobs, unless they were stopped, which each of them has said itself."""
+        """Say what has become of the jobs, unless some were stopped, which each of them has said itself."""
         self._over.set()
         self._looker.join()
         self._screen.clear()
         total = self._stats.get("total", 0)
-        if total and not self._is_stopping and not self._is_only_a_look:
+        if self._is_stopping and not self._stopped:
+            self._screen.print(f"stopped, {self._done} of {total} jobs done; the same command goes on")
+        elif total and not self._is_stopping and not self._is_only_a_look:
             failed = f", {self._failed} failed" if self._failed else ""
             took = duration(time.monotonic() - self._began)
             self._screen.print(f"{self._done} of {total} jobs done in {took}{failed}; all of it: {self._log}")
@@ -115,6 +117,7 @@ class Sweep:
     def _fail(self, number: int) -> None:
         job = self._running.pop(number, None)
         self._failed += 1
+        self._stopped += self._is_stopping
         if job and not self._is_stopping:
             log = f"; see {job.log}" if job.log else ""
             self._screen.print(f"{job.name}  failed after {duration(job.seconds)}{log}")
@@ -126,6 +129,9 @@ class Sweep:
         """Return how long the trainings will take still, to stand behind a run's name; empty where nothing tells."""
         running = [job for job in self._running.values() if job.rule == TRAINING]
         waiting = max(0, self._stats.get(TRAINING, 0) - self._begun_runs)
+        if not waiting and len(running) == 1:
+            # What the run itself tells is all that there is.
+            return ""
         left = seconds_left(
             waiting, self._took, [(job.seconds, job.note().get("seconds_left")) for job in running], _planned()
         )
@@ -155,8 +161,10 @@ class Sweep:
         others = f", {len(self._running) - 1} more" if len(self._running) > 1 else ""
         note = job.note()
         if job.number and "step" in note:
-            line = note["line"].removeprefix(job.name).strip()
-            return f"{self._titled(job)}  {line}{self._left_in_all()}{others}"
+            loss = f"  loss {note['loss']:.3f}" if note.get("loss") is not None else ""
+            left = f"  {duration(note['seconds_left'])} left"
+            words = f"step {note['step']}/{note['steps']}{loss}{left}"
+            return f"{self._titled(job)}  {words}{self._left_in_all()}{others}"
         return f"{self._titled(job) if job.number else job.name}  {duration(job.seconds)}{others}"
 
 

@@ -186,8 +186,15 @@ def tell(line: str, passing: bool = False) -> None:
 
     Where something else shows progress, a `passing` line is left to that, and any other takes the place of its line.
     """
-    shown = os.environ.get(progress.TERMINAL)
-    if passing and shown:
+    if passing and os.environ.get(progress.TERMINAL):
         return
+    clear_line()
     with suppress(OSError):
-        print(("\r\033[K" if shown == progress.IN_PLACE else "") + line, file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
+
+
+def clear_line() -> None:
+    """Take a line away that something else writes anew again and again, where there is one."""
+    if os.environ.get(progress.TERMINAL) == progress.IN_PLACE:
+        with suppress(OSError):
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

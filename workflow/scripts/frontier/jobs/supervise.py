@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from frontier import checkpoint_files, outcomes, paths
 from frontier.errors import UserError
@@ -52,11 +52,11 @@ def run_job(function: str, snakemake) -> None:
                 child.kill()
                 child.forget()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        _exit(f"error: {error}")
     except stopping.Stopped:
-        sys.exit(_stopped(job, log))
+        _exit(_stopped(job, log))
     if child.status == stopping.STATUS or (relay.requested and child.status in (-signal.SIGTERM, -signal.SIGKILL)):
-        sys.exit(_stopped(job, log))
+        _exit(_stopped(job, log))
     end = ending(job, child, hung, kernel_kills() - kills)
     if isinstance(end, Failure):
         _fail(end, log, job["digest"])
@@ -105,7 +105,13 @@ def _fail(failure: Failure, log: Path, identity: str) -> None:
     """Exit as a failed job; if another attempt would end in the same way, have it refused."""
     if failure.is_lasting:
         retries.give_up(log, identity, failure.line)
-    sys.exit(1 if failure.is_told else failure.line)
+    _exit(1 if failure.is_told else failure.line)
+
+
+def _exit(line: str | int) -> NoReturn:
+    """Exit as a job that is not done, with a line or, where that is told, a status."""
+    child_process.clear_line()
+    sys.exit(line)
 
 
 def _opened(log: Path):

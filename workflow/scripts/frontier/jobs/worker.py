@@ -5,8 +5,7 @@ fork, with the same arguments, of a process that has imported the libraries alre
 the process that started or forked it.
 
 What it prints on standard output is shown on the terminal and logged, what it writes to standard error is logged only.
-Exit status 2 means a UserError, whose line was printed, 3 a training that was stopped and can go
-on.
+Exit status 2 means a UserError, whose line was printed; 3 means that a training has stopped as it was asked to.
 """
 
 import ctypes
