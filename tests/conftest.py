@@ -45,6 +45,8 @@ class Study:
     """A copy of the project in a folder of its own, on the tiny model and six runs that take a second each."""
 
     folder: Path
+    # What the call that made a finished study printed.
+    printed: str = ""
 
     @property
     def config(self) -> dict:
@@ -132,7 +134,8 @@ def new_study(tmp_path_factory, tiny_model):
 def finished_study(new_study) -> Study:
     """A study whose every target is made; tests look at it and leave it as it is."""
     study = new_study()
-    study.run()
+    done = study.run()
+    study.printed = done.stdout + done.stderr
     return study
 
 

@@ -13,15 +13,7 @@ from conftest import ROOT, Study
 from interruptions import started, wait_for
 
 PLUGIN = "snakemake_logger_plugin_frontier"
-RUNS = ("fp16-r2-s0", "nf4-r2-s0")
-
-
-@pytest.fixture(scope="module")
-def printed(new_study) -> tuple[Study, str]:
-    """A study of two runs, and what making it printed."""
-    study = new_study(ranks=[2])
-    done = study.run()
-    return study, done.stdout + done.stderr
+RUNS = [f"{p}-r{r}-s0" for p in ("fp16", "nf4") for r in (2, 4, 8)]
 
 
 @pytest.fixture
@@ -47,16 +39,17 @@ def louder(study: Study, environment: dict[str, str], *arguments: str) -> subpro
     return subprocess.run(command, cwd=study.folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_a_study_is_told_in_a_line_or_two_a_job(printed):
-    _, text = printed
-    lines = text.splitlines()
-    assert "rule train_adapter" not in text
-    assert "resources:" not in text
-    assert "slurm" not in text.lower()
-    assert any(re.match(r"\d+ jobs, 2 of them runs to train", line) for line in lines)
-    begun = [line for line in lines if re.match(r"run \d of \d: ", line)]
-    assert [line[: len("run 1 of 2: ")] for line in begun] == ["run 1 of 2: ", "run 2 of 2: "]
+def test_a_study_is_told_in_a_line_or_two_a_job(finished_study):
+    """Of as many runs as the embedded study has, from nothing to its report."""
+    lines = finished_study.printed.splitlines()
+    assert "rule train_adapter" not in finished_study.printed
+    assert "resources:" not in finished_study.printed
+    assert "slurm" not in finished_study.printed.lower()
+    assert any(re.match(r"\d+ jobs, 6 of them runs to train", line) for line in lines)
+    begun = [line for line in lines if re.match(r"run \d of 6: ", line)]
+    assert [line[: len("run 1 of 6: ")] for line in begun] == [f"run {number} of 6: " for number in range(1, 7)]
     assert sorted(line.split()[4].rstrip(",") for line in begun) == sorted(RUNS)
+    assert all("of training left" in line for line in begun[1:-1])
     for run in RUNS:
         assert [line for line in lines if re.match(rf"{run}  .*loss .*peak .* GiB \(", line)]
         assert [line for line in lines if re.match(rf"evaluate_adapter {run}  perplexity \d", line)]
@@ -65,9 +58,8 @@ def test_a_study_is_told_in_a_line_or_two_a_job(printed):
     assert len(lines) <= 60
 
 
-def test_the_log_has_what_the_terminal_was_spared(printed):
-    study, text = printed
-    log = study.folder / re.search(r"all of it: (\S+)", text)[1]
+def test_the_log_has_what_the_terminal_was_spared(finished_study):
+    log = finished_study.folder / re.search(r"all of it: (\S+)", finished_study.printed)[1]
     assert "rule train_adapter:" in log.read_text("utf-8")
 
 

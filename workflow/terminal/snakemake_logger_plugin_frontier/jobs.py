@@ -23,9 +23,10 @@ class Job:
     log: Path | None
     number: int | None = None
     began: float = field(default_factory=time.monotonic)
-    # Whether its first line was printed, and when its last.
+    # Whether its first line was printed, when its last, and how many of its progress.
     is_told: bool = False
     told_at: float = field(default_factory=time.monotonic)
+    progress_lines: int = 0
 
     @property
     def name(self) -> str:

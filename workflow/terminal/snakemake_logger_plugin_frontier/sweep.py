@@ -18,7 +18,7 @@ from snakemake_logger_plugin_frontier.screen import Screen
 _LOOK_SECONDS = 1.0
 # Seconds after which a job that is no run is said to have begun: most have ended by then, in one line.
 _LATE_SECONDS = 20
-# Seconds between two lines of a job's progress where no line can be written anew.
+# Seconds before a job's first line of progress where no line can be written anew; each further wait is twice as long.
 _LINE_SECONDS = 60
 # Events that need no line of their own.
 _SILENT = (
@@ -148,8 +148,9 @@ class Sweep:
     def _look(self, job: Job) -> None:
         if not job.is_told and job.seconds > _LATE_SECONDS and not self._screen.is_terminal:
             self._tell_begin(job)
-        if time.monotonic() - job.told_at > _LINE_SECONDS and not self._screen.is_terminal:
+        if time.monotonic() - job.told_at > _LINE_SECONDS * 2**job.progress_lines and not self._screen.is_terminal:
             job.told_at = time.monotonic()
+            job.progress_lines += 1
             if line := job.note().get("line"):
                 self._screen.print(line + (self._left_in_all() if job.number else ""))
 
