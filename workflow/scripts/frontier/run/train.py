@@ -112,7 +112,6 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     run = replace(run, method=method.method_of(proof, examples))
     method.refuse_unshared(run.method, share)
     if run.is_first:
-        clock.history_file = job["output"]["history"]
         _tell_of_start(run, len(examples))
     phases.enter("load")
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
@@ -167,6 +166,7 @@ def material(inputs: dict[str, Any]) -> Material:
 def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: Environment) -> None:
     """Train in this process, the first, and in the others that it starts, and write the record of how that ended."""
     phases = run.clock.phases
+    run.clock.history_file = job["output"]["history"]
 
     def cut_short(outcome: TrainingOutcome) -> None:
         write_history(run.clock.history, job["output"]["history"])
