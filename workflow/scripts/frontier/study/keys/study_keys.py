@@ -147,7 +147,7 @@ REPORT_TO = Key(
     "report_to",
     different(one_of(*TRACKERS), f"a list of {', '.join(TRACKERS)}"),
     default=[],
-    buys="who is told of each training while it goes on, say [tensorboard]; what is not installed is refused",
+    buys="trackers that are told of each training as it goes on, say [tensorboard]: docs/watching.md",
 )
 
 CLUSTER = Section(
