@@ -69,7 +69,8 @@ def main() -> None:
             log = (made.folder / FOLDER / "training.log").read_text("utf-8", "replace")
             sound = end.status != 0 and len(end.stopped) == 1 and "Traceback" not in end.printed + log
             if not sound or steps[-1] < steps[-2]:
-                refused.append(end.printed)
+                refused.append(count)
+                print(f"{end.status}: {end.printed}\n{log}", flush=True)
             print(f"{count + 1}: step {steps[-1]}, {end.seconds:.2f} s, {'ok' if sound else 'NOT OK'}", flush=True)
         made.run(TARGET)
         interrupted = adapter(made)

@@ -42,7 +42,7 @@ class Sweep:
         self._took: list[float] = []
         self._stats: dict[str, int] = {}
         self._begun_runs = self._done = self._failed = self._stopped = 0
-        self._is_stopping = False
+        self._was_cancelled = False
         self._log = _snakemake_log()
         self._looker = threading.Thread(target=self._look_on, daemon=True)
         self._looker.start()
@@ -62,7 +62,7 @@ class Sweep:
             elif event == LogEvent.JOB_ERROR:
                 self._fail(said["jobid"])
             elif str(record.msg).startswith(("Will exit after finishing", "Terminating processes on user request")):
-                self._is_stopping = True
+                self._was_cancelled = True
             else:
                 return event in _SILENT
             return True
@@ -83,6 +83,11 @@ class Sweep:
             failed = f", {self._failed} failed" if self._failed else ""
             took = duration(time.monotonic() - self._began)
             self._screen.print(f"{self._done} of {total} jobs done in {took}{failed}; all of it: {self._log}")
+
+    @property
+    def _is_stopping(self) -> bool:
+        """Whether jobs that end now were stopped, by `frontier.jobs.stopping` or by Snakemake."""
+        return self._was_cancelled or "FRONTIER_STOPPING" in os.environ
 
     @property
     def _is_only_a_look(self) -> bool:

@@ -14,6 +14,9 @@ from contextlib import suppress
 
 import psutil
 
+# The variable that says, in Snakemake's own process, that jobs that end now were stopped: what shows them on the terminal
+# hears of it so before it hears of a job's end.
+STOPPING = "FRONTIER_STOPPING"
 # The exit status of a worker that has stopped as it was asked to, its checkpoint written.
 STATUS = 3
 # What a job's shell does before it becomes the job: both signals are ignored until the supervisor handles them, since
@@ -94,6 +97,7 @@ def stop_jobs_on_signal() -> None:
         return
 
     def answer(number: int, frame) -> None:
+        os.environ[STOPPING] = "1"
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
