@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import psutil
 
-# The variable that says, in Snakemake's own process, that jobs that end now were stopped: what shows them on the terminal
-# hears of it so before it hears of a job's end.
+# The variable that says, in Snakemake's own process, that jobs that end now were stopped: so what shows them on the
+# terminal hears of that before it hears of a job's end.
 STOPPING = "FRONTIER_STOPPING"
 # The exit status of a worker that has stopped as it was asked to, its checkpoint written.
 STATUS = 3
