@@ -1,9 +1,12 @@
 # Each target first builds the environment it needs, from the pins in envs/.
 SHELL := bash
 PYTHON ?= python3
+STUDY ?= .
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
+
+TERMINAL := $(wildcard workflow/terminal/*.toml workflow/terminal/*/*.py)
 
 .PHONY: summary plan report test lint docs status pins clean
 .DEFAULT_GOAL := summary
@@ -33,12 +36,12 @@ docs: .venv/workflow.done  ## what is written from the code: config/, workflow/s
 	@PYTHONPATH=workflow/scripts python -m frontier.results.records_page
 	@python docs/make_tree.py
 
-status: .venv/workflow.done  ## the runs that have finished so far
-	@PYTHONPATH=workflow/scripts python -m frontier.results.status
+status: .venv/workflow.done  ## how far each run is, also while they go on: make status STUDY=studies/NAME
+	@PYTHONPATH=workflow/scripts python -m frontier.results.status $(STUDY)
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
-	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==' | \
-	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt) > envs/constraints.txt
+	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==|^snakemake-logger-plugin-frontier' | \
+	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt) > envs/constraints.txt
 
 clean:  ## delete results and what they were made from; the environment stays
 	@du -sh results resources .snakemake 2>/dev/null | sed 's/^/freeing /' || true
@@ -54,11 +57,12 @@ clean:  ## delete results and what they were made from; the environment stays
 	$(PYTHON) -m venv .venv
 	@touch $@
 
-.venv/workflow.done: .venv/created.done envs/workflow.txt envs/cuda.txt envs/constraints.txt
+.venv/workflow.done: .venv/created.done envs/workflow.txt envs/cuda.txt envs/constraints.txt $(TERMINAL)
 	$(INSTALL) -r envs/workflow.txt $$(command -v nvidia-smi >/dev/null && echo -r envs/cuda.txt)
+	$(INSTALL) --no-deps ./workflow/terminal
 	@touch $@
 
-.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt envs/slurm.txt
-	$(INSTALL) -r envs/tests.txt -r envs/slurm.txt
+.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt
+	$(INSTALL) -r envs/tests.txt -r envs/slurm.txt -r envs/trackers.txt
 	$(INSTALL) --no-deps -r envs/tests-alone.txt
 	@touch $@

@@ -17,6 +17,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/accuracy.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/status.smk"
 
 
 # Short enough to run where Snakemake does, whatever runs the others.
@@ -35,9 +36,17 @@ localrules:
     write_report,
     plan_runs,
     draw_plan,
+    status,
+
+
+# Ctrl-C and SIGTERM stop the jobs, each after a checkpoint; on a cluster Snakemake cancels them itself.
+onstart:
+    if not sent_away:
+        stopping.stop_jobs_on_signal()
 
 
 rule all:
+    """Make the table, the findings, the figures and the report, and whatever they still need."""
     default_target: True
     input:
         rules.summarize_runs.output.summary,

@@ -2,7 +2,8 @@
 
 The embedded study with more seeds, never run: its records are made up, each validation example's loss drawn at random.
 Timed are `snakemake -n results/summary.csv` with nothing made (the whole plan), `snakemake -n` of one run's training
-(what each job of a cluster does again on its node), and the summary alone, from records to table.
+(what each job of a cluster does again on its node), the summary alone, from records to table, and the status while one
+of the runs trains.
 """
 
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from _path import ROOT
-from frontier import records
+from frontier import job_notes, records
 from frontier.jobs import code_digest
 from frontier.results import summary
 from frontier.study import requests, schema
@@ -80,6 +81,23 @@ def make_up(folder: Path, resolved: dict) -> dict:
     return {"input": inputs, "output": {"summary": str(folder / "results/summary.csv")}, "request": request}
 
 
+def status(folder: Path, run: str) -> float:
+    """Seconds that `make status` takes, beside the environment, while a run of the study trains."""
+    log = folder / "results/runs" / run / "training.log"
+    for record in log.parent.glob("*.json"):
+        record.unlink()
+    now = time.time()
+    note = {"host": "made-up", "started_at": now - 60, "written_at": now, "line": "", "phase": "steady"}
+    job_notes.write_running(log, note | {"step": 3, "steps": 10, "loss": 1.0, "seconds_left": 140.0})
+    path = {"PYTHONPATH": str(ROOT / "workflow/scripts")}
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "frontier.results.status", str(folder)]
+    done = subprocess.run(command, check=True, env=os.environ | path, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    assert "1 running" in done.stdout, done.stdout
+    return seconds
+
+
 def main() -> None:
     for runs in map(int, sys.argv[1:] or (10, 100, 1000, 10000)):
         with tempfile.TemporaryDirectory() as name:
@@ -96,9 +114,10 @@ def main() -> None:
                 sys.stdout = shown
             seconds = time.perf_counter() - start
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            looked = status(folder, "nf4-r8-s0")
             print(
-                f"{runs} runs: plan {whole:.1f} s, one job's plan {one:.1f} s, summary {seconds:.1f} s "
-                f"({peak:.2f} GiB); load {os.getloadavg()[0]:.1f}",
+                f"{runs} runs: plan {whole:.1f} s, one job's plan {one:.1f} s, summary {seconds:.1f} s, "
+                f"status {looked:.1f} s ({peak:.2f} GiB); load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
 

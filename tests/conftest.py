@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -38,11 +39,22 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(studies[0] if studies else item.path.name))
 
 
+@pytest.fixture(autouse=True)
+def _own_signals():
+    """A job that a test runs in this process answers signals its own way, which no other test is to have."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, answer in before.items():
+        signal.signal(number, answer)
+
+
 @dataclass
 class Study:
     """A copy of the project in a folder of its own, on the tiny model and six runs that take a second each."""
 
     folder: Path
+    # What the call that made a finished study printed.
+    printed: str = ""
 
     @property
     def config(self) -> dict:
@@ -130,7 +142,8 @@ def new_study(tmp_path_factory, tiny_model):
 def finished_study(new_study) -> Study:
     """A study whose every target is made; tests look at it and leave it as it is."""
     study = new_study()
-    study.run()
+    done = study.run()
+    study.printed = done.stdout + done.stderr
     return study
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -79,14 +78,6 @@ def test_runs_off_the_grid_have_a_plan_of_their_own(finished_study):
     assert plan == {"train_adapter": ["nf4-r24-s3"], "evaluate_adapter": ["nf4-r24-s3"]}
     refused = finished_study.snakemake("-n", "results/runs/nf5-r24-s3/evaluation.json")
     assert refused.returncode != 0
-
-
-def test_status_shows_the_runs_that_are_there(finished_study):
-    command = [sys.executable, "-m", "frontier.results.status"]
-    path = str(finished_study.folder / "workflow/scripts")
-    done = subprocess.run(command, cwd=finished_study.folder, env={"PYTHONPATH": path}, capture_output=True, text=True)
-    assert len(done.stdout.splitlines()) == len(RUNS)
-    assert all("ok" in line and "perplexity" in line for line in done.stdout.splitlines())
 
 
 def test_architecture_has_cost_and_no_quality(new_study, tiny_model, monkeypatch):

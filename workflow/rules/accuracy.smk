@@ -1,5 +1,6 @@
 # Greedy answers to the problems of the test split, or of the validation split where no test split is named.
 rule fetch_test:
+    """Fetch the test problems that accuracy is measured on: resources/examples/test.jsonl."""
     input:
         requests.test_files(STUDY),
         train=rules.fetch_data.output.train,
@@ -29,6 +30,7 @@ PROBLEMS = (
 
 
 rule measure_accuracy:
+    """Have one run's model answer the problems: results/runs/RUN/accuracy.json."""
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
@@ -58,6 +60,7 @@ rule measure_accuracy:
 
 
 use rule measure_accuracy as measure_base_accuracy with:
+    """Have a base without adapter answer the problems: results/baselines/PRECISION/accuracy.json."""
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,
@@ -77,6 +80,7 @@ use rule measure_accuracy as measure_base_accuracy with:
 
 
 rule gather_accuracy:
+    """Put every run's accuracy into one table: results/accuracy.csv."""
     input:
         runs=lambda wc: expand("results/runs/{run}/accuracy.json", run=RUNS),
         bases=expand(

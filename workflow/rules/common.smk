@@ -2,11 +2,12 @@
 from pathlib import Path
 
 from frontier.errors import no_study
-from frontier.jobs import code_digest, retries
+from frontier.jobs import code_digest, retries, stopping
 from frontier.records import digest, read_json
 from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
 
 retries.begin_call()
+shell.prefix(stopping.SHELL_PREFIX)
 try:
     preflight.check_python()
     STUDY = schema.resolve(config)

@@ -1,5 +1,6 @@
 # Perplexity over the validation split, in processes of their own.
 rule evaluate_adapter:
+    """Measure one run's perplexity: results/runs/RUN/evaluation.json."""
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
@@ -29,6 +30,7 @@ rule evaluate_adapter:
 
 
 use rule evaluate_adapter as evaluate_base with:
+    """Measure a base's perplexity without adapter: results/baselines/PRECISION/evaluation.json."""
     input:
         base=rules.prepare_base.output.base,
         model=rules.fetch_model.output.model,

@@ -1,5 +1,6 @@
 # What each run will need and take, before any of them starts.
 rule calibrate_device:
+    """Measure what the device that is there can do, for the plan: results/calibration.json."""
     output:
         calibration="results/calibration.json",
     params:
@@ -15,6 +16,7 @@ rule calibrate_device:
 
 
 rule plan_runs:
+    """Predict the memory and time of each run before any starts: results/plan.csv."""
     input:
         **(
             {"calibration": rules.calibrate_device.output.calibration}
@@ -39,6 +41,7 @@ rule plan_runs:
 
 
 rule draw_plan:
+    """Draw the plan: results/figures/plan.png and .svg."""
     input:
         plan=rules.plan_runs.output.plan,
     output:

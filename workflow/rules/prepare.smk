@@ -1,5 +1,6 @@
 # What every run shares: the model, its bases, the examples and their tokens.
 rule fetch_model:
+    """Fetch the model and look whether it is whole: resources/model.json."""
     input:
         requests.model_files(STUDY),
     output:
@@ -19,6 +20,7 @@ rule fetch_model:
 
 
 rule prove_model:
+    """Prove that the losses computed here are the model's own: resources/proof.json."""
     input:
         model=rules.fetch_model.output.model,
     output:
@@ -36,6 +38,7 @@ rule prove_model:
 
 
 rule prepare_base:
+    """Convert the model to one precision: resources/bases/PRECISION.json."""
     input:
         model=rules.fetch_model.output.model,
         proof=rules.prove_model.output.proof,
@@ -58,6 +61,7 @@ rule prepare_base:
 
 
 rule fetch_data:
+    """Fetch the examples and split them: resources/examples/."""
     input:
         requests.data_files(STUDY),
     output:
@@ -76,6 +80,7 @@ rule fetch_data:
 
 
 rule tokenize_data:
+    """Turn the examples into tokens: resources/tokens/."""
     input:
         model=rules.fetch_model.output.model,
         train=rules.fetch_data.output.train,

@@ -6,6 +6,7 @@ CLAIMS = Path(workflow.basedir) / "config" / "claims.yaml"
 
 
 rule summarize_runs:
+    """Put all runs into one table, and whatever it still needs: results/summary.csv."""
     input:
         trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         evaluations=lambda wc: expand("results/runs/{run}/evaluation.json", run=RUNS),
@@ -49,6 +50,7 @@ rule summarize_runs:
 
 
 rule merge_summaries:
+    """Put the tables of the studies in `merge` into one: results/merged.csv."""
     input:
         summaries_to_merge,
     output:
@@ -64,6 +66,7 @@ rule merge_summaries:
 
 
 rule write_merged:
+    """Write the page of the studies in `merge`: results/merged.html."""
     input:
         summaries_to_merge,
     output:
@@ -96,6 +99,7 @@ rule write_merged:
 
 
 rule state_findings:
+    """Judge the claims by the runs: results/findings.md."""
     input:
         summary=rules.summarize_runs.output.summary,
         losses=lambda wc: expand("results/runs/{run}/nll.parquet", run=RUNS),
@@ -128,6 +132,7 @@ rule state_findings:
 
 
 rule draw_figures:
+    """Draw the runs: results/figures/."""
     input:
         summary=rules.summarize_runs.output.summary,
         findings=rules.state_findings.output.findings,
@@ -160,6 +165,7 @@ rule draw_figures:
 
 
 rule write_report:
+    """Write the study as one page: results/report.html."""
     input:
         summary=rules.summarize_runs.output.summary,
         findings=rules.state_findings.output.findings,
@@ -179,7 +185,7 @@ rule write_report:
             digest(
                 [CODE["write_report"], *(p.read_text() for p in sorted(PAGE.glob("report.*")))]
             ),
-            study=STUDY,
+            study=requests.without_trackers(STUDY),
         ),
     log:
         "results/logs/write_report.log",

@@ -1,5 +1,6 @@
 # One job a configuration, with the accelerator to itself.
 rule train_adapter:
+    """Train one run and measure what it costs: results/runs/RUN/training.json and its adapter."""
     input:
         base=base_of,
         tokens=rules.tokenize_data.output.train,
@@ -17,6 +18,7 @@ rule train_adapter:
             **requests.training_request(STUDY, wc.run),
         ),
         limits=untracked(lambda: requests.limits(STUDY)),
+        report_to=untracked(lambda: STUDY["report_to"]),
         reuse=may_take_over("train_adapter"),
         plan=untracked(
             lambda: requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None

@@ -13,13 +13,26 @@ EVENTS = "FRONTIER_EVENTS"
 DEVICE_IDS = "FRONTIER_DEVICE_IDS"
 
 
+# The variable that is set where something else shows a job's progress on the terminal: lines that are passing go to the
+# log alone, and `in place` says that a line of the terminal is written anew again and again.
+TERMINAL = "FRONTIER_TERMINAL"
+IN_PLACE = "in place"
+# What a passing line begins with on its way to the supervisor.
+_PASSING = "\x1f"
+
+
 # Seconds between two lines of progress: often enough to see that a job lives, too seldom to flood a log.
 _LINE_SECONDS = 5
 
 
-def say(line: str) -> None:
-    """Print a line for people, at once."""
-    print(line, flush=True)
+def say(line: str, passing: bool = False) -> None:
+    """Print a line for people, at once; one that is `passing` matters only until the next comes."""
+    print((_PASSING if passing and EVENTS in os.environ else "") + line, flush=True)
+
+
+def received(line: str) -> tuple[str, bool]:
+    """Return a line as it was said, of what a supervisor reads, and whether it is passing."""
+    return line.removeprefix(_PASSING), line.startswith(_PASSING)
 
 
 class Pacer:
@@ -35,7 +48,7 @@ class Pacer:
         """Print a line if none was printed for five seconds, or if it `is_last`, the last one that there will be."""
         if is_last or time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
-            say(line)
+            say(line, passing=True)
 
 
 def event(**facts) -> None:

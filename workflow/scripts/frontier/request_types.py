@@ -158,6 +158,7 @@ class Job(TypedDict, Generic[Request]):
     accuracy: NotRequired[
         Annotated[Literal["test", "validation"] | None, "The split that accuracy is to be measured on; null for none."]
     ]
+    report_to: NotRequired[Annotated[list[str] | None, "Trackers that a training is reported to while it goes on."]]
     input: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     output: Annotated[dict[str, Any], "Paths, or lists of paths, by the rule's names."]
     code: NotRequired[Annotated[str, "SHA-256 of the logic of the code that does the job."]]

@@ -14,5 +14,6 @@ The room imports the hall and machine. Read a job's life in this order:
    predicts that a training need not be started; and `proving`, the proof of a model, made again where the one that is
    there is of another kind of device or of other versions.
 
+`stopping` is what all three, and Snakemake, do when they are asked to stop: the step is ended, a checkpoint written.
 `unlock` is a command of its own, for the lock that a killed Snakemake leaves behind.
 """

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 
-from frontier import progress, units
+from frontier import job_notes, progress, units
 from frontier.errors import UserError
 from frontier.jobs import device_locks, fork_client
 from frontier.jobs.fork_client import Forked
@@ -24,6 +26,8 @@ from frontier.request_types import Job
 
 # Seconds without a sign of life after which a process is taken to hang.
 STALL_SECONDS = 180
+# What a job tells of how far it is, for the note of a running job.
+_PROGRESS = ("step", "steps", "loss", "seconds_left")
 # Seconds between two looks at a process.
 WATCH_SECONDS = 0.5
 
@@ -34,6 +38,8 @@ class Child:
     def __init__(self, function: str, job: Job, log, device: device_locks.Claim | None = None):
         self.function, self.log = function, Path(log.name)
         self.phase, self.most_gib, self.last_line = "import", 0.0, ""
+        self.started_at, self._noted_at = time.time(), 0.0
+        self._progress: dict[str, Any] = {}
         self.environment: Environment | None = None
         self.material: Material | None = None
         (stdin, told), (lines, stdout), (events, telling) = os.pipe(), os.pipe(), os.pipe()
@@ -71,6 +77,7 @@ class Child:
                 now = self._look()
             except psutil.Error:
                 continue
+            self._note()
             if now != signs:
                 alive_at, signs = time.monotonic(), now
             elif time.monotonic() - alive_at > STALL_SECONDS:
@@ -108,6 +115,21 @@ class Child:
         told = next((line for line in after if not line.startswith(" ")), "")
         return f": {told}" if self.status == 1 and told else ""
 
+    def forget(self) -> None:
+        """Delete the note of a running job, since this one has ended."""
+        with suppress(OSError):
+            job_notes.running_note(self.log).unlink(missing_ok=True)
+
+    def _note(self) -> None:
+        """Leave word of how far the job is; if the disk does not take it, the job goes on without."""
+        if time.time() - self._noted_at < job_notes.NOTE_SECONDS:
+            return
+        self._noted_at = time.time()
+        note = {"host": platform.node(), "started_at": self.started_at, "written_at": self._noted_at}
+        note |= {"line": self.last_line, "phase": self.phase} | self._progress
+        with suppress(OSError):
+            job_notes.write_running(self.log, cast(job_notes.RunningNote, note))
+
     def _look(self) -> dict[int, tuple | None]:
         """Return the signs of life of the process and all that it has started, and note how much memory it holds."""
         process = psutil.Process(self.process.pid)
@@ -117,11 +139,12 @@ class Child:
 
     def _read_lines(self, pipe, log) -> None:
         """Write each line that the process prints into the log, and show it on the terminal."""
-        for line in pipe:
+        for written in pipe:
+            line, passing = progress.received(written)
             log.write(line)
             log.flush()
             self.last_line = line.rstrip()
-            tell(self.last_line)
+            tell(self.last_line, passing)
 
     def _read_events(self, pipe) -> None:
         """Keep what the process tells of itself, for the record that is written for it if it is killed."""
@@ -130,6 +153,7 @@ class Child:
             self.phase = facts.get("phase", self.phase)
             self.environment = facts.get("environment", self.environment)
             self.material = facts.get("material", self.material)
+            self._progress |= {key: facts[key] for key in _PROGRESS if key in facts}
 
 
 def _text(pipe: int):
@@ -157,7 +181,20 @@ def start(function: str, variables: dict[str, str], files: list[int]) -> subproc
     )
 
 
-def tell(line: str) -> None:
-    """Show a line on the terminal; if the terminal is gone, the job goes on without."""
+def tell(line: str, passing: bool = False) -> None:
+    """Show a line on the terminal; if the terminal is gone, the job goes on without.
+
+    Where something else shows progress, a `passing` line is left to that, and any other takes the place of its line.
+    """
+    if passing and os.environ.get(progress.TERMINAL):
+        return
+    clear_line()
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def clear_line() -> None:
+    """Take a line away that something else writes anew again and again, where there is one."""
+    if os.environ.get(progress.TERMINAL) == progress.IN_PLACE:
+        with suppress(OSError):
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

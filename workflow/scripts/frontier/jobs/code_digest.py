@@ -20,6 +20,7 @@ from frontier.jobs import code_imports
 # Modules of the hall that only tell people and the supervisor what happens, and those that only describe records.
 UNCOUNTED = (
     "errors",
+    "job_notes",
     "progress",
     "cost_types",
     "data_types",

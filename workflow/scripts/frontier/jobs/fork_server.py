@@ -27,7 +27,6 @@ from frontier import paths, progress
 from frontier.jobs import fork_client, worker
 from frontier.jobs.fork_client import ACCEPTED
 from frontier.machine import gpus, preload
-from frontier.progress import EVENTS
 
 # The largest request in bytes; most of a request are the job's environment variables.
 _REQUEST_BYTES = 2**20
@@ -41,6 +40,7 @@ _NOT_INITIALIZED = 3
 
 def main() -> None:
     """Import what jobs import, then serve until the owner ends; in each fork, do the job that it was forked for."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # This process outlives a worker that is asked to stop.
     listener, owner = socket.socket(fileno=int(sys.argv[1])), io.FileIO(int(sys.argv[2]))
     path, sources = Path(sys.argv[3]), _sources()
     if gpus.cuda_devices():
@@ -143,7 +143,7 @@ def _become_worker(request: dict, files: list[int]) -> str:
         os.dup2(file, number)
         os.close(file)
     os.environ.clear()
-    os.environ.update(request["environment"] | {EVENTS: str(files[3]), progress.START: "forked"})
+    os.environ.update(request["environment"] | {progress.EVENTS: str(files[3]), progress.START: "forked"})
     os.chdir(request["folder"])
     tempfile.tempdir = None
     return request["function"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from frontier import records
 from frontier.errors import UserError
+from frontier.job_notes import failed_note
 
 # The variable with the name of the call of Snakemake that a job belongs to.
 CALL = "FRONTIER_CALL"
@@ -28,7 +29,7 @@ def refuse(log: Path, identity: str) -> None:
     The job's log is then put back as that attempt left it. `identity` is the job's digest: a job whose digest has
     changed since is another job, and may be tried.
     """
-    note = _note(log)
+    note = failed_note(log)
     if note.exists():
         known = records.read_json(note)
         if known["call"] and (known["call"], known["digest"]) == (os.environ.get(CALL), identity):
@@ -43,9 +44,4 @@ def give_up(log: Path, identity: str, line: str) -> None:
     known = {"call": os.environ.get(CALL), "digest": identity, "line": line}
     # If the disk is too full for the note, the job is tried once more, and fails with the same line.
     with contextlib.suppress(OSError):
-        records.write_json(_note(log), known | {"log": log.read_text("utf-8", "replace")})
-
-
-def _note(log: Path) -> Path:
-    """Return the file of the note beside a job's log."""
-    return log.with_suffix(".failed.json")
+        records.write_json(failed_note(log), known | {"log": log.read_text("utf-8", "replace")})

@@ -4,11 +4,11 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from frontier import outcomes, paths
+from frontier import checkpoint_files, outcomes, paths
 from frontier.errors import UserError
-from frontier.jobs import child_process, device_locks, retries, reuse
+from frontier.jobs import child_process, device_locks, retries, reuse, stopping
 from frontier.jobs.child_process import Child, tell
 from frontier.jobs.code_digest import code_digest
 from frontier.jobs.watch import end_with, kernel_kills, snakemake_ancestor
@@ -35,7 +35,7 @@ def run_job(function: str, snakemake) -> None:
     that the kernel ends for want of memory, or that hangs under a memory budget, has its record written by this one.
     """
     job, log = _job(function, snakemake), Path(snakemake.log[0])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    relay = stopping.Relay(tell)
     kills = kernel_kills()
     try:
         retries.refuse(log, job["digest"])
@@ -45,11 +45,18 @@ def run_job(function: str, snakemake) -> None:
         with device_locks.claim(job["request"], _waiting()) as device, _opened(log) as file:
             child = Child(function, job, file, device)
             try:
+                relay.watch(child.process.pid, deferring="training" in job["output"])
                 hung = child.watch()
             finally:
+                relay.done()
                 child.kill()
+                child.forget()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        _exit(f"error: {error}")
+    except stopping.Stopped:
+        _exit(_stopped(job, log))
+    if child.status == stopping.STATUS or (relay.requested and child.status in (-signal.SIGTERM, -signal.SIGKILL)):
+        _exit(_stopped(job, log))
     end = ending(job, child, hung, kernel_kills() - kills)
     if isinstance(end, Failure):
         _fail(end, log, job["digest"])
@@ -77,6 +84,16 @@ def ending(job: Job, child: Child, hung: bool, kills: int) -> BareOutcome | Fail
     return None
 
 
+def _stopped(job: Job, log: Path) -> str:
+    """Return the line for a job that was stopped from outside: where the same command takes it up again."""
+    name = job["request"].get("run") or f"{log.parent.name} {log.stem}"
+    step = None
+    if "training" in job["output"]:
+        folder = Path(job["output"]["training"]).parent / checkpoint_files.FOLDER
+        step = checkpoint_files.resumable_step(folder, job["digest"])
+    return f"{name}: stopped; the same command " + (f"goes on from step {step}" if step else "starts it again")
+
+
 def _record(outcome: BareOutcome, job: Job, child: Child) -> None:
     """Write the record of a job whose process was ended before it could."""
     outcomes.discard_tables(job["output"])
@@ -88,7 +105,13 @@ def _fail(failure: Failure, log: Path, identity: str) -> None:
     """Exit as a failed job; if another attempt would end in the same way, have it refused."""
     if failure.is_lasting:
         retries.give_up(log, identity, failure.line)
-    sys.exit(1 if failure.is_told else failure.line)
+    _exit(1 if failure.is_told else failure.line)
+
+
+def _exit(line: str | int) -> NoReturn:
+    """Exit as a job that is not done, with a line or, where that is told, a status."""
+    child_process.clear_line()
+    sys.exit(line)
 
 
 def _opened(log: Path):
@@ -103,7 +126,8 @@ def _opened(log: Path):
 
 def _job(function: str, snakemake) -> Job:
     """Return the job as plain data, with the digest of the code that will do it."""
-    job = snakemake.params.job | {key: snakemake.params.get(key) for key in ("limits", "plan", "accuracy")}
+    keys = ("limits", "plan", "accuracy", "report_to")
+    job = snakemake.params.job | {key: snakemake.params.get(key) for key in keys}
     job |= {"input": _paths(snakemake.input), "output": _paths(snakemake.output)}
     return job | {"code": code_digest(paths.PACKAGE.joinpath(*function.split(".")[:-1]).with_suffix(".py"))}
 

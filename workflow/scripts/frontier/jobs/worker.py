@@ -5,7 +5,7 @@ fork, with the same arguments, of a process that has imported the libraries alre
 the process that started or forked it.
 
 What it prints on standard output is shown on the terminal and logged, what it writes to standard error is logged only.
-Exit status 2 means a UserError, whose line was printed.
+Exit status 2 means a UserError, whose line was printed; 3 means that a training has stopped as it was asked to.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from frontier.errors import UserError
+from frontier.jobs import stopping
 from frontier.progress import say
 
 # Options of prctl(2), by linux/prctl.h: the signal at the parent's death, and this process's name.
@@ -27,6 +28,8 @@ _PR_SET_NAME = 15
 
 def main() -> None:
     """Do the job that standard input holds, by the function that the command line names."""
+    # The process that forked this one may ignore it.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(int(sys.argv[2]))
     do(sys.argv[1], json.load(sys.stdin))
 
@@ -39,6 +42,8 @@ def do(function: str, job: Mapping[str, Any]) -> None:
     except UserError as error:
         say(f"error: {error}")
         sys.exit(2)
+    except stopping.Stopped:
+        leave(stopping.STATUS)
     leave()
 
 
@@ -53,11 +58,11 @@ def die_with(parent: int) -> None:
             sys.exit(1)
 
 
-def leave() -> None:
-    """End the process at once, its job done: an orderly exit would take seconds that no phase of a record counts."""
+def leave(status: int = 0) -> None:
+    """End the process at once: an orderly exit would take seconds that no phase of a record counts."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

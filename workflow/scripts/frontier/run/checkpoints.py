@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 from frontier import records
+from frontier.checkpoint_files import MANIFEST, by_step
 
-# The files that are added to a checkpoint: the digests of all others, and the clock's state.
-MANIFEST = "manifest.json"
+# The file with the clock's state, which is added to a checkpoint.
 CLOCK = "clock.json"
 # Checkpoints of a run: the older one is there in case that a kill spoils the newer.
 KEPT = 2
@@ -22,14 +22,14 @@ def seal(checkpoint: Path, identity: str, clock: dict) -> None:
             os.fsync(file.fileno())
     digests = {path.relative_to(checkpoint).as_posix(): records.file_digest(path) for path in files}
     records.write_json(checkpoint / MANIFEST, {"identity": identity, "files": digests})
-    for old in _by_step(checkpoint.parent)[KEPT:]:
+    for old in by_step(checkpoint.parent)[KEPT:]:
         shutil.rmtree(old)
 
 
 def newest(folder: Path, identity: str) -> Path | None:
     """Return the newest checkpoint that is whole and of this configuration and code, and delete those that are not."""
     found = None
-    for checkpoint in _by_step(folder):
+    for checkpoint in by_step(folder):
         if is_sound(checkpoint, identity):
             found = found or checkpoint
         else:
@@ -55,8 +55,3 @@ def is_sound(checkpoint: Path, identity: str) -> bool:
 def clock_of(checkpoint: Path) -> dict:
     """Return the clock's state in a checkpoint, as `Clock.state` returned it."""
     return records.read_json(checkpoint / CLOCK)
-
-
-def _by_step(folder: Path) -> list[Path]:
-    """Return the folder's checkpoints, the newest first."""
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)

@@ -5,6 +5,7 @@ import io
 import math
 import statistics
 import time
+from contextlib import suppress
 from typing import cast
 
 import torch
@@ -46,6 +47,8 @@ class Clock(TrainerCallback):
 
     def __init__(self, run: str, device: torch.device, phases: Phases | None = None):
         self.run, self.device, self.phases = run, device, phases
+        # The table that grows by each logged step, for whoever watches; None for none.
+        self.history_file: str | None = None
         self.history: list[HistoryRow] = []
         self.seconds = 0.0
         self.tokens = self.steps = self.resumes = 0
@@ -65,6 +68,12 @@ class Clock(TrainerCallback):
         self._since_log = [math.nan if loss is None else loss for loss in self._since_log]
         self.resumes += 1
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # What a watcher sees need not stand at once: the whole table is written again at the end.
+        if self.history_file:
+            with suppress(OSError):
+                write_history(self.history, self.history_file)
+
     def on_step_begin(self, args, state, control, lr_scheduler=None, **kwargs):
         self._enter("warm_up" if len(self._own_seconds) < WARM_UP_STEPS else "steady")
         self._learning_rate = lr_scheduler.get_last_lr()[0]
@@ -80,7 +89,7 @@ class Clock(TrainerCallback):
         self._since_log.append(float(sum(self.losses)))
         self.losses.clear()
         self._enter("between_steps")
-        event(step=self.steps)
+        event(step=self.steps, steps=state.max_steps, seconds_left=self._seconds_left(state))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not self._since_log:
@@ -89,6 +98,8 @@ class Clock(TrainerCallback):
         self._since_log.clear()
         values = (state.global_step, loss, self._learning_rate, logs.get("grad_norm"), self.tokens, self.seconds)
         self.history.append(cast(HistoryRow, dict(zip(HISTORY, map(_finite, values), strict=True))))
+        self._append(self.history[-1])
+        event(loss=self.history[-1]["loss"])
         self._say(state, loss)
 
     def projected_seconds(self, total_steps: int) -> float | None:
@@ -99,8 +110,16 @@ class Clock(TrainerCallback):
         if self.phases:
             self.phases.enter(phase)
 
+    def _append(self, row: HistoryRow) -> None:
+        if self.history_file:
+            with suppress(OSError), open(self.history_file, "a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, HISTORY).writerow(row)
+
+    def _seconds_left(self, state) -> float:
+        return self.seconds / state.global_step * (state.max_steps - state.global_step)
+
     def _say(self, state, loss: float) -> None:
-        left = self.seconds / state.global_step * (state.max_steps - state.global_step)
+        left = self._seconds_left(state)
         line = (
             f"{self.run}  step {state.global_step}/{state.max_steps}  loss {loss:.3f}  "
             f"{self.tokens / self.seconds:.0f} tokens/s  {left:.0f} s left"

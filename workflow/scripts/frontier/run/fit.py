@@ -1,6 +1,6 @@
 """Run the Trainer over a run's model and examples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
+from frontier.jobs.stopping import Stop
 from frontier.machine.capture_budget import CaptureBudget
 from frontier.model import captured_step, dtypes
 from frontier.model.execution import UNPROVED, Method
 from frontier.model.levers import make_state
 from frontier.progress import say
 from frontier.request_types import TrainingRequest
-from frontier.run import checkpoints, sharding
+from frontier.run import checkpoints, sharding, trackers
 from frontier.run.adapter_check import AdapterCheck
 from frontier.run.clock import Clock
 from frontier.run.guard import Guard
@@ -37,6 +38,10 @@ class Run:
     share: Share = ALONE
     # The config's budget of memory and hours, and how often checkpoints are made.
     limits: Mapping[str, Any] = field(default_factory=dict)
+    # The trackers that are told of the training while it goes on.
+    report_to: Sequence[str] = ()
+    # Whether the training is to stop; None where nothing may ask it to.
+    stop: Stop | None = None
     # How a proof says that its losses are computed.
     method: Method = UNPROVED
 
@@ -68,7 +73,9 @@ def fit(
     Where `graphs`, a step is captured once for each padded length and replayed; captured steps that pass their `budget`
     are given up. With a `guard`, which says whose checkpoints they are, go on from the newest sound one in the folder.
     """
-    arguments = trainer_arguments(run.request, run.device, run.dtype, run.folder, run.share)
+    arguments = trainer_arguments(run.request, run.device, run.dtype, run.folder, run.share, run.report_to)
+    if run.report_to:
+        trackers.name_run(run.request["run"], run.folder)
     check = AdapterCheck(model, run.share)
     captured = _captured(model, examples, arguments, budget) if graphs else None
     made = {"model": model, "args": arguments, "train_dataset": examples, "clock": run.clock, "guard": guard}
@@ -85,6 +92,8 @@ def fit(
         run.clock.restore(checkpoints.clock_of(checkpoint))
         if run.is_first:
             say(f"{run.clock.run}  going on from step {run.clock.steps}")
+    elif run.report_to:
+        trackers.forget(run.request["run"], run.folder)
     trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
     return check
 
@@ -99,7 +108,12 @@ def _captured(model, examples: list[dict], arguments: TrainingArguments, budget:
 
 
 def trainer_arguments(
-    request: TrainingRequest, device: torch.device, dtype: torch.dtype, folder: Path, share: Share = ALONE
+    request: TrainingRequest,
+    device: torch.device,
+    dtype: torch.dtype,
+    folder: Path,
+    share: Share = ALONE,
+    report_to: Sequence[str] = (),
 ) -> TrainingArguments:
     """Return a run's settings as the Trainer takes them; its batches are those of all processes together."""
     settings = request["training"]
@@ -124,7 +138,9 @@ def trainer_arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         save_strategy="no",
-        report_to="none",
+        report_to=[*report_to] or "none",
+        run_name=request["run"],
+        project=trackers.project(),
         disable_tqdm=True,
         **length,
         **sharding.arguments(share),

@@ -1,4 +1,4 @@
-"""End a training that has diverged or is over its budget of hours (not of memory), and ask for checkpoints."""
+"""End a training that diverged, is over its hours or is to stop, and ask for checkpoints."""
 
 import time
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from frontier.jobs import stopping
 from frontier.outcomes import Status, Stop
 from frontier.run import checkpoints
 from frontier.run.clock import Clock
@@ -19,13 +20,26 @@ class Guard(TrainerCallback):
     """A callback that ends a training by raising `Stop`, and asks for checkpoints as often as the limits say.
 
     `limits` has the config's budget, of which the hours count here, and how often checkpoints are made; `identity` is
-    the job's digest, which checkpoints are marked with. `loss_scale` returns the scale of float16's losses, or None.
+    the job's digest, which checkpoints are marked with. `stop` says that the training is to stop: after the step that
+    ends next a checkpoint is made, and `Stopped` raised. `loss_scale` returns the scale of float16's losses, or None.
     """
 
-    def __init__(self, clock: Clock, limits: Mapping[str, Any], identity: str, loss_scale=lambda: None):
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Mapping[str, Any],
+        identity: str,
+        stop: stopping.Stop | None = None,
+        loss_scale=lambda: None,
+    ):
         self.clock, self.limits, self.identity, self.loss_scale = clock, limits, identity, loss_scale
+        self.stop = stop
         self._not_finite = self._collapsed = self._logged = 0
         self._saved_at = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self.stop:
+            self.stop.defer()
 
     def on_step_end(self, args, state, control, **kwargs):
         if self.limits.get("hours") and not self.limits.get("continue_over_time"):
@@ -64,6 +78,12 @@ class Guard(TrainerCallback):
         self._saved_at = time.monotonic()
         if self.clock.phases:
             self.clock.phases.enter("between_steps")
+        if self._is_to_stop:
+            raise stopping.Stopped
+
+    @property
+    def _is_to_stop(self) -> bool:
+        return self.stop is not None and self.stop.requested
 
     def _keep_to(self, hours: float, state) -> None:
         """Raise Stop where the training has spent its hours, or is projected to spend more."""
@@ -79,4 +99,4 @@ class Guard(TrainerCallback):
     def _checkpoint_is_due(self, state) -> bool:
         minutes, steps = self.limits.get("checkpoint_minutes"), self.limits.get("checkpoint_steps")
         by_time = minutes is not None and time.monotonic() - self._saved_at >= minutes * 60
-        return by_time or bool(steps and state.global_step % steps == 0)
+        return self._is_to_stop or by_time or bool(steps and state.global_step % steps == 0)

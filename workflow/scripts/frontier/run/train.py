@@ -1,14 +1,16 @@
 """Train one adapter and record what it cost."""
 
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from frontier import outcomes, records
+from frontier import checkpoint_files, outcomes, records
 from frontier.errors import UserError
+from frontier.jobs import stopping
 from frontier.jobs.hopeless import predicted_outcome
 from frontier.jobs.team import Team
 from frontier.machine import file_locks
@@ -59,12 +61,14 @@ def train_adapter(job: Job[TrainingRequest]) -> None:
     event(environment=environment, material=job["material"])
     # Two trainings of one run would write into the same checkpoints.
     with file_locks.held(folder / ".lock", _LOCK_SECONDS):
-        _train_in_all_processes(job, run, environment)
+        _train_in_all_processes(job, replace(run, stop=stopping.Stop()), environment)
 
 
 def follow(job: TeamJob) -> None:
     """Take part in a training as one of its further processes, and tell the first how that ended."""
     told = {}
+    # The first process decides when to stop; whatever ends it ends this one.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     run = open_run(job, Share(job["index"], job["request"]["processes"]))
     phases = run.clock.phases
     try:
@@ -85,7 +89,14 @@ def open_run(job: Job[TrainingRequest], share: Share) -> Run:
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"], share)
     clock = Clock(request["run"], device, Phases(device))
-    return Run(request, clock, _folder(job) / "checkpoints", share, job.get("limits") or {})
+    return Run(
+        request,
+        clock,
+        _folder(job) / checkpoint_files.FOLDER,
+        share,
+        job.get("limits") or {},
+        tuple(job.get("report_to") or ()) if share.index == 0 else (),
+    )
 
 
 def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
@@ -106,7 +117,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
-    guard = Guard(clock, run.limits, job["digest"]) if run.is_first else None
+    guard = Guard(clock, run.limits, job["digest"], run.stop) if run.is_first else None
     budget = meter and CaptureBudget(run.limits.get("memory_gib"), meter, levers)
     with sharding.joined(share, rendezvous, run.device):
         phases.enter("between_steps")
@@ -145,7 +156,7 @@ def _write(run: Run, model, weights: dict, job: Job[TrainingRequest]) -> None:
 def _tell_of_start(run: Run, examples: int) -> None:
     processes = run.share.processes
     on = f"{processes} x {run.device.type}" if processes > 1 else run.device.type
-    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products")
+    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products", passing=True)
 
 
 def material(inputs: dict[str, Any]) -> Material:
@@ -161,14 +172,19 @@ def material(inputs: dict[str, Any]) -> Material:
 def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: Environment) -> None:
     """Train in this process, the first, and in the others that it starts, and write the record of how that ended."""
     phases = run.clock.phases
+    run.clock.history_file = job["output"]["history"]
 
     def cut_short(outcome: TrainingOutcome) -> None:
         write_history(run.clock.history, job["output"]["history"])
         _finish(job, outcome, environment)
 
     team = Team(job, run.share.processes, cut_short)
-    with caught(phases, before_raising=team.settle) as ending:
-        _finish(job, merged([train(job, run, team.rendezvous), *team.finish()]), environment)
+    try:
+        with caught(phases, before_raising=team.settle) as ending:
+            _finish(job, merged([train(job, run, team.rendezvous), *team.finish()]), environment)
+    except stopping.Stopped:
+        team.end()
+        raise
     if ending.outcome:
         team.end()
         cut_short(unfinished(ending.outcome, phases, run.clock, job["input"]))
@@ -179,7 +195,7 @@ def _finish(job: Job[TrainingRequest], outcome: TrainingOutcome, environment: En
     """Write a training's record and delete its checkpoints: with a record, a training is over."""
     environment["ended_at"] = utc_now()
     outcomes.write(job, outcome, environment)
-    shutil.rmtree(_folder(job) / "checkpoints", ignore_errors=True)
+    shutil.rmtree(_folder(job) / checkpoint_files.FOLDER, ignore_errors=True)
 
 
 def _folder(job: Job[TrainingRequest]) -> Path:

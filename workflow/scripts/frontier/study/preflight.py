@@ -1,5 +1,6 @@
 """Check that the machine has what a configuration names, before any job starts and without loading torch."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -66,7 +67,7 @@ def _check_variables(variables: Mapping[str, str]) -> None:
 def check_machine(
     config: dict, root: Path = Path("/"), devices_here: bool = True, variables: Mapping[str, str] = os.environ
 ) -> None:
-    """Raise UserError, in one line, where a file, folder or accelerator that the configuration names is missing.
+    """Raise UserError, in one line, where a file, folder, package or accelerator of the configuration is missing.
 
     `devices_here` is False where jobs run on other machines, whose accelerators cannot be seen from here.
     `root` is the folder whose `dev` has the GPUs' files; of those, CUDA_VISIBLE_DEVICES among the environment
@@ -81,6 +82,12 @@ def check_machine(
     folder = config["model"].get("path")
     if folder and not (Path(folder) / "config.json").is_file():
         raise UserError(f"config: model.path: got {folder}, takes a folder that holds a config.json")
+    for tracker in config["report_to"]:
+        if importlib.util.find_spec(tracker) is None:
+            raise UserError(
+                f"config: report_to: got {tracker}, which is not installed; type pip install {tracker}, or for "
+                "tensorboard pip install -c envs/constraints.txt -r envs/trackers.txt"
+            )
     if not devices_here:
         return
     present = gpus.cuda_devices(root)

@@ -85,6 +85,11 @@ def limits(config: dict) -> Limits:
     return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
 
 
+def without_trackers(config: dict) -> dict:
+    """Return the configuration without what is told of trainings to others, on which no result depends."""
+    return {key: value for key, value in config.items() if key != "report_to"}
+
+
 def tracked_budget(config: dict, record: AnyRecord | None, skips: bool = False) -> TrackedBudget | None:
     """Return the budget that a job's parameters hold: where it differs from last time, Snakemake runs the job again.
 
@@ -115,7 +120,8 @@ def plan_request(config: dict) -> PlanRequest:
     """Return all that a plan depends on beside the code: the study, its card, and the tokens once they are made."""
     note = Path("resources/tokens/tokens.json")
     return {
-        "study": {key: value for key, value in config.items() if key != "processes"} | _processes(config),
+        "study": {key: value for key, value in without_trackers(config).items() if key != "processes"}
+        | _processes(config),
         "card": cards.find(config["plan"]["card"]),
         "runs": [training_request(config, run) for run in run_names(config)],
         "tokens": note.read_text("utf-8") if note.exists() else None,

@@ -15,6 +15,7 @@ from frontier.study.keys.study_keys import (
     MERGE,
     PLAN,
     RECOMMEND,
+    REPORT_TO,
     SKIP_HOPELESS,
 )
 from frontier.study.keys.training_keys import GRID, LORA, TRAINING
@@ -34,6 +35,7 @@ OPTIONAL: tuple[Key | Section, ...] = (
     PLAN,
     SKIP_HOPELESS,
     MERGE,
+    REPORT_TO,
     CLUSTER,
     *DEVICE,
 )

@@ -5,6 +5,8 @@ from frontier.study.keys.kinds import FLAG, Kind, different, either, figures, nu
 
 # Quality is measured in these alone; "auto" would let the device choose what a figure means.
 _DTYPE = one_of("float32", "bfloat16", "float16")
+# Trackers of trainings, by transformers' names, which are those of their modules too.
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 _CARD = either(
     text("a card's name"),
     figures(
@@ -139,6 +141,13 @@ MERGE = Key(
     different(text("a folder that has a results/summary.csv"), "a list of different folders of studies"),
     default=[],
     buys="folders of studies for results/merged.html and results/merged.csv, say [., ../other]",
+)
+
+REPORT_TO = Key(
+    "report_to",
+    different(one_of(*TRACKERS), f"a list of {', '.join(TRACKERS)}"),
+    default=[],
+    buys="trackers that are told of each training as it goes on, say [tensorboard]: docs/watching.md",
 )
 
 CLUSTER = Section(
