@@ -1,5 +1,6 @@
 """Files of examples as the libraries of their origin write them, in every form that rows have."""
 
+import gzip
 import json
 import re
 
@@ -274,6 +275,8 @@ def test_what_is_malformed_names_file_and_line_and_what_it_takes(tmp_path, bad, 
         ("rows.csv", b"question,question\na,b\n", 'rows.csv:1: has the column "question" twice; takes a head of'),
         ("rows.csv", b'question,answer\n"a\nb",c\n,d\n', "rows.csv:4: question takes a text that is not empty, got"),
         ("rows.csv", "question,answer\nb\xe9,c\n".encode("cp1252"), "rows.csv:2: not UTF-8; save it as UTF-8, say by"),
+        ("rows.jsonl.gz", gzip.compress(b"{}"), "rows.jsonl.gz:1: packed by gzip; gunzip unpacks it"),
+        ("rows.xlsx", b"PK\x03\x04\x14\x00", "rows.xlsx:1: packed by zip, as workbooks are too; unzip"),
         ("rows.csv", "question,answer\nb,c\n".encode("utf-16"), "rows.csv:1: not UTF-8; save it as UTF-8, say by Path"),
         ("rows", b"PAR1 and no more", "rows: is no whole file of parquet ("),
         ("rows", b"ARROW1 and no more", "rows: is no whole file of Arrow ("),

@@ -14,13 +14,22 @@ from frontier.errors import UserError, one_line
 
 # What parts the cells of a CSV: that which is most often in its head.
 _SEPARATORS = (",", ";", "\t")
+# What packed files begin with, by their formats' specifications, and what makes a text of them.
+_PACKED = {
+    b"\x1f\x8b": "gzip; gunzip unpacks it",
+    b"\xfd7zXZ": "xz; unxz unpacks it",
+    b"\x28\xb5\x2f\xfd": "zstandard; unzstd unpacks it",
+    b"PK\x03\x04": "zip, as workbooks are too; unzip unpacks it, pd.read_excel(path).to_csv(name) writes a sheet as CSV",
+}
 _LINES = "takes one object a line, an array of objects, CSV (named .csv), parquet or Arrow"
 _SPACE = " \t\n\r"
 
 
 def text_of_file(path: str) -> str:
-    """Return a file's text; UserError naming the line where it is not UTF-8."""
+    """Return a file's text; UserError where it is packed, or naming the line where it is not UTF-8."""
     data = Path(path).read_bytes()
+    if packed := next((how for first, how in _PACKED.items() if data.startswith(first)), None):
+        raise UserError(f"{path}:1: packed by {packed}")
     try:
         # Windows' editors begin a file of UTF-8 with a mark.
         return data.decode("utf-8-sig")
