@@ -19,7 +19,7 @@ _PACKED = {
     b"\x1f\x8b": "gzip; gunzip unpacks it",
     b"\xfd7zXZ": "xz; unxz unpacks it",
     b"\x28\xb5\x2f\xfd": "zstandard; unzstd unpacks it",
-    b"PK\x03\x04": "zip, as workbooks are too; unzip unpacks it, pd.read_excel(path).to_csv(name) writes a sheet as CSV",
+    b"PK\x03\x04": "zip, as workbooks are; unzip unpacks it, pd.read_excel(path).to_csv(name) writes a sheet as CSV",
 }
 _LINES = "takes one object a line, an array of objects, CSV (named .csv), parquet or Arrow"
 _SPACE = " \t\n\r"
