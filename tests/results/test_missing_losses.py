@@ -1,10 +1,12 @@
 """Losses that are missing or no numbers: none is left out of a mean in silence, and none spoils another run's."""
 
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from frontier import records
 from frontier.results import contrasts, derived, findings, status
 from frontier.results.claims.claim import Evidence
@@ -59,17 +61,27 @@ def test_a_curve_has_a_gap_where_a_loss_is_missing(count):
     assert (curves.thin(history)["loss"].isna()).sum() == 2
 
 
+def status_lines(folder) -> dict[str, str]:
+    """What is said of each run of a study of the default configuration, by the run's name."""
+    (folder / "config").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "config/config.yaml", folder / "config")
+    *runs, _ = status.lines(folder)
+    return {line.split()[0]: line for line in runs}
+
+
 def test_a_status_line_tells_of_an_evaluation_that_diverged(tmp_path):
-    records.write_json(tmp_path / "runs/nf4-r8-s0/training.json", {"outcome": {"status": "ok"}})
-    assert status.lines(tmp_path) == ["nf4-r8-s0         ok"]
-    records.write_json(tmp_path / "runs/nf4-r8-s0/evaluation.json", {"outcome": {"status": "diverged"}})
-    assert status.lines(tmp_path) == ["nf4-r8-s0         diverged"]
+    records.write_json(tmp_path / "results/runs/nf4-r8-s0/training.json", {"outcome": {"status": "ok"}})
+    assert "waiting     trained, to be judged" in status_lines(tmp_path)["nf4-r8-s0"]
+    records.write_json(tmp_path / "results/runs/nf4-r8-s0/evaluation.json", {"outcome": {"status": "diverged"}})
+    assert status_lines(tmp_path)["nf4-r8-s0"] == "nf4-r8-s0         diverged"
 
 
 def test_status_lines_line_up_whatever_the_length_of_a_name(tmp_path):
-    for run in ("nf4-r8-s0", "nf4-r64-s0-lr5e-4-alpha2r-attention"):
-        records.write_json(tmp_path / f"runs/{run}/training.json", {"outcome": {"status": "ok"}})
-    assert len({line.index(" ok") for line in status.lines(tmp_path)}) == 1
+    names = ("nf4-r8-s0", "nf4-r64-s0-lr5e-4-alpha2r-attention")
+    for run in names:
+        records.write_json(tmp_path / f"results/runs/{run}/training.json", {"outcome": {"status": "oom"}})
+    lines = status_lines(tmp_path)
+    assert len({lines[run].index(" oom") for run in names}) == 1
 
 
 def test_every_verdict_is_the_same_with_and_without_a_diverged_run():

@@ -118,7 +118,7 @@ def test_runs_are_filtered_by_what_is_typed(page_path, browser):  # noqa: F811 (
     page.wait_for_selector(".dt-container")
     rows = page.locator("#runs-table tbody tr")
     assert rows.count() == 16
-    page.locator(".dt-search input").fill("nf4 r16")
+    page.locator(".dt-search input").fill("nf4 r64")
     assert rows.count() == 4
-    assert all("nf4-r16-" in text for text in rows.all_inner_texts())
+    assert all("nf4-r64-" in text for text in rows.all_inner_texts())
     page.close()

@@ -115,8 +115,8 @@ def test_an_arm_is_judged_at_the_seeds_of_its_best_rate():
 
 
 def test_the_pick_widens_what_it_may_have_moved():
-    """Rates that are all alike: which is best is noise, and the arm's interval allows for that."""
-    one = tuned(tried("nf4", 8, 3.0, 2e-3, steep=0.0) + tried("nf4", 16, 3.0, 2e-3, steep=0.1), noise=0.3)
+    """Rates that are nearly alike: which is best is partly noise, and the arm's interval allows for that."""
+    one = tuned(tried("nf4", 8, 3.0, 2e-3, steep=0.01) + tried("nf4", 16, 3.0, 2e-3, steep=0.1), noise=0.3)
     assert one.losses.picked[ARM] > 0
     assert one.losses.picked[Configuration("nf4", 16)] == 0
     plain = contrast(replace(one.losses, picked={}), {ARM: 1})

@@ -252,7 +252,7 @@ def test_a_status_is_written_as_its_plain_word(tmp_path):
         assert (tmp_path / "record.json").read_text() == f'{{\n  "status": "{status.value}"\n}}\n'
         assert json.dumps([status, f"{status}", str(status)]) == json.dumps([status.value] * 3)
         assert records.digest({"status": status}) == records.digest({"status": status.value})
-    assert set(outcomes.Status) == {"ok", "oom", "over_time", "diverged", "spilled"}
+    assert set(outcomes.Status) == {"ok", "oom", "over_time", "diverged", "spilled", "unmeasured"}
 
 
 def test_an_error_that_is_no_outcome_is_raised_on_once_the_others_had_their_time():

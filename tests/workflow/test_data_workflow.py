@@ -97,7 +97,7 @@ def test_answers_that_nobody_can_mark_are_told_before_the_first_training_and_wit
         "warning: accuracy.measure: none of the 10 validation answers ends in #### and a number, so none can be marked"
     )
     told = next(place for place, one in enumerate(lines) if line in one)
-    trained = next(place for place, one in enumerate(lines) if f"{RUN}  training on" in one)
+    trained = next(place for place, one in enumerate(lines) if one.startswith(f"run 1 of 1: {RUN}"))
     assert told < trained
     assert (study.folder / "results/report.html").exists()
     summary = pd.read_csv(study.folder / "results/summary.csv")

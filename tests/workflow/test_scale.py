@@ -210,5 +210,5 @@ def test_controller_that_was_away_cost_the_sweep_nothing(sweep, cluster):
     """No job but the killed one was started twice, and none is left in the queue."""
     said = (cluster.folder / "log/slurmctld.out").read_text()
     assert said.count("Running as primary controller") == 2
-    assert sweep.output.count("Trying to restart job") == 1, sweep.output
+    assert sweep.output.count("it is tried again") == 1, sweep.output
     assert cluster.ask("squeue", "--noheader") == ""

@@ -41,6 +41,8 @@ class Sweep:
         self._running: dict[int, Job] = {}
         self._took: list[float] = []
         self._stats: dict[str, int] = {}
+        # By the number that Snakemake gives a job, which it keeps when it is tried again.
+        self._numbers: dict[int, int] = {}
         self._begun_runs = self._done = self._failed = self._stopped = 0
         self._was_cancelled = False
         self._log = _snakemake_log()
@@ -61,6 +63,9 @@ class Sweep:
                 self._finish(said["job_id"])
             elif event == LogEvent.JOB_ERROR:
                 self._fail(said["jobid"])
+            elif str(record.msg).startswith("Trying to restart job"):
+                self._failed -= 1
+                self._screen.print("    it is tried again")
             elif str(record.msg).startswith(("Will exit after finishing", "Terminating processes on user request")):
                 self._was_cancelled = True
             else:
@@ -102,7 +107,8 @@ class Sweep:
     def _begin(self, number: int, job: Job) -> None:
         self._running[number] = job
         if job.number:
-            self._begun_runs = job.number
+            job.number = self._numbers.setdefault(number, job.number)
+            self._begun_runs = len(self._numbers)
             self._tell_begin(job)
 
     def _tell_begin(self, job: Job) -> None:

@@ -89,14 +89,8 @@ def open_run(job: Job[TrainingRequest], share: Share) -> Run:
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"], share)
     clock = Clock(request["run"], device, Phases(device))
-    return Run(
-        request,
-        clock,
-        _folder(job) / checkpoint_files.FOLDER,
-        share,
-        job.get("limits") or {},
-        tuple(job.get("report_to") or ()) if share.index == 0 else (),
-    )
+    checkpoints, trackers = _folder(job) / checkpoint_files.FOLDER, job.get("report_to") if share.index == 0 else None
+    return Run(request, clock, checkpoints, share, job.get("limits") or {}, tuple(trackers or ()))
 
 
 def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
