@@ -50,8 +50,8 @@ class Stop:
 class Relay:
     """A supervisor's answer to SIGINT and SIGTERM: it is handed on to the worker, and `requested` is set.
 
-    A second SIGINT ends the worker at once. Before there is a worker, `Stopped` is raised wherever this process is;
-    once the worker has ended, nothing is done.
+    A second SIGINT ends the worker at once. Before there is a worker, `Stopped` is raised once, wherever this process
+    is; after that, and once the worker has ended, nothing is done.
     """
 
     def __init__(self, tell: Callable[[str], None]):
@@ -76,6 +76,8 @@ class Relay:
         if self._is_over:
             return
         if self._pid is None:
+            # Snakemake repeats its signal, which must not break off what follows from the first.
+            self._is_over = True
             raise Stopped
         with suppress(ProcessLookupError, PermissionError):
             if self._interrupts > 1:
