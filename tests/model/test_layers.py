@@ -81,3 +81,32 @@ def test_stored_precision_stays_and_products_are_float32():
     output = model(torch.randint(0, 50, (2, 5)))
     assert output.dtype == torch.float32
     assert model.base_model.model.first.base_layer.weight.dtype == torch.float16
+
+
+@pytest.mark.parametrize("make", [nn.Linear, four_bit])
+def test_weights_for_which_there_is_room_are_made_once_and_change_no_number(make, monkeypatch):
+    ids = torch.randint(0, 50, (3, 7))
+    made = []
+    dense_bytes = 2 * 64 * 128 * 4
+    results = {}
+    for room in (0, dense_bytes - 1, dense_bytes):
+        torch.manual_seed(0)
+        model = layers.compute_in(adapted(make).half(), torch.float32, room=room)
+        with monkeypatch.context() as patch, torch.no_grad():
+            patch.setattr(bnb.functional, "dequantize_4bit", counted(made, bnb.functional.dequantize_4bit))
+            results[room] = model(ids)
+        made.append(room)
+    assert torch.equal(results[0], results[dense_bytes])
+    assert torch.equal(results[0], results[dense_bytes - 1])
+    calls = 2 if make is four_bit else 0
+    assert made == ["made"] * calls + [0] + ["made"] * calls + [dense_bytes - 1] + [dense_bytes]
+
+
+def counted(calls: list, function):
+    """The function, which adds a word to `calls` each time."""
+
+    def call(*arguments, **named):
+        calls.append("made")
+        return function(*arguments, **named)
+
+    return call

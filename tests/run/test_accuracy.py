@@ -14,8 +14,10 @@ from frontier.model.data.tokens import IGNORED, tokenize
 from frontier.model.tokenizer import load_tokenizer
 from frontier.record_types import AccuracyRecord
 from frontier.results import summary
-from frontier.run import accuracy
+from frontier.run import accuracy, generation
+from frontier.run.asked import Ends
 from frontier.table_types import AccuracyRow, AnswerRow
+from transformers import AutoModelForCausalLM, LlamaConfig, Mamba2Config, MistralConfig
 from typed import problems, problems_of_table
 from word_tables import byte_level, sentence_piece
 
@@ -42,16 +44,23 @@ def answering(request, tiny_model, tmp_path_factory):
     return layers.compute_in(model, torch.float32).eval(), load_tokenizer(record)
 
 
-def ends(tokenizer, text: str = "") -> accuracy.Ends:
-    return accuracy.Ends((tokenizer.eos_token_id,), text)
+def ends(tokenizer, text: str = "") -> Ends:
+    return Ends((tokenizer.eos_token_id,), text)
+
+
+def greedy(model, tokenizer, prompts, count, ends, device):
+    """The answers in the order of the prompts: (text, whether it ended by itself)."""
+    found = {index: answer for index, *answer in generation.answers_of(model, tokenizer, prompts, count, ends, device)}
+    assert sorted(found) == list(range(len(prompts)))
+    return [tuple(found[index]) for index in range(len(prompts))]
 
 
 def test_a_batch_changes_no_answer(answering):
     model, tokenizer = answering
     prompts = [tokenizer(f"Question: {question}\nAnswer: ")["input_ids"] for question in QUESTIONS]
     assert len(set(map(len, prompts))) == len(prompts)
-    together = accuracy.generate(model, tokenizer, prompts, 24, ends(tokenizer), CPU)
-    alone = [accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0] for prompt in prompts]
+    together = greedy(model, tokenizer, prompts, 24, ends(tokenizer), CPU)
+    alone = [greedy(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0] for prompt in prompts]
     assert together == alone
     assert len({text for text, _ in together}) == len(prompts)
 
@@ -65,17 +74,56 @@ def test_answers_are_greedy_without_the_cache(answering):
         ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
     # Another model's settings, which must not count here.
     model.generation_config.repetition_penalty = 5.0
-    text, ended = accuracy.generate(model, tokenizer, [prompt], 12, ends(tokenizer), CPU)[0]
+    text, ended = greedy(model, tokenizer, [prompt], 12, ends(tokenizer), CPU)[0]
     assert tokenizer.eos_token_id not in ids[len(prompt) :]
     assert (text, ended) == (tokenizer.decode(ids[len(prompt) :]), False)
+
+
+SIZES = {"vocab_size": 200, "hidden_size": 64, "num_hidden_layers": 2}
+HEADS = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        LlamaConfig(**HEADS),
+        MistralConfig(**HEADS, sliding_window=8),
+        Mamba2Config(**SIZES, num_heads=8, head_dim=16, state_size=16, n_groups=1),
+    ],
+    ids=lambda config: config.model_type,
+)
+@torch.no_grad()
+def test_answers_that_end_leave_the_batch_and_the_others_go_on_as_alone(family):
+    """Caches of all tokens, of a window's, and of a state: whoever stays must keep its own."""
+    torch.manual_seed(0)
+    model, tokenizer = AutoModelForCausalLM.from_config(family).eval(), byte_level()
+    for weight in model.parameters():
+        weight.mul_(4 if weight.dim() > 1 else 1)
+    prompts = [torch.randint(16, 200, (length,)).tolist() for length in (3, 17, 5, 11, 4, 8, 6, 9)]
+    several = Ends(tuple(range(2, 16)), "")
+    tokens = [greedy_without_cache(model, prompt, 28, several) for prompt in prompts]
+    assert min(map(len, tokens)) < 16 < max(map(len, tokens))
+    expected = [(tokenizer.decode(one, skip_special_tokens=True), len(one) < 28) for one in tokens]
+    assert greedy(model, tokenizer, prompts, 28, several, CPU) == expected
+
+
+def greedy_without_cache(model, prompt: list[int], count: int, several: Ends) -> list[int]:
+    """The tokens of a greedy answer, each from a pass over all before it."""
+    found: list[int] = []
+    while len(found) < count:
+        token = int(model(torch.tensor([prompt + found]), use_cache=False).logits[0, -1].argmax())
+        if token in several.tokens:
+            break
+        found.append(token)
+    return found
 
 
 def test_answer_ends_where_the_next_question_begins(answering):
     model, tokenizer = answering
     prompt = tokenizer("Question: 1?\nAnswer: ")["input_ids"]
-    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
+    whole, _ = greedy(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
     stop = whole[8:10]
-    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer, stop), CPU)[0]
+    text, ended = greedy(model, tokenizer, [prompt], 24, ends(tokenizer, stop), CPU)[0]
     assert (text, ended) == (whole[: whole.index(stop)], True)
 
 
@@ -83,10 +131,10 @@ def test_an_answer_ends_at_any_of_several_ends(answering):
     """generation_config.json of instruction-tuned models names two or three."""
     model, tokenizer = answering
     prompt = tokenizer("Question: 1?\nAnswer: ")["input_ids"]
-    whole, _ = accuracy.generate(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
+    whole, _ = greedy(model, tokenizer, [prompt], 24, ends(tokenizer), CPU)[0]
     second = next(character for character in whole[4:] if character.isascii())
-    several = accuracy.Ends((tokenizer.eos_token_id, *tokenizer(second)["input_ids"]), "")
-    text, ended = accuracy.generate(model, tokenizer, [prompt], 24, several, CPU)[0]
+    several = Ends((tokenizer.eos_token_id, *tokenizer(second)["input_ids"]), "")
+    text, ended = greedy(model, tokenizer, [prompt], 24, several, CPU)[0]
     assert (text, ended) == (whole[: whole.index(second)], True)
 
 

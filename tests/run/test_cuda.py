@@ -14,6 +14,7 @@ from frontier.machine.meter import PROCESS, RISE, Meter, open_meter
 from frontier.model import cache as cache_module
 from frontier.model import captured_step, layers, packing, prepare
 from frontier.model.data.tokens import IGNORED
+from frontier.model.dense import dense_weight
 from frontier.model.levers import DECODERS, offload_embeddings
 from frontier.model.loss import token_losses
 from frontier.plan import rates
@@ -151,7 +152,7 @@ def test_nf4_on_the_gpu_is_nf4_on_the_cpu(dtype):
     layer.weight = parameter
     layer = layer.to(DEVICE)
     layer.weight.quant_state.dtype = dtype
-    dense = layers.dense_weight(layer, dtype)
+    dense = dense_weight(layer, dtype)
     assert 0.02 < distance([dense], [weight]) < 0.12
     on_cpu = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
     reference = bnb.functional.dequantize_4bit(*on_cpu)

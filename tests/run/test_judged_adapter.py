@@ -22,7 +22,8 @@ def test_an_adapter_that_lacks_a_tensor_or_has_one_too_many_is_refused(tiny_mode
     adapter = tmp_path / "adapter"
     build_adapter(bases.load(base, CPU), LORA, 4, 0).save_pretrained(adapter)
     inputs = {"base": tmp_path / "base.json", "adapter": str(adapter)}
-    assert evaluation.load_judged(inputs, {"compute_dtype": "float32"}, CPU, Method(OWN))
+    job = {"input": inputs, "request": {"compute_dtype": "float32"}}
+    assert evaluation.load_judged(job, CPU, Method(OWN))
     whole = load_file(adapter / "adapter_model.safetensors")
     key = min(whole)
     for edited in (
@@ -33,7 +34,7 @@ def test_an_adapter_that_lacks_a_tensor_or_has_one_too_many_is_refused(tiny_mode
         with pytest.raises(
             UserError, match=rf"^adapter: {adapter} and the base do not go together: base_model\.model\."
         ):
-            evaluation.load_judged(inputs, {"compute_dtype": "float32"}, CPU, Method(OWN))
+            evaluation.load_judged(job, CPU, Method(OWN))
     (adapter / "adapter_model.safetensors").write_bytes(b"\0" * 40)
     with pytest.raises(UserError, match=r"adapter_model\.safetensors is no safetensors file"):
-        evaluation.load_judged(inputs, {"compute_dtype": "float32"}, CPU, Method(OWN))
+        evaluation.load_judged(job, CPU, Method(OWN))

@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 import torch
 
+from frontier.machine import control_groups
 from frontier.machine.meter import Meter
 from frontier.outcomes import Status, Stop
 from frontier.units import GIB
@@ -39,6 +40,14 @@ def set_memory_limit(budget_gib: float | None, meter: Meter | None) -> dict[str,
     limit = _data_bytes() + left
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     return {"memory_limit": "data segment", "limit_gib": limit / GIB}
+
+
+def memory_of(device: torch.device) -> int:
+    """Return the bytes of memory that there are for a device: a GPU's own, or as much of the host's as is allowed."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    host = psutil.virtual_memory().total
+    return min(host, control_groups.memory_bytes() or host)
 
 
 def lift_memory_limit() -> None:

@@ -15,21 +15,11 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from frontier.model import embeddings
+from frontier.model import dense, embeddings
+from frontier.model.dense import dense_weight
 
 # Classes of linear layers by whether they compute a product and nothing else; others are added as they are met.
 _PLAIN: dict[type, bool] = {nn.Linear: True, bnb.nn.Linear4bit: True, Conv1D: True}
-
-
-def dense_weight(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> torch.Tensor:
-    """Return a layer's weight as a dense (out, in) tensor of `dtype`, dequantised where it is stored as NF4 or FP4."""
-    if isinstance(layer, Conv1D):
-        return layer.weight.T.to(dtype)
-    if isinstance(layer, bnb.nn.Linear4bit):
-        # A weight that is sharded over GPUs is plain storage; its scales are then on the layer.
-        state = getattr(layer.weight, "quant_state", layer.quant_state)
-        return bnb.functional.dequantize_4bit(layer.weight.data, state).to(dtype)
-    return layer.weight.to(dtype)
 
 
 class _FrozenLinear(torch.autograd.Function):
@@ -96,24 +86,24 @@ def _lora_forward(self, x):
     return output.view(*x.shape[:-1], -1)
 
 
-def compute_in(model: nn.Module, dtype: torch.dtype, read_directly: Collection[str] = ()) -> nn.Module:
+def compute_in(model: nn.Module, dtype: torch.dtype, read_directly: Collection[str] = (), room: int = 0) -> nn.Module:
     """Make `model` (plain or PEFT) compute in `dtype` over weights that stay as they are stored, and return it.
 
-    Linear layers cast their weight for each product, or once where that takes no more memory. Embeddings cast the
+    Linear layers cast their weight for each product, or once where that takes no more memory, or where all their dense
+    weights together take no more than `room` bytes; the products are the same either way. Embeddings cast the
     rows that they look up. The few remaining parameters and buffers (norms, routers) are cast once, as are the weights
     of the linear layers with the names `read_directly`, which the model reads other than by calling the layer.
     bitsandbytes' int8 layers keep their own product, which has no dense weight to cast.
     """
+    cast = [one for name, one in model.named_modules() if is_castable(one) and not is_named(name, read_directly)]
+    keeps = sum(map(dense.elements, cast)) * dtype.itemsize <= room
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
             embeddings.compute_in(module, dtype)
         elif isinstance(module, LoraLayer) and is_castable(module.get_base_layer()):
             module.forward = MethodType(_lora_forward, module)
         elif is_castable(module) and not is_named(name, read_directly):
-            if isinstance(module, bnb.nn.Linear4bit):
-                module.weight.quant_state.dtype = dtype
-            elif module.weight.element_size() == dtype.itemsize and not module.weight.requires_grad:
-                module.weight.data = module.weight.data.to(dtype)
+            dense.hold(module, dtype, keeps)
             module.forward = MethodType(_frozen_forward, module)
         else:
             _cast_own(module, dtype)

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from frontier.model import packing
 from frontier.model.data.tokens import IGNORED
+from frontier.model.dense import dense_weight
 from frontier.model.execution import PACKED, Execution
-from frontier.model.layers import dense_weight
 
 # Logits of a slice: 32 MiB of float32.
 _SLICE_ELEMENTS = 2**23

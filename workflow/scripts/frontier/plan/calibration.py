@@ -3,12 +3,12 @@
 import time
 from contextlib import nullcontext
 
-import psutil
 import torch
 
 from frontier import records
-from frontier.machine import control_groups, environment
+from frontier.machine import environment
 from frontier.machine.device import open_device
+from frontier.machine.limits import memory_of
 from frontier.machine.meter import PROCESS, open_meter
 from frontier.plan.rates import measure_device
 from frontier.request_types import DeviceRequest, Job
@@ -41,8 +41,7 @@ def calibrate_device(job: Job[DeviceRequest]) -> None:
 def present(device: torch.device) -> dict:
     """Return the figures of the device that is there, named as in a run's record; of a known card, its speed too."""
     seen = environment.describe_environment(device, environment.utc_now())
-    host = min(psutil.virtual_memory().total, control_groups.memory_bytes() or psutil.virtual_memory().total)
-    memory = seen.get("device_gib") or host / GIB
+    memory = seen.get("device_gib") or memory_of(device) / GIB
     capability = list(torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
     known = {cards.normalised_name(name): card for name, card in cards.table().items()}
     figures = {"name": seen["device"], "memory_gib": memory, "capability": capability}

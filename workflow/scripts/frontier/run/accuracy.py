@@ -5,7 +5,6 @@ from typing import cast
 
 import pandas as pd
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from frontier import outcomes, records
 from frontier.errors import first_line
@@ -16,56 +15,16 @@ from frontier.model.execution import OWN, Method
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
 from frontier.outcome_types import AccuracyOutcome
-from frontier.outcomes import ACCURACY, Status, Stop
+from frontier.outcomes import ACCURACY, Status
 from frontier.progress import Pacer, say
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
-from frontier.run.asked import AnyEncoder, Ends, ends_of, problems
+from frontier.run.asked import AnyEncoder, ends_of, problems
+from frontier.run.generation import answers_of
 from frontier.run.method import proof_here
 
 # What the record says of an accuracy without result.
 _UNMEASURED = dict.fromkeys(ACCURACY)
-
-
-class _Numbers(LogitsProcessor):
-    """Passes logits on as they are, and has seen of each answer whether any were no numbers: `lost`, (count,)."""
-
-    def __init__(self, count: int, device: torch.device):
-        self.lost = torch.zeros(count, dtype=torch.bool, device=device)
-
-    def __call__(self, input_ids, scores):
-        # The largest is no number where any is not.
-        self.lost |= ~scores.amax(dim=-1).isfinite()
-        return scores
-
-
-@torch.no_grad()
-def generate(model, tokenizer, prompts: list[list[int]], max_new_tokens: int, ends: Ends, device: torch.device):
-    """Return greedy answers to one batch of prompts: (text, whether it ended by itself) for each.
-
-    Prompts are padded on the left and their positions counted from their own first token, so that an answer is the
-    same alone and in any batch. Raises Stop, diverged, where logits are no numbers: the largest of them would still be
-    a token.
-    """
-    longest = max(map(len, prompts))
-    end = ends.tokens[0]
-    ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=list(ends.tokens),
-        pad_token_id=end,
-        stop_strings=[ends.text] if ends.text else None,
-    )
-    # A model's own settings (a repetition penalty, say) would make the answers other than greedy.
-    model.generation_config = settings
-    numbers = _Numbers(len(prompts), device)
-    watched = {"logits_processor": LogitsProcessorList([numbers]), "tokenizer": tokenizer}
-    output = model.generate(ids, attention_mask=mask, generation_config=settings, **watched)
-    if lost := int(numbers.lost.sum()):
-        raise Stop(Status.DIVERGED, f"logits not finite in {lost} of {len(prompts)} answers of a batch")
-    return [_text(row[longest:].tolist(), tokenizer, ends) for row in output]
 
 
 def mark(problem: dict, text: str, ended: bool) -> dict:
@@ -138,7 +97,7 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     proof = proof_here(inputs, request, device)
     # Answering needs a mask and a cache, which the model's own attention alone takes.
     method = Method(OWN, tuple(proof["read_directly"]))
-    model = evaluation.load_judged(inputs, request, device, method)
+    model = evaluation.load_judged(job, device, method)
     phases.enter("evaluate")
     marked = _answer(model, encoder, asked, request, device)
     phases.enter("save")
@@ -157,17 +116,8 @@ def _answer(
     for start in range(0, len(order), request["batch_size"]):
         part = order[start : start + request["batch_size"]]
         prompts = [asked[index]["prompt"] for index in part]
-        texts = generate(model, encoder.tokenizer, prompts, request["max_new_tokens"], ends, device)
-        marked |= {index: mark(asked[index], *answer) for index, answer in zip(part, texts, strict=True)}
-        line = f"{request['name']}  answered {len(marked)}/{len(asked)} problems"
-        lines.tell(line, is_last=len(marked) == len(asked))
+        for place, *answer in answers_of(model, encoder.tokenizer, prompts, request["max_new_tokens"], ends, device):
+            marked[part[place]] = mark(asked[part[place]], *answer)
+            line = f"{request['name']}  answered {len(marked)}/{len(asked)} problems"
+            lines.tell(line, is_last=len(marked) == len(asked))
     return [marked[index] for index in range(len(asked))]
-
-
-def _text(tokens: list[int], tokenizer, ends: Ends) -> tuple[str, bool]:
-    """Return the text of an answer's tokens up to its end, and whether the answer ended by itself."""
-    end = next((index for index, token in enumerate(tokens) if token in ends.tokens), None)
-    text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
-    if ends.text and ends.text in text:
-        return text[: text.index(ends.text)], True
-    return text, end is not None

@@ -1,5 +1,6 @@
 """What the two jobs share that judge a base model or an adapter: loading it, and a record of how that ended."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from frontier import outcomes, records
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.environment import describe_environment, utc_now
-from frontier.machine.limits import set_memory_limit
+from frontier.machine.limits import memory_of, set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.model import dtypes, layers
@@ -24,6 +25,10 @@ from frontier.progress import event
 from frontier.request_types import AccuracyRequest, EvaluationRequest, Job
 from frontier.run.build import load_base
 from frontier.run.recovery import caught
+from frontier.units import GIB
+
+# The share of the memory that weights may take which are kept in the dtype of the products beside the stored ones.
+_SHARE_OF_WEIGHTS = 0.25
 
 
 def judged_job(
@@ -65,16 +70,21 @@ def not_judged(inputs: dict[str, Any]) -> BareOutcome | None:
     return {"status": Status.OK} if records.read_json(inputs["model"])["architecture_only"] else None
 
 
-def load_judged(
-    inputs: dict[str, Any], request: EvaluationRequest | AccuracyRequest, device: torch.device, method: Method
-):
-    """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype."""
+def load_judged(job: Job[EvaluationRequest] | Job[AccuracyRequest], device: torch.device, method: Method):
+    """Return the base model, with the adapter in it where the job has one, ready to compute in the request's dtype.
+
+    Where its weights in that dtype are small beside the device's memory and the budget, they are made once: to cast or
+    dequantise them takes longer than a product with the few tokens of a step of answers.
+    """
+    request, inputs = job["request"], job["input"]
     base = load_base(records.read_json(inputs["base"]), device, method=method)
     model = _adapted(base, Path(inputs["adapter"])) if "adapter" in inputs else base
     # TF32 would round the products of float32 to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     dtype = dtypes.compute_dtype(request["compute_dtype"], "", device)
-    layers.compute_in(model, dtype, method.read_directly).eval()
+    budget = (job.get("limits") or {}).get("memory_gib")
+    room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
+    layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base
 

@@ -80,7 +80,7 @@ def measure_perplexity(job: Job[EvaluationRequest], device: torch.device, phases
     examples = load_tokens(inputs["tokens"])
     phases.enter("load")
     how = method.method_of(method.proof_here(inputs, request, device), examples)
-    model = evaluation.load_judged(inputs, request, device, how)
+    model = evaluation.load_judged(job, device, how)
     phases.enter("evaluate")
     lines = Pacer()
 
