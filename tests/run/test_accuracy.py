@@ -79,23 +79,23 @@ def test_answers_are_greedy_without_the_cache(answering):
     assert (text, ended) == (tokenizer.decode(ids[len(prompt) :]), False)
 
 
-SIZES = {"vocab_size": 200, "hidden_size": 64, "num_hidden_layers": 2}
-HEADS = SIZES | {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+HEADS = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}
+SIZES = {"vocab_size": 200, "num_hidden_layers": 2}
 
 
 @pytest.mark.parametrize(
     "family",
     [
-        LlamaConfig(**HEADS),
-        MistralConfig(**HEADS, sliding_window=8),
-        Mamba2Config(**SIZES, num_heads=8, head_dim=16, state_size=16, n_groups=1),
+        LlamaConfig(**SIZES, **HEADS),
+        MistralConfig(**SIZES, **HEADS, sliding_window=8),
+        Mamba2Config(**SIZES, hidden_size=32, num_heads=4, head_dim=16, state_size=8, n_groups=1),
     ],
     ids=lambda config: config.model_type,
 )
 @torch.no_grad()
 def test_answers_that_end_leave_the_batch_and_the_others_go_on_as_alone(family):
     """Caches of all tokens, of a window's, and of a state: whoever stays must keep its own."""
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     model, tokenizer = AutoModelForCausalLM.from_config(family).eval(), byte_level()
     for weight in model.parameters():
         weight.mul_(4 if weight.dim() > 1 else 1)
