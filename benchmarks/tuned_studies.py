@@ -19,8 +19,11 @@ SHARED = 0.287
 OF_ARM, OF_RATE, OF_RUN = 0.015, 0.03, 0.03
 # By how much the neighbours of the best rate are worse; the next by four times as much, and so on.
 SHAPES = {"flat": 0.0, "shallow": 0.002, "middling": 0.005, "peaked": 0.01}
+# Others, which the way used was not chosen on.
+FRESH_SHAPES = {"gentle": 0.001, "low": 0.0035, "high": 0.0075, "steep": 0.02}
 # How many rates the two arms have that are compared.
 RATES = ((3, 3), (8, 8), (5, 1), (8, 1), (8, 3))
+FRESH_RATES = ((4, 4), (6, 2), (6, 6), (4, 1), (10, 10))
 # Examples' parts, whether the judged seed is left out of the pick, by the name of the way.
 WAYS = {
     "same examples": None,
@@ -74,7 +77,7 @@ def draw(random, studies: int, rates: int, cell: Cell, shared: np.ndarray) -> tu
     def normal(*sizes: int) -> np.ndarray:
         return random.standard_normal((studies, *sizes), dtype=np.float32)
 
-    curve = SHAPES[shape] * (np.arange(rates, dtype=np.float32) - (rates - 1) // 2) ** 2
+    curve = (SHAPES | FRESH_SHAPES)[shape] * (np.arange(rates, dtype=np.float32) - (rates - 1) // 2) ** 2
     unlike = np.exp(UNLIKE * normal(1, 1, 1)) if seeds > 1 else 1
     own = (
         unlike * effect_of_seed(cell) * np.sqrt(0.5) * (normal(1, seeds, 1) + normal(rates, seeds, 1))

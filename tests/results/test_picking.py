@@ -71,11 +71,11 @@ def test_rates_that_parts_disagree_on_give_the_pick_an_error():
     nll, tokens = arm(1.0, 1.0, noise=0.3)
     loss = nll[:, 0].sum(axis=1) / tokens.sum()
     one = picking.judge(nll, tokens, np.ones((2, 1), bool), loss.argmin())
-    half = one.nll.sum() / tokens.sum() - loss.min()
-    assert half > 0
+    apart = 2 * (one.nll.sum() / tokens.sum() - loss.min())
     # A part of the five picks one of the two rates, so that the share of those that agree is in fifths.
-    assert one.error / half * 5 == pytest.approx(round(one.error / half * 5))
-    assert 0 < one.error < half
+    fifths = 5 * np.sqrt(one.error / apart / (7 / 8))
+    assert fifths == pytest.approx(round(fifths))
+    assert 0 < fifths < 5
 
 
 def test_rates_are_judged_over_the_seeds_of_the_best_and_picked_among_those_that_have_them():
