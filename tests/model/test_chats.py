@@ -236,7 +236,7 @@ def test_a_template_that_raises_leaves_out_few_and_refuses_many():
         tokenize_chats([fine, odd, odd], own, 64, "all", "rows.jsonl")
     assert str(refusal.value) == (
         "data.template: the chat template leaves out 2 of 3 examples (rows.jsonl:2: the template raises: a user comes "
-        "first); mend or leave out such rows, or give a text"
+        "first); mend or leave out such rows, or put another chat_template.jinja beside the tokenizer"
     )
     with pytest.raises(Unrendered):
         own.encode(odd, "all", Counter())
@@ -253,6 +253,37 @@ def test_a_template_that_raises_leaves_out_few_and_refuses_many():
 def test_a_turn_that_the_template_drops_or_changes_is_not_learned_as_if_it_were_said(template):
     with pytest.raises(UserError, match=r"leaves out 1 of 1 examples \(rows:1: the template drops an assistant's turn"):
         tokenize_chats([turns(("user", "a"), ("assistant", "bcd"))], encoder(chatml(template)), 64, "all", "rows")
+
+
+ROLE_OF_USERS = "{% for m in messages if m['role'] in ('user', 'assistant') %}" + CHATML.partition("%}")[2]
+QUOTED = CHATML.replace("m['content']", "(m['content'] if m['role'] != 'tool' else m['content'] | tojson)")
+
+
+@pytest.mark.parametrize(
+    ("template", "dropped"), [(CHATML, 1), (ROLE_OF_USERS, 3), (QUOTED, 1)], ids=["plain", "of users", "quoted"]
+)
+def test_what_a_template_drops_of_what_is_asked_is_counted(template, dropped):
+    """Tools that no template of these writes, and whatever other than users and assistants say."""
+    said = [("system", "Be brief."), ("user", "a"), ("tool", 'it "says"'), ("assistant", "b")]
+    _, counts = tokenize_chats([turns(*said) | {"tools": [chats.TOOL]}], encoder(chatml(template)), 99, "all", "rows")
+    assert counts["context_dropped"] == dropped
+    assert f"; {dropped} messages, or sets of tools, that the template drops" in chat_tokens.told(counts)
+
+
+@pytest.mark.parametrize("name", chats.TAKES)
+def test_what_a_stock_template_takes_is_not_counted_as_dropped(name):
+    own, counts = encoder(chats.tokenizer(name)), Counter()
+    for example in chats.conversations(20, chats.TAKES[name], seed=2):
+        own.encode(example, "all", counts)
+    assert counts["context_dropped"] == 0
+
+
+def test_a_conversation_of_which_no_turn_is_learned_is_counted_by_why():
+    fine = turns(("user", "a"), ("assistant", "b"))
+    silent = {"messages": [fine["messages"][0], fine["messages"][1] | {"weight": 0}]}
+    examples, counts = tokenize_chats([fine, silent], encoder(chatml()), 64, "all", "rows")
+    assert (len(examples), counts["examples_left_out"], counts["nothing_learned"]) == (1, 1, 1)
+    assert "; 1 examples left out of which no turn is learned, by weight: 0" in chat_tokens.told(counts)
 
 
 def test_a_template_without_ends_or_header_is_counted():

@@ -1,5 +1,6 @@
 """Examples: where they come from, what becomes of bad ones, how they turn into tokens."""
 
+import copy
 import json
 from datetime import datetime
 
@@ -11,6 +12,7 @@ from frontier import records
 from frontier.errors import UserError
 from frontier.model import prepare
 from frontier.model.data import differences
+from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines
@@ -46,14 +48,18 @@ def row(index: int, answer: str = "#### 1") -> dict:
     [
         (
             "not json",
-            "not JSON (Expecting value, column 1); takes one object a line, an array of objects, CSV (named .csv), "
-            "parquet or Arrow",
+            'not JSON (Expecting value, column 1); takes one object a line, such as {"text": "..."} of a plain text, '
+            "an array of objects, CSV (named .csv), parquet or Arrow",
         ),
         (
             "\udcff",
             'not UTF-8; save it as UTF-8, say by Path(path).write_text(Path(path).read_text("cp1252"), "utf-8")',
         ),
-        ("[1]", "takes an object with question and answer, got list"),
+        (
+            "[1]",
+            'takes an object with question and answer, got [1]; df.to_json(path, orient="records", lines=True) writes '
+            "a table so",
+        ),
         ({"question": "q"}, 'has no answer, has ["question"]; data.answer_column takes the name of one'),
         (
             {"question": "q", "answer": None},
@@ -216,12 +222,11 @@ def test_more_examples_than_there_are(tmp_path):
     [
         (4, {}, "data.validation_examples: got nothing, takes 1 to 3 of the 4 rows there are"),
         (4, {"validation_examples": 4}, "data.validation_examples: got 4, takes 1 to 3 of the 4 rows there are"),
-        (1, {}, "data: got 1 row(s), takes two at least where some are held out"),
-        (0, {}, "data: got 0 row(s), takes two at least where some are held out"),
+        (1, {}, "data: takes two examples at least where some are held out for validation; 1 left of 1 rows: none"),
         (
             4,
             {"validation_file": "rows.jsonl"},
-            "data: no train example is left of 8 rows; 4 repeat another, 0 ask what validation asks",
+            "data: no train example is left of 8 rows: 4 repeat another",
         ),
     ],
 )
@@ -314,7 +319,28 @@ def test_a_split_of_which_every_example_is_left_out_is_refused_in_one_line(tmp_p
         prepare.tokenize_data(job)
     assert str(refusal.value) == (
         "data.max_length: got 8, takes room for an answer: all 5 train examples are left out, "
-        "as data.template and question alone are as long"
+        "as what is asked, with data.template around it, is as long alone"
+    )
+
+
+def test_a_split_of_which_nothing_is_learned_is_refused_by_its_weights(tmp_path, monkeypatch, tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<eos>' }}{% endfor %}"
+    own = ChatEncoder(tokenizer, 10**6, (tokenizer.eos_token_id,))
+    monkeypatch.setattr(prepare, "load_encoder", lambda *_: own)
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}]
+    inputs = {name: str(tmp_path / f"{name}.json") for name in ("model", "examples")}
+    for path in inputs.values():
+        records.write_json(path, {"digest": "", "architecture_only": False})
+    inputs |= {
+        name: lines(tmp_path / "rows.jsonl", {"messages": said})["train_file"] for name in ("train", "validation")
+    }
+    job = {"request": {"template": None, "max_length": 64, "loss_turns": "all"}, "input": inputs, "output": {}}
+    with pytest.raises(UserError) as refusal:
+        prepare.tokenize_data(job)
+    assert str(refusal.value) == (
+        "data: all 1 train examples are left out, 1 of them as weight: 0 is on each turn that data.loss_turns has "
+        "learned; takes turns of weight 1, or without one"
     )
 
 

@@ -1,5 +1,6 @@
 """Files of examples as the libraries of their origin write them, in every form that rows have."""
 
+import bz2
 import gzip
 import json
 import re
@@ -226,14 +227,40 @@ REFUSED = [
         "conversation; instruction and output; prompt and completion; text; data.question_column and",
     ),
     ({"prompt": [], "completion": []}, 'rows:1: prompt and completion are lists of messages; df["messages"] = df["'),
-    ({"messages": "hi"}, 'rows:1: messages takes a list of messages, got "hi"; a cell of a CSV takes it by json.dumps'),
-    ({"messages": []}, "rows:1: messages takes a list of messages, got []"),
+    ("[1, 2]", "rows:1: takes an object with the columns of a form, such as question and answer, got 1; df.to_json("),
+    ('["a"]', 'rows:1: takes an object with the columns of a form, such as question and answer, got "a"; df.to_json('),
+    (
+        "[[1.50]]",
+        "rows:1: takes an object with the columns of a form, such as question and answer, got [1.5]; df.to_js",
+    ),
+    ("\n\nnull\n", "rows:3: takes an object with the columns of a form, such as question and answer, got null; df.to"),
+    ('[{"question": "a", "answer": "b"},\n5]', "rows:2: takes an object with question and answer, got 5; df.to_json("),
+    ('\n[\n{"prompts": 1}]', 'rows:3: has ["prompts"], takes the columns of one form'),
+    ({"data": [{"question": "a"}]}, 'rows:1: has ["data"], takes the columns of one form'),
+    (
+        {"question": {"0": "a", "1": "b"}, "answer": {"0": "c", "1": "d"}},
+        'rows:1: question takes a text that is not empty, got {"0": "a", "1": "b"}; df.to_json(path, orient="records", '
+        "lines=True) writes a row a line",
+    ),
+    (
+        {"question": ["a"], "answer": "b"},
+        'rows:1: question takes a text that is not empty, got ["a"]; df = df.explode(',
+    ),
+    (
+        {"messages": "hi"},
+        'rows:1: messages takes a list of messages, got "hi"; in a CSV json.dumps writes the list into',
+    ),
+    (
+        {"messages": []},
+        'rows:1: messages takes a list of messages, got []; df = df[df["messages"].str.len() > 0] leaves',
+    ),
+    ({"messages": None}, 'rows:1: messages takes a list of messages, got null; df = df[df["messages"].str.len() > 0]'),
     ({"messages": ["hi"]}, 'rows:1: messages[0]: takes an object with role and content, or from and value, got "hi"'),
     (turns(("user", "a"), ("narrator", "b")), "rows:1: messages[1]: role takes one of system, developer, user, human"),
     (turns((None, "a")), "rows:1: messages[0]: role takes one of system, developer, user, human, assistant, gpt,"),
     (
         turns(("user", {"a": 1})),
-        'rows:1: messages[0]: content takes a text, got {"a": "1"}; json.dumps makes one of it',
+        'rows:1: messages[0]: content takes a text, got {"a": 1}; json.dumps makes one of it',
     ),
     (turns(("user", [{"type": "image_url"}])), 'rows:1: messages[0]: content takes texts, got a part of "image_url"'),
     (turns(("user", "\ud83d")), "rows:1: messages[0]: content takes a text, got one with"),
@@ -251,6 +278,18 @@ REFUSED = [
     ),
     ({"messages": [{"role": "assistant", "content": "a", "weight": 2}]}, "rows:1: messages[0]: weight takes 0, not"),
     (turns(("user", "a"), ("assistant", "b")) | {"tools": ["f"]}, "rows:1: tools takes a list of tools, as OpenAI has"),
+    (
+        turns(("user", "a"), ("assistant", "b")) | {"tools": 5},
+        "rows:1: tools takes a list of tools, as OpenAI has them,",
+    ),
+    (
+        turns(("user", "a"), ("assistant", "b")) | {"system": ["f"]},
+        "rows:1: system: content takes texts, got a part of",
+    ),
+    (
+        json.dumps(turns(("user", "a"), ("assistant", "b"))) + '\n{"question": "a", "answer": "b"}\n',
+        'rows:2: has no messages, has ["question", "answer"]; each row takes messages here',
+    ),
 ]
 
 
@@ -277,6 +316,8 @@ def test_what_is_malformed_names_file_and_line_and_what_it_takes(tmp_path, bad, 
         ("rows.csv", "question,answer\nb\xe9,c\n".encode("cp1252"), "rows.csv:2: not UTF-8; save it as UTF-8, say by"),
         ("rows.jsonl.gz", gzip.compress(b"{}", mtime=0), "rows.jsonl.gz:1: packed by gzip; gunzip unpacks it"),
         ("rows.xlsx", b"PK\x03\x04\x14\x00", "rows.xlsx:1: packed by zip, as workbooks are; unzip"),
+        ("rows.jsonl.bz2", bz2.compress(b"{}"), "rows.jsonl.bz2:1: packed by bzip2; bunzip2 unpacks it"),
+        ("rows.pkl", b"\x80\x04\x95\x00\x00", "rows.pkl:1: no text and none of the files that are read; takes one obj"),
         ("rows.csv", "question,answer\nb,c\n".encode("utf-16"), "rows.csv:1: not UTF-8; save it as UTF-8, say by Path"),
         ("rows", b"PAR1 and no more", "rows: is no whole file of parquet ("),
         ("rows", b"ARROW1 and no more", "rows: is no whole file of Arrow ("),
@@ -288,6 +329,116 @@ def test_a_file_that_is_not_whole_names_file_and_line_and_how_to_write_it(tmp_pa
         read(tmp_path / name)
     assert str(refusal.value).startswith(f"{tmp_path}/{line}")
     assert "\n" not in str(refusal.value)
+
+
+EMPTY = "has no rows; data.train_file takes a file, or a folder of files, of examples"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.jsonl", ""), ("a.jsonl", " \n\n"), ("a.json", "[]"), ("a.csv", ""), ("a.csv", "question,answer\n")],
+)
+def test_a_file_without_rows_is_named(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    for path in (tmp_path / name, tmp_path):
+        with pytest.raises(UserError) as refusal:
+            read(path)
+        assert str(refusal.value) == f"{path}: {EMPTY}"
+    WRITERS["datasets.jsonl"](QUESTIONS, tmp_path / "full.jsonl")
+    with pytest.raises(UserError) as refusal:
+        read(tmp_path / "full.jsonl", validation_file=str(tmp_path / name))
+    assert str(refusal.value) == f"{tmp_path}/{name}: {EMPTY.replace('train', 'validation')}"
+
+
+def test_a_table_without_rows_is_named(tmp_path, monkeypatch):
+    nothing = pd.DataFrame({"question": [], "answer": []})
+    nothing.to_parquet(tmp_path / "a.parquet")
+    feather.write_feather(nothing, tmp_path / "a.feather")
+    for name in ("a.parquet", "a.feather"):
+        with pytest.raises(UserError) as refusal:
+            read(tmp_path / name)
+        assert str(refusal.value) == f"{tmp_path}/{name}: {EMPTY}"
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: datasets.Dataset.from_dict({"question": []}))
+    data = {"source": "hub", "id": "owner/name"}
+    with pytest.raises(UserError, match=r"^owner/name/train: has no rows; takes a split that has examples$"):
+        read_examples(resolve({"model": {"source": "path", "path": "."}, "data": data, "steps": 1})["data"])
+
+
+def test_rows_that_are_all_left_out_are_told_by_why(tmp_path):
+    rows = [
+        turns(("user", "a")),
+        turns(("user", " "), ("assistant", "b")),
+        *[turns(("user", "c"), ("assistant", "d"))] * 3,
+    ]
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError) as refusal:
+        read(tmp_path / "rows")
+    assert str(refusal.value) == (
+        "data: takes two examples at least where some are held out for validation; 1 left of 5 rows: 2 repeat another, "
+        "1 are conversations without an assistant's turn, 1 are conversations with an empty turn"
+    )
+
+
+def test_columns_of_another_form_are_told_unless_one_was_chosen(tmp_path):
+    rows = [one | turns(("user", one["question"]), ("assistant", "b")) | {"text": "t"} for one in QUESTIONS]
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, counts = read_examples(section(tmp_path / "rows"))
+    note = "note: read as question-answer; not read are the columns of other forms: messages, text; data.format names"
+    assert any(line.startswith(note) for line in told.lines(counts, 8, 2, ""))
+    _, counts = read_examples(section(tmp_path / "rows", format="messages"))
+    assert (counts["forms"], counts["other_forms"]) == (["messages"], [])
+
+
+def test_an_infinity_is_taken_as_it_is_written(tmp_path):
+    (tmp_path / "rows").write_text('{"question": "a", "answer": -Infinity}\n{"question": "b", "answer": Infinity}\n')
+    assert [one["answer"] for one in read(tmp_path / "rows", validation_examples=1)] == ["-Infinity", "Infinity"]
+
+
+def test_what_openai_called_functions_is_read_as_tools(tmp_path):
+    function = {"name": "weather", "parameters": {"type": "object"}}
+    call = {"name": "weather", "arguments": '{"city": "Bern"}'}
+    said = [
+        {"role": "user", "content": "Rain?"},
+        {"role": "assistant", "content": None, "function_call": call},
+        {"role": "function", "name": "weather", "content": "no"},
+        {"role": "assistant", "content": "No."},
+    ]
+    rows = [{"messages": said, "functions": [function]}, turns(("user", "a"), ("assistant", "b")) | {"tools": []}]
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits, counts = read_examples(section(tmp_path / "rows", validation_examples=1))
+    assert counts["fields_not_read"] == counts["conversations"] == {}
+    (example,), (other,) = splits["train"], splits["validation"]
+    assert example["tools"] == [{"type": "function", "function": function}]
+    called = {"type": "function", "function": {"name": "weather", "arguments": {"city": "Bern"}}}
+    assert example["messages"][1] == {"role": "assistant", "content": "", "tool_calls": [called]}
+    assert example["messages"][2]["role"] == "tool"
+    assert other == turns(("user", "a"), ("assistant", "b"))
+
+
+def test_an_instruction_in_a_column_is_read_and_told_where_there_are_two(tmp_path):
+    said = [turns(("user", f"u{i}"), ("assistant", "a")) for i in range(3)]
+    two = turns(("system", "Own."), ("user", "u"), ("assistant", "a"))
+    rows = [
+        said[0] | {"system": "Be brief."},
+        said[1] | {"system": 5},
+        said[2] | {"system": None},
+        two | {"system": "No."},
+    ]
+    (tmp_path / "rows").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    splits, counts = read_examples(section(tmp_path / "rows", validation_examples=1))
+    first, second, third = splits["train"]
+    assert first["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert second["messages"][0] == {"role": "system", "content": "5"}
+    assert [third, *splits["validation"]] == [said[2], two]
+    assert counts["systems_not_read"] == 1
+    assert any("1 conversations have an instruction of their own" in line for line in told.lines(counts, 3, 1, ""))
+
+
+def test_a_weight_that_a_table_has_made_a_decimal_of_is_one(tmp_path):
+    last = {"role": "assistant", "content": "b", "weight": 0.0}
+    rows = [{"messages": [{"role": "user", "content": text}, last]} for text in "ab"]
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows")
+    assert [one["messages"][1]["weight"] for one in read(tmp_path / "rows", validation_examples=1)] == [0, 0]
 
 
 def test_a_form_that_is_named_is_the_form_that_is_read(tmp_path):

@@ -105,6 +105,8 @@ NEAR = [
     {"question": "How many pears?", "answer": "1"},
     {"question": "Straße 5", "answer": "1"},
     {"question": "12 + 3", "answer": "15"},
+    {"question": "Don't cooperate in the U.S.", "answer": "1"},
+    {"question": "\u0915\u093f", "answer": "1"},
 ]
 HELD = [
     {"question": "how many  apples? ", "answer": "2"},
@@ -112,6 +114,8 @@ HELD = [
     {"question": "STRASSE 6", "answer": "1"},
     {"question": "How many plums?", "answer": "2"},
     {"question": "13 + 3", "answer": "16"},
+    {"question": "dont co-operate in the US!", "answer": "1"},
+    {"question": "\u0915\u0940", "answer": "1"},
 ]
 
 
@@ -119,11 +123,12 @@ def test_near_repeats_are_counted_told_and_left_out_by_a_key(tmp_path):
     (tmp_path / "held").write_text("".join(json.dumps(row) + "\n" for row in HELD))
     own = {"validation_file": str(tmp_path / "held")}
     splits, counts = read(tmp_path / "rows", NEAR, **own)
-    assert (len(splits["validation"]), counts["near_repeats"], counts["near_repeats_left_out"]) == (5, 3, 0)
-    assert any("3 of 5 validation examples ask what a training" in line for line in told.lines(counts, 4, 5, ""))
+    assert (len(splits["validation"]), counts["near_repeats"], counts["near_repeats_left_out"]) == (7, 4, 0)
+    assert any("4 of 7 validation examples ask what a training" in line for line in told.lines(counts, 6, 7, ""))
     splits, counts = read(tmp_path / "rows", NEAR, near_repeats="leave-out", **own)
-    assert questions(splits, "validation") == ["How many plums?", "13 + 3"]
-    assert (counts["near_repeats"], counts["near_repeats_left_out"]) == (0, 3)
+    # The last differs in a vowel, which Hindi writes as a mark on its letter.
+    assert questions(splits, "validation") == ["How many plums?", "13 + 3", "\u0915\u0940"]
+    assert (counts["near_repeats"], counts["near_repeats_left_out"]) == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +136,33 @@ def test_near_repeats_are_counted_told_and_left_out_by_a_key(tmp_path):
     [
         ({"group_column": "site"}, ':1: has no site, has ["question", "answer"]; data.group_column takes a column'),
         ({"stratify_column": "label"}, ":1: has no label, has"),
+        (
+            {"group_column": "none"},
+            ':1: none takes a value, which data.group_column splits by, got none; df.dropna(subset=["none"])',
+        ),
+        (
+            {"stratify_column": "nan"},
+            ":1: nan takes a value, which data.stratify_column splits by, got none; df.dropna(",
+        ),
     ],
 )
 def test_a_column_that_rows_lack_is_named(tmp_path, changes, line):
+    more = {"none": None, "nan": float("nan")} if {"none", "nan"} & {*changes.values()} else {}
+    rows = [qa(i, **more) for i in range(9)]
     with pytest.raises(UserError) as refusal:
-        read(tmp_path / "rows", [qa(i) for i in range(9)], **changes)
+        read(tmp_path / "rows", rows, **changes)
     assert str(refusal.value).startswith(f"{tmp_path}/rows{line}")
+
+
+def test_of_classes_too_small_for_all_to_validate_those_that_do_are_drawn_and_the_others_told(tmp_path):
+    rows = [qa(i, label=i // 2) for i in range(40)]
+    (one, counts), (other, _) = (read(tmp_path / "rows", rows, stratify_column="label", split_seed=s) for s in (0, 1))
+    held = [{int(q.split()[0]) // 2 for q in questions(splits, "validation")} for splits in (one, other)]
+    assert [len(labels) for labels in held] == [8, 8]
+    assert held[0] != held[1]
+    assert counts["strata_not_validated"] == 12
+    note = "note: 12 values of data.stratify_column are in too few rows to be validated"
+    assert note in told.lines(counts, 32, 8, "")
 
 
 @pytest.mark.parametrize(

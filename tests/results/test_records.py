@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, Study
 from frontier import outcomes, paths, records, version
 from frontier.cost_types import PhaseCost
-from frontier.data_types import ExamplesRecord, TokensRecord
+from frontier.data_types import ExamplesRecord
 from frontier.jobs import code_digest, hopeless
 from frontier.material_types import BaseRecord, ModelRecord
 from frontier.outcome_types import BareOutcome, Status, TrainingOutcome
@@ -16,6 +16,7 @@ from frontier.plan import table as plan_table
 from frontier.record_types import EvaluationRecord, TrainingRecord
 from frontier.results import records_page
 from frontier.table_types import HistoryRow, LossRow, PlanRow, SummaryRow
+from frontier.token_types import TokensRecord
 from typed import problems, problems_of_table
 
 KINDS = {"training.json": TrainingRecord, "evaluation.json": EvaluationRecord}

@@ -72,6 +72,10 @@ REFUSED = [
         {"data": JSONL | {"template": "{% for m in messages %}{question}{% endfor %}"}},
         "config: data.template: got one with {%, as chat templates in Jinja have it; takes the text itself that stands",
     ),
+    (
+        {"data": JSONL | {"question_column": "answer"}},
+        "config: data.answer_column: got answer, which is data.question_column too, takes another",
+    ),
     ({"data": JSONL | {"template": "{{question}} "}}, "config: data.template: got one with {{, as chat templates in"),
     ({"device": "tpu"}, 'config: device: got "tpu", takes auto, cpu, cuda or cuda:N'),
     ({"cpu_threads": 0}, "config: cpu_threads: got 0, takes a whole number from 1, or empty for every physical core"),

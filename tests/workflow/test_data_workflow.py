@@ -7,9 +7,10 @@ import pytest
 import tiny
 from conftest import RESULTS, RUN
 from frontier import records
-from frontier.data_types import ExamplesRecord, TokensRecord
+from frontier.data_types import ExamplesRecord
 from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.record_types import AccuracyRecord
+from frontier.token_types import TokensRecord
 from transformers import AutoTokenizer
 from typed import problems
 
@@ -107,6 +108,17 @@ def test_answers_that_nobody_can_mark_are_told_before_the_first_training_and_wit
     assert problems(found, AccuracyRecord) == []
     assert found["outcome"]["status"] == "unmeasured"
     assert found["outcome"]["reason"].startswith("accuracy.measure: none of the 10 validation answers")
+
+
+def test_an_accuracy_that_is_switched_on_later_knows_its_data_before_the_next_training_too(study):
+    """The examples are there already, so that nothing is said as they are fetched."""
+    (study.folder / "results/baselines/fp32/accuracy.json").unlink()
+    study.configure(ranks=[4, 8])
+    lines = study.run().stderr.splitlines()
+    assert not any(line.startswith("examples:") for line in lines)
+    told = next(place for place, one in enumerate(lines) if "none of the 10 validation answers ends in ####" in one)
+    assert told < next(place for place, one in enumerate(lines) if one.startswith("run 1 of 1: fp32-r8-s0"))
+    study.configure(ranks=[4])
 
 
 def test_another_name_of_the_source_makes_nothing_again_and_another_seed_of_the_split_all(study):

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import tiny
 from frontier import records
-from frontier.data_types import ExamplesRecord, TokensRecord
+from frontier.data_types import ExamplesRecord
 from frontier.model.data.tokens import IGNORED, load_tokens
 from frontier.record_types import AccuracyRecord
+from frontier.token_types import TokensRecord
 from transformers import AutoTokenizer
 from typed import problems
 from word_tables import BEGIN, END, sentence_piece

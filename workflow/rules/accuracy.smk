@@ -69,6 +69,8 @@ use rule measure_accuracy as measure_base_accuracy with:
     output:
         accuracy="results/baselines/{precision}/accuracy.json",
         answers="results/baselines/{precision}/answers.parquet",
+    # Before the first training, so that problems which cannot be marked are told of there, whenever they were fetched.
+    priority: 1
     params:
         job=lambda wc: job(
             IDENTITY["accuracy"](wc.precision),

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from frontier.cost_types import Phases
-from frontier.data_types import TokensRecord
+from frontier.token_types import TokensRecord
 
 
 class PackageModel(TypedDict):

@@ -6,8 +6,9 @@ of types (`*_types`), so that a better description makes nothing again.
 
 from typing import Annotated, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
-from frontier.data_types import DataSource, TokensRequest
+from frontier.data_types import DataSource
 from frontier.material_types import Material, ModelSource
+from frontier.token_types import TokensRequest
 
 Precision = Literal["fp32", "bf16", "fp16", "nf4", "fp4", "int8"]
 Dtype = Literal["float32", "bfloat16", "float16"]

@@ -72,4 +72,11 @@ def _constant(name: str) -> float:
     return float(name)
 
 
-_AS_WRITTEN = json.JSONDecoder(object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=float)
+def _as_written(name: str) -> float | Number:
+    """Return NaN as what is missing, and an infinity as it is written."""
+    return float(name) if name == "NaN" else Number(name)
+
+
+_AS_WRITTEN = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=_as_written
+)

@@ -30,6 +30,7 @@ UNCOUNTED = (
     "record_types",
     "request_types",
     "table_types",
+    "token_types",
 )
 # Fields of syntax trees that versions of Python fill differently, and that do not change what the code does.
 _UNSTABLE_FIELDS = ("type_params", "kind", "type_comment", "type_ignores")

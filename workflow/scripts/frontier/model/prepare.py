@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from frontier import records
-from frontier.data_types import Example, TokensRequest
+from frontier.data_types import Example
 from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.machine.phases import Phases
@@ -24,6 +24,7 @@ from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
 from frontier.progress import say
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest
+from frontier.token_types import TokensRequest
 
 
 def fetch_model(job: Job[ModelRequest]) -> None:
@@ -79,10 +80,7 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     for name, rows in splits.items():
         examples, counts, differing = _tokens(rows, encoder, request, inputs[name])
         if not examples:
-            raise UserError(
-                f"data.max_length: got {most}, takes room for an answer: all {len(rows)} {name} "
-                "examples are left out, as data.template and question alone are as long"
-            )
+            raise UserError(_nothing_left(name, len(rows), counts, most))
         longest = max(len(example["input_ids"]) for example in examples)
         if warning := check_positions(model, longest, "data.max_length"):
             say(f"warning: {name}: {warning}")
@@ -102,6 +100,19 @@ def _tell_if_unmarked(split: str, examples: list[Example]) -> None:
         say(f"warning: {truths.nothing_to_mark(split, len(examples))}")
 
 
+def _nothing_left(split: str, rows: int, counts: dict, max_length: int) -> str:
+    """Return the line for a split of which no example is left."""
+    if unlearned := counts.get("nothing_learned"):
+        return (
+            f"data: all {rows} {split} examples are left out, {unlearned} of them as weight: 0 is on each turn that "
+            "data.loss_turns has learned; takes turns of weight 1, or without one"
+        )
+    return (
+        f"data.max_length: got {max_length}, takes room for an answer: all {rows} {split} examples are left out, as "
+        "what is asked, with data.template around it, is as long alone"
+    )
+
+
 def _tokens(
     rows: list[Example], encoder: Encoder | ChatEncoder, request: TokensRequest, where: str
 ) -> tuple[list[dict], dict, str]:
@@ -118,10 +129,12 @@ def fetch_test(job: Job[dict[str, Any]]) -> None:
     """Write the test split's problems, without those that stand in the training split."""
     train = read_lines(job["input"]["train"])
     known = {prompt_of(example) for example in train}
-    rows = [in_form_of(train[0], row.example) for row in read_test(job["request"]["data"], Counter())]
+    seen: Counter = Counter()
+    rows = [in_form_of(train[0], row.example) for row in read_test(job["request"]["data"], seen)]
     kept = [example for example in rows if prompt_of(example) not in known]
     found = truths.told(truths.count_truths(kept))
-    say(f"test: {len(kept)} problems; {len(rows) - len(kept)} left out, being in training; {found}")
+    known_too = f"{len(rows) - len(kept)} left out, being in training"
+    say(f"test: {len(kept)} problems; {', '.join([known_too, *told.left_out(seen)])}; {found}")
     if job.get("accuracy"):
         _tell_if_unmarked("test", kept)
     write_lines(kept, job["output"]["test"])

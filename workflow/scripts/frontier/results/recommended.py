@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from frontier import paths
-from frontier.data_types import TokensRecord
 from frontier.material_types import ModelRecord
 from frontier.outcome_types import Status
 from frontier.results.claims.limits import said
 from frontier.results.configurations import Configuration, configurations_of, rows_of
 from frontier.results.figures.canvas import time_unit
+from frontier.token_types import TokensRecord
 
 # How a 16- or 32-bit base is loaded as it was trained on; one of fewer bits has its type in its own files.
 _TYPES = {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}

@@ -18,7 +18,7 @@ from typing import (
 )
 
 from frontier import paths, records
-from frontier.data_types import ExamplesRecord, TokensRecord
+from frontier.data_types import ExamplesRecord
 from frontier.material_types import BaseRecord, ModelRecord
 from frontier.proof_types import ProofRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
@@ -32,6 +32,7 @@ from frontier.table_types import (
     PlanRow,
     SummaryRow,
 )
+from frontier.token_types import TokensRecord
 
 PAGE = paths.ROOT / "docs" / "records.md"
 # The files of a study, each with the type of its record or of its rows.

@@ -9,7 +9,7 @@ from itables import options
 from itables.javascript import generate_init_offline_itables_html
 
 from frontier import axes, paths, records
-from frontier.data_types import FEW_EXAMPLES, TokensRecord
+from frontier.data_types import FEW_EXAMPLES
 from frontier.material_types import ModelRecord
 from frontier.outcome_types import Status
 from frontier.record_types import Environment
@@ -20,6 +20,7 @@ from frontier.results.figures import svg
 from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn
 from frontier.results.figures.draw import FIGURES, TITLES, is_broad, read_results
 from frontier.results.recommended import recommendation
+from frontier.token_types import TokensRecord
 
 # The summary's columns that a page shows of runs that did not end ok.
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")

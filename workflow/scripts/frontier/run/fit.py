@@ -94,7 +94,11 @@ def fit(
             say(f"{run.clock.run}  going on from step {run.clock.steps}")
     elif run.report_to:
         trackers.forget(run.request["run"], run.folder)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    finally:
+        if run.report_to:
+            trackers.end()
     return check
 
 

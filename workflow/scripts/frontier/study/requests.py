@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import cast
 
-from frontier.data_types import DataSource, TokensRequest
+from frontier.data_types import DataSource
 from frontier.model.data.files import example_files
 from frontier.model.files import used_files
 from frontier.outcome_types import Status
@@ -21,6 +21,7 @@ from frontier.request_types import (
 from frontier.study import cards
 from frontier.study.keys.configuration import names_of
 from frontier.study.runs import parse_run, run_names, settings
+from frontier.token_types import TokensRequest
 
 _TRAINING = names_of("training")
 _TOKENS = names_of("tokens")

@@ -17,6 +17,7 @@ def check_together(config: dict) -> None:
     # Looked up for its refusal of a card that is not known.
     cards.find(config["plan"]["card"])
     _check_template(config["data"]["template"] or "")
+    _check_columns(config["data"])
     _check_split(config["data"])
     if isinstance(config["lora"]["targets"], dict):
         taken = next((name for name in config["lora"]["targets"] if runs.is_name_of_other(name)), None)
@@ -49,6 +50,14 @@ def _check_training(config: dict) -> None:
         raise UserError(f"config: micro_batch_size: got {micro}, takes a whole number that divides batch_size, {batch}")
     if config["processes"] > 1:
         _check_processes(config)
+
+
+def _check_columns(data: dict) -> None:
+    """Raise UserError where the answer is the question, which a model would learn to repeat."""
+    if data["question_column"] == data["answer_column"]:
+        raise UserError(
+            f"config: data.answer_column: got {data['answer_column']}, which is data.question_column too, takes another"
+        )
 
 
 def _check_split(data: dict) -> None:

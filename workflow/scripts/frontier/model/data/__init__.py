@@ -4,6 +4,7 @@ Read its files in this order:
 
     files         which files a path of a user's means
     checks        what a value must be to be a text
+    tool_calls    tools and calls, in OpenAI's form
     conversations turns of either form that people have, as messages
     formats       which columns hold an example, and how it is read of them
     text_files    rows of JSON lines, a JSON array or CSV

@@ -10,7 +10,7 @@ from frontier.model.data.continuing import Continuation
 from frontier.model.data.controls import Reader
 from frontier.model.data.encoding import inside
 from frontier.model.data.rows import in_form_of
-from frontier.model.data.turns import Renderer, Turn, Unrendered, find_turn, shared_beginning
+from frontier.model.data.turns import Renderer, Turn, Unrendered, find_turn, is_dropped, shared_beginning
 
 
 class Rendered(NamedTuple):
@@ -46,8 +46,8 @@ class ChatEncoder:
     def encode(self, example: Example, learned: str, counts: Counter) -> Rendered:
         """Return an example as ids, of which the assistant's turns are learned: `all`, or the `last`.
 
-        `counts` is told of turns without an end and of what the template drops. Raises Unrendered where the template
-        does.
+        `counts` is told of turns without an end, and of what the template drops, of assistants' turns and of what they
+        answer. Raises Unrendered where the template does.
         """
         messages, renderer = self._messages(example), self._renderer_of(example.get("tools"))
         text = renderer.text(messages, False)
@@ -62,7 +62,18 @@ class ChatEncoder:
             counts["turns_without_end"] += not turn.is_ended
             counts["parts_dropped"] += len(turn.dropped)
             turns.append(turn)
+        counts["context_dropped"] += self._context_dropped(renderer, messages, example.get("tools"), text)
         return self._encoded(text, turns, is_proved)
+
+    def _context_dropped(self, renderer: Renderer, messages: list[Message], tools: list[dict] | None, text: str) -> int:
+        """Return how many messages that are no assistant's, tools being one more, stand nowhere in the text."""
+        others = [place for place, message in enumerate(messages) if message["role"] != "assistant"]
+        dropped = sum(is_dropped(renderer, messages, place, text) for place in others)
+        try:
+            return dropped + (bool(tools) and self._renderer_of(None).text(messages, False) == text)
+        except Unrendered:
+            # Without tools the template takes no such messages.
+            return dropped
 
     def prompt(self, example: Example) -> list[int]:
         """Return the ids of what asks for an example's last answer: all turns before it, and the header of its own."""
@@ -142,7 +153,8 @@ class ChatEncoder:
             rendered = self.encode(example, "all", Counter())
         except Unrendered as error:
             raise UserError(
-                f"data.template: the tokenizer's chat template takes no question and answer ({error}); takes a text"
+                f"data.template: the tokenizer's chat template takes no question and answer ({error}); put another "
+                "chat_template.jinja beside it, or give a text for questions and answers"
             ) from error
         last = max((place for place, learned in enumerate(rendered.is_learned) if learned), default=None)
         controls = set(self.reader.controls.values())

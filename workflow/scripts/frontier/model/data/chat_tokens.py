@@ -15,6 +15,8 @@ WORDS = {
     "template_raised": "examples left out for which the template raises",
     "turns_without_end": "turns that the template does not end",
     "parts_dropped": "parts of turns that the template drops, such as earlier thinking",
+    "context_dropped": "messages, or sets of tools, that the template drops before an assistant's turn",
+    "nothing_learned": "examples left out of which no turn is learned, by weight: 0",
     "borders_kept": "borders of a turn that a token would have crossed, kept",
 }
 _COUNTS = ("examples", "tokens", "answer_tokens", "tokens_cut_off", "examples_cut_off", "examples_left_out", *WORDS)
@@ -25,7 +27,7 @@ _MOST_REFUSED = 0.05
 def tokenize_chats(
     rows: list[Example], encoder: ChatEncoder, max_length: int, learned: str, where: str
 ) -> tuple[list[dict], dict]:
-    """Return each conversation as `input_ids` and `labels`, and the counts of data_types.
+    """Return each conversation as `input_ids` and `labels`, and the counts of token_types.
 
     The labels are the ids of what an assistant says, the ends of its turns included, and IGNORED elsewhere; `learned`
     is `all` of its turns or the `last`. Of a conversation longer than `max_length` tokens whole turns are left out at
@@ -83,6 +85,7 @@ def _fitting(row: Example, encoder: ChatEncoder, max_length: int, learned: str, 
     if not rendered.is_proved:
         return rendered
     if not any(rendered.is_learned[1:]):
+        counts["nothing_learned"] += 1
         return None
     own["borders_kept"] += encoder.whole(row) != rendered.ids
     counts.update(own)
@@ -112,5 +115,5 @@ def _refuse_many(counts: Counter, rows: int, first: str) -> None:
     if refused > _MOST_REFUSED * rows:
         raise UserError(
             f"data.template: the chat template leaves out {refused} of {rows} examples ({first}); mend or leave out "
-            "such rows, or give a text"
+            "such rows, or put another chat_template.jinja beside the tokenizer"
         )

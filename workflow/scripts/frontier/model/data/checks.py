@@ -5,7 +5,7 @@ from collections import Counter
 from decimal import Decimal
 
 from frontier.errors import UserError
-from frontier.strict_json import Number
+from frontier.strict_json import Number, numbers_read
 
 # Characters of a value that a refusal shows.
 _MOST_SHOWN = 80
@@ -46,9 +46,14 @@ def is_number(value) -> bool:
     return isinstance(value, Number | int | float | Decimal) and not isinstance(value, bool) and value == value
 
 
+def is_missing(value) -> bool:
+    """Return whether a value stands for none: null, or the NaN that pandas has in its place."""
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def shown(value) -> str:
     """Return a value of any type as one short line: JSON where it can be, or else Python's own words for it."""
-    line = json.dumps(value, default=repr)
+    line = json.dumps(numbers_read(value), default=repr)
     return line if len(line) <= _MOST_SHOWN else line[: _MOST_SHOWN - 3] + "..."
 
 
@@ -56,6 +61,15 @@ def _mend(column: str, value) -> str:
     """Return the line of pandas, or the key, that makes a text of a column with such values."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "data.format messages or sharegpt takes conversations, in a column of that name"
-    if value is None or isinstance(value, str) or value != value:
+    if isinstance(value, str) or is_missing(value):
         return f'df = df[df["{column}"].fillna("").str.strip() != ""] leaves such rows out'
+    if isinstance(value, dict):
+        return (
+            'df.to_json(path, orient="records", lines=True) writes a row a line, '
+            f'df["{column}"].str["KEY"] takes one of its values'
+        )
+    if isinstance(value, list):
+        return f'df = df.explode("{column}") makes a row of each, df["{column}"].str.join("\\n") one text of all'
+    if isinstance(value, bytes):
+        return f'df["{column}"] = df["{column}"].str.decode("utf-8") makes texts of them'
     return f'df["{column}"] = df["{column}"].astype(str) makes texts of them'

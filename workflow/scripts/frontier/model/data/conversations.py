@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from frontier import strict_json
 from frontier.data_types import Example, Message
 from frontier.errors import UserError
-from frontier.model.data.checks import checked_text, is_number, shown
+from frontier.model.data.checks import checked_text, is_missing, is_number, shown
+from frontier.model.data.tool_calls import calls_of, listed, read_json, tools_of, without_nothing
 
 # What messages are called who speaks, by the name that this project and chat templates have for it.
 ROLES = {
@@ -22,7 +22,18 @@ _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 # What a message's thinking is called.
 _THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 # What is read of a message; anything else in it is left out, and told.
-_READ = {"role", "from", "content", "value", "tool_calls", "tool_call_id", "name", "weight", *_THOUGHTS}
+_READ = {
+    "role",
+    "from",
+    "content",
+    "value",
+    "tool_calls",
+    "function_call",
+    "tool_call_id",
+    "name",
+    "weight",
+    *_THOUGHTS,
+}
 # Why a conversation is left out, in the words of a printed line.
 LEFT_OUT = {
     "without_answer": "conversations without an assistant's turn",
@@ -42,10 +53,18 @@ def conversation_of(row: dict, column: str, where: str, counts: Counter) -> Exam
     `counts` is also told of KEPT, and of the `fields` of messages that are not read. Raises UserError naming the place
     `where` a conversation is malformed.
     """
-    turns = _listed(row.get(column), f"{where}: {column}", "a list of messages")
+    if column not in row:
+        raise UserError(f"{where}: has no {column}, has {shown(list(row))}; each row takes {column} here")
+    turns = [] if is_missing(row[column]) else listed(row[column], f"{where}: {column}", "a list of messages")
+    if not turns:
+        leaves_out = f'df = df[df["{column}"].str.len() > 0] leaves such rows out'
+        raise UserError(f"{where}: {column} takes a list of messages, got {shown(row[column])}; {leaves_out}")
     messages = [_message(turn, f"{where}: {column}[{place}]", counts) for place, turn in enumerate(turns)]
-    if isinstance(row.get("system"), str) and row["system"].strip() and messages[0]["role"] != "system":
-        messages.insert(0, {"role": "system", "content": checked_text(row["system"], "system", where)})
+    system = _content(row.get("system"), f"{where}: system", counts)
+    if system.strip() and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": system})
+    elif system.strip() and messages[0]["content"] != system:
+        counts["system_beside_message"] += 1
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         counts["without_answer"] += 1
@@ -58,7 +77,7 @@ def conversation_of(row: dict, column: str, where: str, counts: Counter) -> Exam
     pairs = itertools.pairwise(roles)
     counts["same_role_twice"] += any(one == other in ("user", "assistant") for one, other in pairs)
     counts["trailing_turns"] += roles[-1] != "assistant"
-    tools = _tools(row.get("tools"), where)
+    tools = tools_of(row, where)
     return {"messages": messages} | ({"tools": tools} if tools else {})
 
 
@@ -73,16 +92,17 @@ def _message(turn: Any, where: str, counts: Counter) -> Message:
         raise UserError(f"{where}: role takes one of {known}, got {shown(name)}; rename it, or leave the row out")
     counts.update({f"field {key}": 1 for key in turn.keys() - _READ})
     said = turn.get("content", turn.get("value"))
-    counts["number content"] += is_number(said)
-    content = _content(said, where)
+    content = _content(said, where, counts)
     if name == "function_call":
-        return {"role": "assistant", "content": "", "tool_calls": _calls(_json_text(content, where), where)}
+        return {"role": "assistant", "content": "", "tool_calls": calls_of(read_json(content, where), where)}
     message: dict[str, Any] = {"role": role, "content": content}
     thought = next((turn[key] for key in _THOUGHTS if key in turn), None)
     if thought is not None:
-        message["reasoning_content"] = _content(thought, f"{where}.reasoning_content")
-    if turn.get("tool_calls"):
-        message["tool_calls"] = _calls(turn["tool_calls"], where)
+        message["reasoning_content"] = _content(thought, f"{where}.reasoning_content", counts)
+    # What OpenAI called it before a turn could have several.
+    calls = turn.get("tool_calls") or turn.get("function_call")
+    if calls:
+        message["tool_calls"] = calls_of(calls, where)
     for key in ("tool_call_id", "name"):
         if key in turn:
             message[key] = str(turn[key])
@@ -91,11 +111,12 @@ def _message(turn: Any, where: str, counts: Counter) -> Message:
     return message
 
 
-def _content(value: Any, where: str) -> str:
+def _content(value: Any, where: str, counts: Counter) -> str:
     """Return a message's text: itself, a number's, that of its parts one after another, or an empty one of nothing."""
-    if value is None:
+    if is_missing(value):
         return ""
     if is_number(value):
+        counts["number content"] += 1
         return str(value)
     if isinstance(value, list):
         for part in value:
@@ -108,68 +129,18 @@ def _content(value: Any, where: str) -> str:
     return checked_text(value, "content", where)
 
 
-def _calls(value: Any, where: str) -> list[dict]:
-    """Return tool calls in OpenAI's form, with arguments as templates take them: a mapping."""
-    calls = value if isinstance(value, list) else [value]
-    found = []
-    for call in calls:
-        function = call.get("function", call) if isinstance(call, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise UserError(f"{where}: tool_calls takes calls with a function's name and arguments, got {shown(call)}")
-        arguments = function.get("arguments", {})
-        if isinstance(arguments, str):
-            arguments = _json_text(arguments or "{}", f"{where}: arguments")
-        if not isinstance(arguments, dict):
-            raise UserError(f"{where}: arguments takes an object, or JSON of one, got {shown(arguments)}")
-        named = {"id": str(call["id"])} if "id" in call else {}
-        arguments = strict_json.numbers_read(arguments)
-        found.append(named | {"type": "function", "function": {"name": function["name"], "arguments": arguments}})
-    return found
-
-
-def _tools(value: Any, where: str) -> list[dict]:
-    if value is None or value == "":
-        return []
-    tools = _listed(value, f"{where}: tools", "a list of tools, as OpenAI has them")
-    if not all(isinstance(tool, dict) for tool in tools):
-        raise UserError(f"{where}: tools takes a list of tools, as OpenAI has them, got {shown(value)}")
-    return strict_json.numbers_read(without_nothing(tools))
-
-
 def _weight(value: Any, where: str) -> int:
     """Return whether an assistant's message is learned, as OpenAI's fine-tuning has it: 0 or 1."""
-    if str(value) not in ("0", "1"):
+    # A table in which another row has none makes 1.0 of 1.
+    if not is_number(value) or float(value) not in (0, 1):
         raise UserError(f"{where}: weight takes 0, not learned, or 1, got {shown(value)}")
-    return int(value)
-
-
-def _listed(value: Any, where: str, takes: str) -> list:
-    """Return a list, or the list that a text of JSON says, as cells of a CSV have it."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _json_text(value, where)
-    if not isinstance(value, list) or not value:
-        raise UserError(f"{where} takes {takes}, got {shown(value)}; a cell of a CSV takes it by json.dumps")
-    return value
-
-
-def _json_text(text: str, where: str) -> Any:
-    try:
-        return strict_json.parse(text)
-    except ValueError as error:
-        raise UserError(f"{where}: takes JSON, got {shown(text)} ({error}); json.dumps writes it") from None
+    return int(float(value))
 
 
 def _is_empty(message: Message) -> bool:
     """Return whether somebody is said to speak, and says nothing. A tool may return nothing, an instruction be none."""
     told = message["content"].strip() or message.get("reasoning_content", "").strip() or message.get("tool_calls")
     return message["role"] in ("user", "assistant") and not told
-
-
-def without_nothing(value: Any) -> Any:
-    """Return a value without keys of None, which tables put where another row has a key."""
-    if isinstance(value, dict):
-        return {key: without_nothing(item) for key, item in value.items() if item is not None}
-    return [without_nothing(item) for item in value] if isinstance(value, list) else value
 
 
 def as_json(value: Any) -> str:

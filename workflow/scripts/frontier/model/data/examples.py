@@ -6,12 +6,12 @@ from typing import Any
 
 from frontier.data_types import Example
 from frontier.errors import UserError
+from frontier.model.data import told
 from frontier.model.data.conversations import as_json
 from frontier.model.data.near_repeats import near_repeats
 from frontier.model.data.readers import read_source
 from frontier.model.data.rows import Row
 from frontier.model.data.split import hold_out, prompts, shuffled, without_prompts, without_repeats
-from frontier.model.data.told import counts_of
 from frontier.model.data.truths import count_truths
 
 
@@ -22,34 +22,40 @@ def read_examples(data: Mapping[str, Any]) -> tuple[dict[str, list[Example]], di
     section alone. Raises UserError where a row cannot be used, or where there are fewer examples than wanted.
     """
     seen: Counter = Counter()
-    train, validation, found = _sides(data, *read_source(data, seen))
+    train, validation, found = _sides(data, *read_source(data, seen), seen)
     rows = {"train": train, "validation": validation}
     for name, side in rows.items():
         if not side:
-            raise UserError(
-                f"data: no {name} example is left of {found['rows']} rows; {found['duplicates_left_out']} repeat "
-                f"another, {found['prompts_in_validation']} ask what validation asks, "
-                f"{found['near_repeats_left_out']} nearly so (data.near_repeats)"
-            )
+            raise UserError(f"data: no {name} example is left of {seen['rows read']} rows: {told.reasons(seen, found)}")
     splits = {name: _first(side, data[f"{name}_examples"], name) for name, side in rows.items()}
     found["near_repeats"] = sum(near_repeats(splits["validation"], splits["train"]))
     used = splits["train"] + splits["validation"]
     not_taken = len(train) + len(validation) - len(used)
-    return splits, {**counts_of(seen, found, not_taken), **count_truths(used)}
+    return splits, {**told.counts_of(seen, found, not_taken), **count_truths(used)}
 
 
 def _sides(
-    data: Mapping[str, Any], train_rows: list[Row], validation_rows: list[Row] | None
+    data: Mapping[str, Any], train_rows: list[Row], validation_rows: list[Row] | None, seen: Counter
 ) -> tuple[list[Row], list[Row], Counter]:
-    """Return the rows to train on, those to validate on, and counts of what was left out between them."""
-    found: Counter = Counter(rows=len(train_rows) + len(validation_rows or []))
+    """Return the rows to train on, those to validate on, and counts of what was left out between them.
+
+    `seen` is what readers counted. Raises UserError where too few rows are left to hold some out.
+    """
+    found: Counter = Counter()
     if validation_rows is None:
-        train, validation = hold_out(without_repeats(train_rows), data["validation_examples"], data)
-        found["duplicates_left_out"] = found["rows"] - len(train) - len(validation)
+        rows = without_repeats(train_rows)
+        found["duplicates_left_out"] = len(train_rows) - len(rows)
+        if len(rows) < 2:
+            raise UserError(
+                f"data: takes two examples at least where some are held out for validation; {len(rows)} left of "
+                f"{seen['rows read'] or len(train_rows)} rows: {told.reasons(seen, found)}"
+            )
+        train, validation = hold_out(rows, data["validation_examples"], data)
+        found["strata_not_validated"] = len({row.stratum for row in rows} - {row.stratum for row in validation})
     else:
         validation = without_repeats(validation_rows)
         apart = without_repeats(train_rows, {as_json(row.example) for row in validation})
-        found["duplicates_left_out"] = found["rows"] - len(apart) - len(validation)
+        found["duplicates_left_out"] = len(train_rows) + len(validation_rows) - len(apart) - len(validation)
         train = without_prompts(apart, prompts(validation))
         found["prompts_in_validation"] = len(apart) - len(train)
         train, validation = (

@@ -54,15 +54,30 @@ def form_of(columns: list[str], data: Mapping[str, Any], where: str) -> Form:
     )
 
 
+def other_forms(columns: list[str], form: Form) -> list[str]:
+    """Return the columns of each further form of which a table has all, such as "prompt and completion"."""
+    forms = [*_CONVERSATIONS, _ALPACA, _PROMPT_COMPLETION, _TEXT]
+    there = [one for one in forms if set(one.needed) <= set(columns) and not set(one.needed) & set(form.needed)]
+    return list(dict.fromkeys(" and ".join(one.needed) for one in there))
+
+
 def read_rows(rows: Iterable[tuple[str, Any]], form: Form, counts: Counter) -> Iterable[tuple[str, dict, Example]]:
-    """Yield the place, the row and the example of each row that is not left out."""
+    """Yield the place, the row and the example of each row that is not left out; `counts` has all as "rows read"."""
     for where, row in rows:
-        if not isinstance(row, dict):
-            wanted = " and ".join(form.needed)
-            raise UserError(f"{where}: takes an object with {wanted}, got {type(row).__name__}")
+        counts["rows read"] += 1
+        check_row(row, where, " and ".join(form.needed))
         example = form.read(row, where, counts)
         if example is not None:
             yield where, row, example
+
+
+def check_row(row: Any, where: str, wanted: str) -> None:
+    """Raise UserError where a row is no object, and so has no columns."""
+    if not isinstance(row, dict):
+        raise UserError(
+            f'{where}: takes an object with {wanted}, got {shown(row)}; df.to_json(path, orient="records", lines=True) '
+            "writes a table so"
+        )
 
 
 def _question_answer(question: str, answer: str) -> Form:
@@ -75,7 +90,10 @@ def _question_answer(question: str, answer: str) -> Form:
 
 def _conversation(name: str, column: str) -> Form:
     return Form(
-        name, (column,), ("tools", "system"), lambda row, where, counts: conversation_of(row, column, where, counts)
+        name,
+        (column,),
+        ("tools", "functions", "system"),
+        lambda row, where, counts: conversation_of(row, column, where, counts),
     )
 
 

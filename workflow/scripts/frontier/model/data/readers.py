@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontier import errors
+from frontier.errors import UserError
 from frontier.model.data.files import example_files
-from frontier.model.data.formats import Form, form_of, read_rows
+from frontier.model.data.formats import ANSWER, QUESTION, Form, check_row, form_of, other_forms, read_rows
 from frontier.model.data.hub_columns import hub_rows
 from frontier.model.data.rows import Row, row_of
 from frontier.model.data.split import VALIDATION_SHARE
@@ -41,19 +42,24 @@ def _read_files(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], li
 def _files(data: Mapping[str, Any], split: str, counts: Counter) -> list[Row]:
     """Return the rows of a split's file, or of all files of its folder, of which only columns that are used are read.
 
-    All are read in the form of the first file that has rows.
+    All are read in the form of the first file that has rows. Raises UserError where none has.
     """
     rows: list[Row] = []
     form: Form | None = None
-    for path in example_files(data[f"{split}_file"]):
+    named, before = data[f"{split}_file"], counts["rows read"]
+    for path in example_files(named):
         table = open_table(path)
-        if not table.columns and next(iter(table.rows(None)), None) is None:
+        first = next(iter(table.rows(table.columns[:1] or None)), None)
+        if first is None:
             continue
-        form = form or form_of(table.columns, data, f"{path}:1")
-        _tell_of_unread(table.columns, form, data, counts)
+        check_row(first[1], table.where, "the columns of a form, such as question and answer")
+        form = form or form_of(table.columns, data, table.where)
+        _tell_of_columns(table.columns, form, data, counts)
         wanted = [*form.needed, *form.further, *_split_columns(data)]
         rows += _rows(table.rows(wanted), form, data, counts)
-    counts[f"form {form.name}" if form else "form none"] += 1
+        counts[f"form {form.name}"] += 1
+    if counts["rows read"] == before:
+        raise UserError(f"{named}: has no rows; data.{split}_file takes a file, or a folder of files, of examples")
     return rows
 
 
@@ -66,10 +72,16 @@ def _split_columns(data: Mapping[str, Any]) -> list[str]:
     return [data[key] for key in _BY_COLUMN if data.get(key)]
 
 
-def _tell_of_unread(columns: list[str], form: Form, data: Mapping[str, Any], counts: Counter) -> None:
-    """Count a column that belongs to a question and is left out by the columns that are named."""
+def _tell_of_columns(columns: list[str], form: Form, data: Mapping[str, Any], counts: Counter) -> None:
+    """Count forms that the columns are of too, where nobody chose one, and a question's column that is left out."""
     if form.name == "question-answer" and data["question_column"] == "instruction" and "input" in columns:
         counts["input not read"] += 1
+    is_chosen = data.get("format", "auto") != "auto" or (data["question_column"], data["answer_column"]) != (
+        QUESTION,
+        ANSWER,
+    )
+    for name in [] if is_chosen else other_forms(columns, form):
+        counts[f"other {name}"] += 1
 
 
 def _read_hub(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row] | None]:
@@ -85,8 +97,10 @@ def _hub_split(data: Mapping[str, Any], name: str, counts: Counter) -> list[Row]
     with errors.fetching("data", f"{data['id']}, split {name}", instead):
         table = load_dataset(data["id"], data.get("name"), split=name, revision=data.get("revision"))
     where = f"{data['id']}/{name}"
+    if not len(table):
+        raise UserError(f"{where}: has no rows; takes a split that has examples")
     form = form_of([*table.features], data, where)
-    _tell_of_unread([*table.features], form, data, counts)
+    _tell_of_columns([*table.features], form, data, counts)
     wanted = [one for one in (*form.needed, *form.further, *_split_columns(data)) if one in table.features]
     counts[f"form {form.name}"] += 1
     return _rows(hub_rows(table, list(dict.fromkeys(wanted)), form.needed, where), form, data, counts)

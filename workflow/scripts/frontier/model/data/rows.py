@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from frontier.data_types import Example
 from frontier.errors import UserError
-from frontier.model.data.checks import shown
+from frontier.model.data.checks import is_missing, shown
 from frontier.model.data.conversations import as_json
 
 
@@ -22,9 +22,14 @@ def row_of(example: Example, values: Mapping[str, Any], data: Mapping[str, Any],
     found = []
     for key in ("group_column", "stratify_column"):
         column = data.get(key)
-        if column and values.get(column) is None:
+        if column and column not in values:
             raise UserError(
                 f"{where}: has no {column}, has {shown(list(values))}; data.{key} takes a column that each row has"
+            )
+        if column and is_missing(values[column]):
+            raise UserError(
+                f'{where}: {column} takes a value, which data.{key} splits by, got none; df.dropna(subset=["{column}"])'
+                " leaves such rows out"
             )
         found.append(as_json(values[column]) if column else None)
     return Row(example, *found)

@@ -49,10 +49,8 @@ def hold_out(rows: list[Row], wanted: int | None, data: Mapping[str, Any]) -> tu
 
     Rows that share a prompt or a group are on one side. They are drawn by data.split_seed or, with `split: order`, the
     last ones; with a stratum each, every stratum gives its share. Where groups are large, fewer rows may validate than
-    are wanted. Raises UserError where one side would be empty.
+    are wanted. Takes two rows at least. Raises UserError where one side would be empty.
     """
-    if len(rows) < 2:
-        raise UserError(f"data: got {len(rows)} row(s), takes two at least where some are held out for validation")
     size = wanted or int(len(rows) * VALIDATION_SHARE)
     if not 0 < size < len(rows):
         raise UserError(
@@ -67,7 +65,9 @@ def hold_out(rows: list[Row], wanted: int | None, data: Mapping[str, Any]) -> tu
         random.Random(data["split_seed"]).shuffle(bundles)
     else:
         bundles.sort(key=lambda bundle: -bundle[-1])
-    held = _taken(bundles, _quotas(rows, size), rows) or set(sorted(bundles, key=lambda bundle: len(bundle))[0])
+    held = _taken(bundles, _quotas([rows[index] for bundle in bundles for index in bundle], size), rows) or set(
+        sorted(bundles, key=lambda bundle: len(bundle))[0]
+    )
     order = [index for bundle in bundles for index in bundle] if _is_shuffled(data) else range(len(rows))
     return [rows[i] for i in order if i not in held], [rows[i] for i in order if i in held]
 
@@ -89,7 +89,10 @@ def _taken(bundles: list[list[int]], quotas: dict[str | None, int], rows: list[R
 
 
 def _quotas(rows: list[Row], size: int) -> dict[str | None, int]:
-    """Return how many rows of each stratum are to validate: by its share, the rest to those that lose most by it."""
+    """Return how many rows of each stratum are to validate: by its share, the rest to those that lose most by it.
+
+    Of strata that lose as much, those of the first rows come first.
+    """
     counts: dict[str | None, int] = defaultdict(int)
     for row in rows:
         counts[row.stratum] += 1

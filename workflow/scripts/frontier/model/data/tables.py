@@ -23,13 +23,13 @@ _TABLE_ENDINGS = (".csv", ".tsv")
 
 
 class Table(NamedTuple):
-    """A file's rows: the names of its columns (of the first row, where each row has its own), and how to read them.
+    """A file's rows: where it names its columns, which (the first row's, where each has its own), and how to read it.
 
     `rows(wanted)` yields each row's place in the file (`file:line`) and what it is; of a row with columns at least
     those of `wanted` that it has. None wants all.
     """
 
-    path: str
+    where: str
     columns: list[str]
     rows: Callable[[list[str] | None], Iterator[tuple[str, Any]]]
 
@@ -43,7 +43,7 @@ def open_table(path: str) -> Table:
     if head.startswith(_PARQUET):
         with _whole(path, "parquet"):
             names = parquet.read_schema(path).names
-        return Table(path, names, lambda wanted: _parquet_rows(path, _present(wanted, names)))
+        return Table(f"{path}:1", names, lambda wanted: _parquet_rows(path, _present(wanted, names)))
     if head.startswith((_ARROW, _ARROW_STREAM)):
         return _arrow_table(path)
     return _text_table(path)
@@ -53,14 +53,14 @@ def _text_table(path: str) -> Table:
     text = text_of_file(path)
     if Path(path).suffix.lower() in _TABLE_ENDINGS:
         header, rows = read_csv(path, text)
-        return Table(path, header, lambda wanted: iter(rows))
+        return Table(f"{path}:1", header, lambda wanted: iter(rows))
     is_array = text.lstrip().startswith("[")
 
     def rows_read(wanted: list[str] | None) -> Iterator[tuple[str, Any]]:
         yield from read_json_array(path, text) if is_array else read_json_lines(path, text)
 
-    first: Any = next(rows_read(None), ("", {}))[1]
-    return Table(path, list(first) if isinstance(first, dict) else [], rows_read)
+    where, first = next(rows_read(None), (f"{path}:1", {}))
+    return Table(where, list(first) if isinstance(first, dict) else [], rows_read)
 
 
 def _arrow_table(path: str) -> Table:
@@ -79,7 +79,7 @@ def _arrow_table(path: str) -> Table:
             )
             yield from _numbered(path, batches)
 
-    return Table(path, names, rows)
+    return Table(f"{path}:1", names, rows)
 
 
 def _open_arrow(path: str, included: list[int] | None):

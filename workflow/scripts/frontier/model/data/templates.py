@@ -2,8 +2,9 @@
 
 import hashlib
 
-from frontier.data_types import Example, TemplateRecord
+from frontier.data_types import Example
 from frontier.errors import UserError
+from frontier.token_types import TemplateRecord
 
 # What data.template is for the tokenizer's own chat template.
 CHAT = "chat"

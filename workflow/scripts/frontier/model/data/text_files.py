@@ -18,10 +18,14 @@ _SEPARATORS = (",", ";", "\t")
 _PACKED = {
     b"\x1f\x8b": "gzip; gunzip unpacks it",
     b"\xfd7zXZ": "xz; unxz unpacks it",
+    b"BZh": "bzip2; bunzip2 unpacks it",
     b"\x28\xb5\x2f\xfd": "zstandard; unzstd unpacks it",
     b"PK\x03\x04": "zip, as workbooks are; unzip unpacks it, pd.read_excel(path).to_csv(name) writes a sheet as CSV",
 }
-_LINES = "takes one object a line, an array of objects, CSV (named .csv), parquet or Arrow"
+_LINES = (
+    'takes one object a line, such as {"text": "..."} of a plain text, an array of objects, CSV (named .csv), parquet '
+    "or Arrow"
+)
 _SPACE = " \t\n\r"
 
 
@@ -35,7 +39,10 @@ def text_of_file(path: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+        is_utf16 = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+        if b"\0" in data and not is_utf16:
+            raise UserError(f"{path}:{line}: no text and none of the files that are read; {_LINES}") from None
+        encoding = "utf-16" if is_utf16 else "cp1252"
         raise UserError(
             f"{path}:{line}: not UTF-8; save it as UTF-8, say by Path(path).write_text(Path(path).read_text"
             f'("{encoding}"), "utf-8")'

@@ -15,7 +15,7 @@ _COUNTS = ("tokens", "answer_tokens", "tokens_cut_off", "examples_cut_off", "exa
 
 
 def tokenize(rows: list[Example], encoder: Encoder, max_length: int) -> tuple[list[dict], dict]:
-    """Return each row as `input_ids` and `labels`, both lists of token ids, and the counts of material_types.
+    """Return each row as `input_ids` and `labels`, both lists of token ids, and the counts of token_types.
 
     The labels are the ids of the answer and of the end of sequence after it, and IGNORED on the prompt; a row that is a
     text has no prompt. An example longer than `max_length` tokens loses its end; one of which nothing that can be

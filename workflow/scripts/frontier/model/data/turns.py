@@ -68,6 +68,18 @@ def find_turn(renderer: Renderer, messages: list[Message], place: int, whole: st
     return None if dropped is None else Turn(start, end or last, end is not None, dropped)
 
 
+def is_dropped(renderer: Renderer, messages: list[Message], place: int, whole: str) -> bool:
+    """Return whether the words of the message at a place stand nowhere in the text of all messages."""
+    words = messages[place]["content"].strip()
+    if not words or words in whole:
+        return False
+    try:
+        # Words that do not stand there as they are may be quoted, as some templates do with what a tool returns.
+        return _with_mark(renderer, messages, place) == whole
+    except Unrendered:
+        return False
+
+
 def _behind_header(renderer: Renderer, before: list[Message], whole: str, after: int, first: int) -> int | None:
     """Return where the header of a turn ends that begins at or before `first`; None where it is not there."""
     asked = _asked(renderer, before)
