@@ -15,7 +15,17 @@ import numpy as np
 import pandas as pd
 from frontier.results import uncertainty
 from scipy import stats
-from tuned_studies import FRESH_RATES, FRESH_SHAPES, RATES, SHAPES, USED, WAYS, Cell, measure_unlike_seeds
+from tuned_studies import (
+    FRESH_RATES,
+    FRESH_SHAPES,
+    RATES,
+    SHAPES,
+    USED,
+    WAYS,
+    Cell,
+    measure_flattery,
+    measure_unlike_seeds,
+)
 from tuned_studies import measure as measure_picked
 
 # Token counts at the quantiles of a lognormal distribution, each as likely as the others: the truth is a plain mean.
@@ -35,10 +45,10 @@ FRESH_CELLS = {
     250: [(1, 0.0), *itertools.product((2, 3), (0.3, 0.7))],
     800: [(1, 0.0), (2, 0.3), (3, 0.7)],
 }
-# The limits that coverage is held to. By chance a cell of 2,000 studies is off by up to 1.2 points, so that one which
+# The limits that coverage is held to. By chance a cell of 2,000 studies is off by up to a point, so that one which
 # comes within that of a limit is measured again, by other random numbers, with studies enough to tell its side.
 LIMITS = (0.92, 0.97)
-DOUBT = 0.012
+DOUBT = 0.01
 STUDIES_IN_DOUBT = 20_000
 # A way whose width is that of the others' comparison.
 PLAIN = "same examples"
@@ -181,6 +191,12 @@ def print_near(studies: int = 3_000) -> None:
             print(f"| {cell.shape}, {cell.rates[0]} and {cell.rates[1]} rates | {held:.1%} |")
 
 
+def print_flattery(studies: int = 5_000) -> None:
+    """Print how often the better of eight equal rates is said to beat one rate that is as good."""
+    for way, share in measure_flattery((PLAIN, USED), Cell((8, 1), 1, 100, 0.0, "flat"), studies).items():
+        print(f"{way}: {share:.1%} of {studies:,} studies")
+
+
 def _print_arms(pool: ProcessPoolExecutor, studies: int) -> None:
     """Print the coverage where fewer and more arms tell what a seed does: two seeds, 500 examples, a share of 50%."""
     print("\n| arms | " + " | ".join(SHAPES) + " | one arm |")
@@ -222,6 +238,7 @@ PARTS = {
     "ways": print_ways,
     "used": print_used,
     "near": print_near,
+    "flattery": print_flattery,
     "fresh": print_fresh,
 }
 

@@ -149,8 +149,24 @@ def of_seeds(weights: tuple[int, int], spreads: list[seeds.SeedSpread]) -> uncer
 
 def measure(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, np.ndarray]:
     """By way: how often one arm's interval and that of two arms' difference hold the truth, and the latter's width."""
-    random = np.random.default_rng(seed)
     held = {way: [] for way in ways}
+    for way, found, truth in _intervals(ways, cell, studies, seed):
+        inside = [(one.low <= true) & (true <= one.high) for one, true in zip(found, truth, strict=True)]
+        held[way].append([*inside, found[1].high - found[1].low])
+    return {way: np.concatenate(several, axis=1).mean(axis=1) for way, several in held.items()}
+
+
+def measure_flattery(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, float]:
+    """By way: how often the first arm is said to have a lower loss beside the second than it truly has."""
+    flattered = {way: [] for way in ways}
+    for way, found, truth in _intervals(ways, cell, studies, seed):
+        flattered[way].append(found[1].high < truth[1])
+    return {way: float(np.concatenate(several).mean()) for way, several in flattered.items()}
+
+
+def _intervals(ways, cell: Cell, studies: int, seed: int):
+    """Yield a way, its intervals of one arm and of the difference, and the truth of both, some studies at a time."""
+    random = np.random.default_rng(seed)
     size = max(20, int(6e6 / (sum(cell.rates) * cell.seeds * cell.examples)))
     for start in range(0, studies, size):
         count = min(size, studies - start)
@@ -172,9 +188,7 @@ def measure(ways, cell: Cell, studies: int, seed: int = 0) -> dict[str, np.ndarr
                 interval_of(first, kept, error, known[0]),
                 interval_of(first - second, kept, np.hypot(error, other), known[1]),
             )
-            inside = [(one.low <= true) & (true <= one.high) for one, true in zip(found, truth, strict=True)]
-            held[way].append([*inside, found[1].high - found[1].low])
-    return {way: np.concatenate(several, axis=1).mean(axis=1) for way, several in held.items()}
+            yield way, found, truth
 
 
 def measure_unlike_seeds(cell: Cell, studies: int, draws: int = 500) -> float:

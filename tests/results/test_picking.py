@@ -73,7 +73,7 @@ def test_rates_that_parts_disagree_on_give_the_pick_an_error():
     one = picking.judge(nll, tokens, np.ones((2, 1), bool), loss.argmin())
     apart = 2 * (one.nll.sum() / tokens.sum() - loss.min())
     # A part of the five picks one of the two rates, so that the share of those that agree is in fifths.
-    fifths = 5 * np.sqrt(one.error / apart / (7 / 8))
+    fifths = 5 * np.sqrt(one.error / apart / (4 / 5))
     assert fifths == pytest.approx(round(fifths))
     assert 0 < fifths < 5
 

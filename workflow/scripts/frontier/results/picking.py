@@ -13,14 +13,14 @@ import numpy as np
 # Parts of the examples that are judged each at the rate that the other parts pick: docs/uncertainty.md compares.
 FOLDS = 5
 # The share of that difference which counts where all picks agree: chosen so that coverage is right on either side.
-_COUNTED = 7 / 8
+_COUNTED = 4 / 5
 
 
 @dataclass(frozen=True)
 class Judged:
     """An arm's loss at its best rate: `nll` (... x seeds x examples, summed nats), and `error` (..., nats a token).
 
-    `error` is 7/8 of what the loss at the rate that all examples pick differs by from that at the rates picked on
+    `error` is 4/5 of what the loss at the rate that all examples pick differs by from that at the rates picked on
     others, times the square of the share of these picks that are the former rate.
     """
 
