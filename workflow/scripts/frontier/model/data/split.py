@@ -65,9 +65,8 @@ def hold_out(rows: list[Row], wanted: int | None, data: Mapping[str, Any]) -> tu
         random.Random(data["split_seed"]).shuffle(bundles)
     else:
         bundles.sort(key=lambda bundle: -bundle[-1])
-    held = _taken(bundles, _quotas([rows[index] for bundle in bundles for index in bundle], size), rows) or set(
-        sorted(bundles, key=lambda bundle: len(bundle))[0]
-    )
+    quotas = _quotas([rows[index] for bundle in bundles for index in bundle], size)
+    held = _taken(bundles, quotas, rows) or set(sorted(bundles, key=lambda bundle: len(bundle))[0])
     order = [index for bundle in bundles for index in bundle] if _is_shuffled(data) else range(len(rows))
     return [rows[i] for i in order if i not in held], [rows[i] for i in order if i in held]
 
