@@ -16,6 +16,7 @@ from frontier.study.keys.study_keys import (
     PLAN,
     RECOMMEND,
     REPORT_TO,
+    SHIPPING,
     SKIP_HOPELESS,
 )
 from frontier.study.keys.training_keys import GRID, LORA, TRAINING
@@ -34,6 +35,7 @@ OPTIONAL: tuple[Key | Section, ...] = (
     RECOMMEND,
     PLAN,
     SKIP_HOPELESS,
+    SHIPPING,
     MERGE,
     REPORT_TO,
     CLUSTER,
