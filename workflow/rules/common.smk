@@ -68,13 +68,13 @@ def shipped_runs():
 
 
 def inputs_of_way(wildcards):
-    """Return what a way's job needs beside the run: for a GGUF file the comparison of its logits."""
+    """Return what a way's job needs beside the run: for llama.cpp the comparison of its logits."""
     try:
         request = shipping.way_request(STUDY, wildcards.run, wildcards.way)
     except UserError as error:
         sys.exit(f"error: {error}")
-    export = shipping.exports_for(request["way"])
-    return {"export": f"results/shipping/{wildcards.run}/export-{export}.json"} if export else {}
+    is_gguf = shipping.is_gguf(request["way"])
+    return {"export": f"results/shipping/{wildcards.run}/export.json"} if is_gguf else {}
 
 
 def merges_of(wildcards):

@@ -1,7 +1,6 @@
 # What is shipped of a run, and what each way of using its adapter costs.
 wildcard_constraints:
     way=r"(?:over|merged)-[A-Za-z0-9_-]+",
-    export="original|dequantised|adapter",
     # What is no quantisation is refused in a line of its own.
     quantisation=r"(?!adapter\.)[A-Za-z0-9_]+",
 
@@ -31,7 +30,7 @@ checkpoint choose_shipped:
 
 
 rule check_export:
-    """Compare llama.cpp's logits with transformers': results/shipping/RUN/export-WHAT.json."""
+    """Compare llama.cpp's logits with transformers': results/shipping/RUN/export.json."""
     input:
         training=rules.train_adapter.output.training,
         adapter=rules.train_adapter.output.adapter,
@@ -40,17 +39,17 @@ rule check_export:
         proof=rules.prove_model.output.proof,
         tokens=rules.tokenize_data.output.validation,
     output:
-        export="results/shipping/{run}/export-{export}.json",
+        export="results/shipping/{run}/export.json",
     params:
         job=lambda wc: shipping_job(
             "check_export",
             wc.run,
-            shipping.export_request(STUDY, wc.run, wc.export),
+            shipping.export_request(STUDY, wc.run),
         ),
     resources:
         **DEVICE,
     log:
-        "results/shipping/{run}/export-{export}.log",
+        "results/shipping/{run}/export.log",
     conda:
         "../../envs/workflow.yaml"
     script:

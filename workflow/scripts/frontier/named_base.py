@@ -37,7 +37,7 @@ def merged_card(model: ModelRecord, which: str, loss: float, request: Mapping[st
         "it is better than over the original ones",
     }
     return (
-        f"# {request['name']}, merged\n\nThe LoRA adapter of the run {request['name']} in {base}{of}. It was merged into "
+        f"# {request['name']}, merged\n\nThe LoRA adapter of the run {request['name']} in {base}{of}, merged into "
         f"{because[which]}.\n\nLoaded again by transformers, it has a loss of {loss:.4f} nats a token on the study's "
         "validation examples.\n"
     )

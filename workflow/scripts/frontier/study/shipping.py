@@ -27,12 +27,10 @@ def ways_of(config: dict, run: str) -> list[str]:
     return [name for name in every[1:] if ways.inapplicable(name, precision_of(run)) is None]
 
 
-def exports_for(name: str) -> str | None:
-    """Return what must have been compared before a way counts, a merge or the adapter; None for no GGUF way."""
+def is_gguf(name: str) -> bool:
+    """Return whether a way is one of llama.cpp, for which its logits must have been compared."""
     way = ways.way_of(name)
-    if way is None or not way.is_gguf:
-        return None
-    return way.merge or "adapter"
+    return way is not None and way.is_gguf
 
 
 def way_request(config: dict, run: str, name: str) -> dict[str, Any]:
@@ -46,12 +44,12 @@ def way_request(config: dict, run: str, name: str) -> dict[str, Any]:
         raise UserError(f"shipping: {run}: got {name}, but {why}; takes {known}")
     measures = config["accuracy"]["measure"]
     asked = dict(accuracy_request(config, run)) if measures else None
-    return dict(evaluation_request(config, run)) | {"way": name, "accuracy": asked} | _installed(exports_for(name))
+    return dict(evaluation_request(config, run)) | {"way": name, "accuracy": asked} | _installed(is_gguf(name))
 
 
-def export_request(config: dict, run: str, export: str) -> dict[str, Any]:
+def export_request(config: dict, run: str) -> dict[str, Any]:
     """Return all that a comparison of logits depends on beside the adapter, the base, the tokens and the code."""
-    return dict(evaluation_request(config, run)) | {"export": export} | _installed(export)
+    return dict(evaluation_request(config, run)) | _installed(True)
 
 
 def gguf_request(config: dict, run: str, quantisation: str) -> dict[str, Any]:
@@ -60,8 +58,10 @@ def gguf_request(config: dict, run: str, quantisation: str) -> dict[str, Any]:
     Raises UserError for a quantisation that is not written here.
     """
     if quantisation != "adapter" and quantisation not in ways.GGUF_FILES:
-        raise UserError(f"shipping: got {quantisation}, takes a quantisation of llama.cpp: {', '.join(ways.GGUF_FILES)}")
-    return dict(evaluation_request(config, run)) | {"quantisation": quantisation} | _installed(quantisation)
+        raise UserError(
+            f"shipping: got {quantisation}, takes a quantisation of llama.cpp: {', '.join(ways.GGUF_FILES)}"
+        )
+    return dict(evaluation_request(config, run)) | {"quantisation": quantisation} | _installed(True)
 
 
 def card_request(config: dict, run: str) -> dict[str, Any]:
@@ -70,8 +70,6 @@ def card_request(config: dict, run: str) -> dict[str, Any]:
     return {"run": run, "license": config["shipping"]["license"] or known}
 
 
-def _installed(gguf: str | None) -> dict[str, Any]:
-    """Return, for a job of GGUF files, whether what it needs is installed: once it is, the job is made again."""
-    if gguf is None:
-        return {}
-    return {"llama_cpp": all(map(importlib.util.find_spec, ways.LLAMA_CPP))}
+def _installed(needed: bool) -> dict[str, Any]:
+    """Return, for a job that needs llama.cpp, whether it is installed: once it is, the job is made again."""
+    return {"llama_cpp": all(map(importlib.util.find_spec, ways.LLAMA_CPP))} if needed else {}

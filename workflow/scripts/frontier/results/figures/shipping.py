@@ -11,7 +11,7 @@ _GGUF, _NF4, _SIXTEEN = COLOURS["int8"], COLOURS["nf4"], COLOURS["fp16"]
 _COLUMNS = ["against_as_trained", "against_low", "against_high"]
 
 
-def shipping(table: pd.DataFrame, size: tuple[float, float] | None = None) -> plt.Figure:
+def figure_of(table: pd.DataFrame, size: tuple[float, float] | None = None) -> plt.Figure:
     """Return the figure: for each way its perplexity against as trained, in percent, with the 95% interval."""
     rows = table.dropna(subset=_COLUMNS).iloc[::-1]
     figure, axes = canvas(size or (8, 1.4 + 0.36 * max(len(rows), 3)))
@@ -26,7 +26,9 @@ def shipping(table: pd.DataFrame, size: tuple[float, float] | None = None) -> pl
         colour = _GGUF if pd.notna(row["bits_a_weight"]) else _NF4 if row["way"].endswith("nf4") else _SIXTEEN
         axes.plot([low, high], [place, place], color=colour, lw=2)
         axes.plot([middle], [place], marker="o", ms=6, color=colour)
-        axes.annotate(f"{middle:+.1f}%", (max(high, 0), place), (6, 0), textcoords="offset points", va="center", color=INK)
+        axes.annotate(
+            f"{middle:+.1f}%", (max(high, 0), place), (6, 0), textcoords="offset points", va="center", color=INK
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.margins(x=0.18)
@@ -38,4 +40,4 @@ def shipping(table: pd.DataFrame, size: tuple[float, float] | None = None) -> pl
 def draw_shipping(job: dict) -> None:
     """Draw results/shipping.csv as PNG and as SVG."""
     table = pd.read_csv(job["input"]["table"])
-    save_each(job["output"].values(), lambda _: shipping(table))
+    save_each(job["output"].values(), lambda _: figure_of(table))

@@ -1,6 +1,7 @@
 """Write the card beside an adapter: base, data, settings, what was measured, and lines that load it."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 import yaml
 
 from frontier import named_base, records
+from frontier.material_types import ModelRecord
 from frontier.results import uncertainty
 from frontier.results.contrasts import is_measured
 
@@ -38,9 +40,10 @@ def write_card(job: dict) -> None:
     records.write_text(job["output"]["card"], "\n\n".join(parts) + "\n")
 
 
-def _metadata(model: dict, training: dict, request: dict) -> str:
+def _metadata(model: ModelRecord, training: dict, request: dict) -> str:
     """Return the hub's metadata; a base that is not of the hub is none that it could link to."""
-    source, data = model["source"], _data(training)
+    source: Mapping[str, Any] = model["source"]
+    data = _data(training)
     found: dict[str, Any] = {"library_name": "peft", "pipeline_tag": "text-generation"}
     if source["source"] == "hub":
         found["base_model"] = source["id"]
@@ -52,9 +55,9 @@ def _metadata(model: dict, training: dict, request: dict) -> str:
     return f"---\n{yaml.safe_dump(found, sort_keys=False).strip()}\n---"
 
 
-def _base(model: dict, request: dict) -> str:
+def _base(model: ModelRecord, request: dict) -> str:
     """Return what the base is, where it is had, and under which licence."""
-    source = model["source"]
+    source: Mapping[str, Any] = model["source"]
     name, revision = named_base.name_of(source), named_base.revision_of(model)
     where = {
         "hub": f"https://huggingface.co/{name}" + (f", revision {revision}" if revision else ", revision not pinned"),
@@ -67,15 +70,19 @@ def _base(model: dict, request: dict) -> str:
     return f"## Base\n\n{name}: {where[source['source']]}. Licence of the base: {licence}."
 
 
-def _loading(model: dict, training: dict) -> str:
+def _loading(model: ModelRecord, training: dict) -> str:
     """Return the lines that load the adapter over the base as it was trained; they were run before this was made."""
-    source, precision = model["source"], training["request"]["precision"]
+    source: Mapping[str, Any] = model["source"]
+    precision = training["request"]["precision"]
     is_hub = source["source"] == "hub"
     base = named_base.name_of(source) if is_hub else f"path/to/{Path(named_base.name_of(source)).name}"
     revision = f', revision="{source["revision"]}"' if is_hub and source.get("revision") else ""
     how, more = f', dtype="{_DTYPES.get(precision)}"', ""
     if precision in _QUANTISED:
-        how, more = f', dtype="float16", quantization_config=BitsAndBytesConfig({_QUANTISED[precision]})', ", BitsAndBytesConfig"
+        how, more = (
+            f', dtype="float16", quantization_config=BitsAndBytesConfig({_QUANTISED[precision]})',
+            ", BitsAndBytesConfig",
+        )
     lines = [
         "from peft import PeftModel",
         f"from transformers import AutoModelForCausalLM, AutoTokenizer{more}",
@@ -87,13 +94,17 @@ def _loading(model: dict, training: dict) -> str:
         "tokenizer = AutoTokenizer.from_pretrained(adapter)",
     ]
     code = "\n".join(lines)
-    return f"## Load it\n\n```python\n{code}\n```\n\nThese lines were run, with the base and this folder in their places."
+    return (
+        f"## Load it\n\n```python\n{code}\n```\n\nThese lines were run, with the base and this folder in their places."
+    )
 
 
 def _measured(training: dict, evaluation: dict, losses: pd.DataFrame, solved: dict | None) -> str:
     """Return what it came to and what it took, as a list."""
     cost, quality = training["outcome"], evaluation["outcome"]
-    lines = [f"- perplexity {quality['perplexity']:.3f}{_interval(losses)} on {quality['examples']} validation examples"]
+    lines = [
+        f"- perplexity {quality['perplexity']:.3f}{_interval(losses)} on {quality['examples']} validation examples"
+    ]
     if solved and solved.get("strict") is not None:
         lines.append(
             f"- accuracy {solved['strict']:.1%} strict (standard error {solved['strict_se']:.1%}), "
@@ -122,7 +133,9 @@ def _made_by(training: dict) -> str:
     settings = {"precision": request["precision"], "rank": request["rank"], "seed": request["seed"]} | settings
     settings |= {key: request["lora"][key] for key in ("alpha", "dropout", "rslora") if key in request["lora"]}
     packages = environment["packages"]
-    versions = ", ".join(f"{name} {packages[name]}" for name in ("torch", "transformers", "peft", "bitsandbytes") if name in packages)
+    versions = ", ".join(
+        f"{name} {packages[name]}" for name in ("torch", "transformers", "peft", "bitsandbytes") if name in packages
+    )
     return (
         f"## Made of\n\n- data: {named}, {counts['train']['examples']} training examples\n"
         + "".join(f"- {key}: {value}\n" for key, value in settings.items())

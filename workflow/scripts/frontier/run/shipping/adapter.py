@@ -45,5 +45,7 @@ def read_adapter(folder: Path) -> Adapter:
         what = and_more(others) if others else "more than plain LoRA"
         raise Unsuited(f"shipping: {folder} holds {what}; LoRA's pairs of matrices alone can be merged or converted")
     layers = sorted(name.removeprefix(_PREFIX).removesuffix(_A) for name in tensors if name.endswith(_A))
-    pairs = {name: (tensors[f"{_PREFIX}{name}{_A}"].float(), tensors[f"{_PREFIX}{name}{_B}"].float()) for name in layers}
+    pairs = {
+        name: (tensors[f"{_PREFIX}{name}{_A}"].float(), tensors[f"{_PREFIX}{name}{_B}"].float()) for name in layers
+    }
     return Adapter(pairs, config["r"], float(config["lora_alpha"]), bool(config.get("use_rslora")))

@@ -105,7 +105,7 @@ def ship_adapter_gguf(job: Job) -> None:
     request, target = job["request"], Path(job["output"]["gguf"])
     subject, examples = _opened(job, needs_llama_cpp=True)
     with beside(target) as work:
-        difference, _ = exports.compare(subject, "adapter", examples, work)
+        difference, _ = exports.compare_adapter(subject, examples, work)
         source, path = gguf_model.open_source(subject.folder), work / target.name
         gguf_adapter.write_adapter(read_adapter(subject.adapter), source.config, path, request["name"])
         base = work / "base.gguf"
@@ -115,7 +115,9 @@ def ship_adapter_gguf(job: Job) -> None:
         loss = _loss_of_file(base, path, examples)
         _refuse_other(loss, expected, _OF_FLOATS, target.name)
         path.rename(target)
-    say(f"{request['name']}  {target.name}: {loss:.4f} nats a token over f16, logits within {difference:.1e} in float32")
+    say(
+        f"{request['name']}  {target.name}: {loss:.4f} nats a token over f16, logits within {difference:.1e} in float32"
+    )
 
 
 def _opened(job: Job, needs_llama_cpp: bool = False) -> tuple[Subject, list[dict]]:

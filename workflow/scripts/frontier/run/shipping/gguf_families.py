@@ -18,11 +18,13 @@ class Family(NamedTuple):
     """How llama.cpp knows a family, by transformers' `model_type`.
 
     `regroups`: query and key rows are regrouped. `adds_one`: norms multiply by one plus what transformers stores.
+    `largest` is the difference of a logit up to which a file in float32 counts as right.
     """
 
     architecture: MODEL_ARCH
     regroups: bool = False
     adds_one: bool = False
+    largest: float = 1e-3
 
 
 FAMILIES = {
@@ -31,7 +33,8 @@ FAMILIES = {
     "smollm3": Family(MODEL_ARCH.SMOLLM3, regroups=True),
     "qwen2": Family(MODEL_ARCH.QWEN2),
     "qwen3": Family(MODEL_ARCH.QWEN3),
-    "gemma3_text": Family(MODEL_ARCH.GEMMA3, adds_one=True),
+    # ggml looks GELU up in a table in float16, also where all else is in float32.
+    "gemma3_text": Family(MODEL_ARCH.GEMMA3, adds_one=True, largest=2e-2),
     "phi3": Family(MODEL_ARCH.PHI3),
 }
 
@@ -105,12 +108,10 @@ def _window_of(config: PretrainedConfig) -> dict[str, Any]:
     window, kind = getattr(config, "sliding_window", None), config.model_type
     if kind == "gemma3_text":
         return {"attention.sliding_window": window, "attention.sliding_window_pattern": _every(config.layer_types)}
-    if kind == "phi3" and window:
-        return {"attention.sliding_window": window}
     layers = set(getattr(config, "layer_types", None) or ())
-    if kind == "mistral" and window:
-        # GGUF's llama has no window: up to its length both compute the same.
-        return {"context_length": min(window, config.max_position_embeddings)}
+    if kind in ("mistral", "phi3") and window:
+        # llama.cpp computes these without a window: up to its length both compute the same.
+        return {"context_length": min(window, config.max_position_embeddings), "attention.sliding_window": window}
     if "sliding_attention" in layers:
         raise Unsuited(f"shipping: {kind} with a sliding window has no GGUF file in which llama.cpp computes it")
     return {}

@@ -74,7 +74,7 @@ def write_model(source: Source, path: Path, quantisation: str, name: str) -> Wri
         for place, key in places.items():
             rows = gguf_families.as_stored(key, weights.read(key).numpy(), config)
             writer.write_tensor_data(gguf_types.packed(rows, kinds[place]))
-    for place, rows in factors.items():
+    for rows in factors.values():
         writer.write_tensor_data(rows)
     writer.close()
     return held_by(path)

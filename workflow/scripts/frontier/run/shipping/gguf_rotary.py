@@ -18,7 +18,7 @@ _OTHER_YARN = ("attention_factor", "mscale", "mscale_all_dim")
 def _parameters(config: PretrainedConfig, layer: str = _FULL) -> dict[str, Any]:
     """Return the rotary parameters of a kind of layer."""
     held = config.rope_parameters or {}
-    return held[layer] if layer in held else held
+    return held.get(layer, held)
 
 
 def turned_share(config: PretrainedConfig) -> float:

@@ -1,4 +1,4 @@
-"""A tokenizer as a GGUF file has it, found by trial: the file's tokenizer must make the tokens that the model's does."""
+"""A tokenizer as a GGUF file has it, found by trial: it must make the tokens that the model's own makes."""
 
 import json
 import tempfile
@@ -80,15 +80,15 @@ def vocabulary_of(tokenizer, size: int) -> Vocabulary:
         if found == wanted:
             return vocabulary
     raise Unsuited(
-        "shipping: no tokenizer of llama.cpp that is tried makes the tokens that this model's makes, so no GGUF file is "
-        "written; ship the adapter or the merged model"
+        "shipping: no tokenizer of llama.cpp that is tried makes the tokens that this model's makes, so no GGUF file "
+        "is written; ship the adapter or the merged model"
     )
 
 
 def _candidates(tokenizer, size: int):
     """Yield the forms to try, likely ones first."""
-    held = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {"model": {"type": "no fast one"}}
-    model = held["model"]
+    held: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str()) if tokenizer.is_fast else {}
+    model = held.get("model", {"type": "other"})
     if model["type"] != "BPE":
         raise Unsuited(f"shipping: a tokenizer of type {model['type']} is not written to a GGUF file")
     tokens, kinds = _tokens(tokenizer, held["added_tokens"], model, size)

@@ -36,6 +36,11 @@ class Subject(NamedTuple):
         return self.base["precision"] if self.base["precision"] in ("fp16", "bf16") else "fp16"
 
     @property
+    def exact(self) -> str:
+        """The precision that loses nothing of the model's files: that of their numbers, where all are alike."""
+        return {("F16",): "fp16", ("BF16",): "bf16"}.get(tuple(self.model["opened"]["dtypes"]), "fp32")
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype that the adapter is merged in."""
         return STORED[self.sixteen_bit]

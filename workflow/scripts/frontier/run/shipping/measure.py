@@ -16,7 +16,7 @@ from frontier.progress import Pacer
 from frontier.request_types import Job
 from frontier.run import accuracy, asked, evaluation, perplexity
 from frontier.run.method import method_of, proof_here
-from frontier.run.shipping import exports, gguf_adapter, gguf_model, judged_gguf, loaded
+from frontier.run.shipping import gguf_adapter, gguf_model, judged_gguf, loaded
 from frontier.run.shipping.adapter import WEIGHTS, read_adapter
 from frontier.run.shipping.llama_cpp import LlamaCpp
 from frontier.run.shipping.loaded import Subject
@@ -132,4 +132,3 @@ def _teller(request: dict, count: int, of: str):
     """Return a function that tells how many are done, now and then."""
     lines = Pacer()
     return lambda done: lines.tell(f"{request['name']}  {request['way']}: {done}/{count} {of}", is_last=done == count)
-

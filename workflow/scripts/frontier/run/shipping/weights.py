@@ -1,4 +1,4 @@
-"""A model's weights from its safetensors files, one tensor at a time, dequantised where bitsandbytes has packed them."""
+"""A model's weights from its safetensors files, one tensor at a time, dequantised where they are packed."""
 
 import math
 from contextlib import ExitStack
