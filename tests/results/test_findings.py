@@ -12,6 +12,7 @@ from frontier.results import contrasts, findings
 from frontier.results.claims.claim import VERDICTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipping_tables import CASES as SHIPPING_CASES
 from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
 from trained_tables import CASES as TRAINED_CASES
 from trained_tables import history
@@ -217,6 +218,7 @@ CASES = [
     ("recommendation", "not_measured", "no perplexity", curve("nf4", {8: None}), {}),
     *RATE_CASES,
     *TRAINED_CASES,
+    *SHIPPING_CASES,
 ]
 
 

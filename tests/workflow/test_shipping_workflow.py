@@ -37,7 +37,8 @@ def shipped_study(new_study, tiny_model, tmp_path_factory) -> Study:
         model={"path": str(model)},
         shipping={"runs": [RUN], "quantisations": ["Q8_0"], "license": "mit"},
     )
-    study.printed = study.run("results/shipping.csv", "results/figures/shipping.png", *FILES).stdout
+    done = study.run("results/shipping.csv", "results/figures/shipping.png", *FILES)
+    study.printed = done.stdout + done.stderr
     return study
 
 

@@ -54,12 +54,8 @@ def context(
     environments: list[Environment | None],
     tokens: TokensRecord,
     model: ModelRecord,
-    shipped: pd.DataFrame | None = None,
 ) -> dict:
-    """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty.
-
-    `shipped` is results/shipping.csv, where it is part of the study.
-    """
+    """Return all that the template shows, as plain values; `claims` is what findings.json has, and may be empty."""
     summary = results.table
     unfinished = summary[summary["status"] != Status.OK]
     kept = unfinished[[name for name in _UNFINISHED if name in unfinished]]
@@ -80,7 +76,7 @@ def context(
         "columns": columns.cells(summary),
         "rows": len(summary),
         "unfinished": {"columns": columns.cells(kept), "rows": len(kept)},
-        "shipping": shipping(shipped) if shipped is not None else None,
+        "shipping": None,
         "environments": distinct(environments),
         "config": yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
     }
@@ -171,6 +167,7 @@ def write_report(job: dict) -> None:
         [training["environment"] for training in trainings],
         records.read_json(inputs["tokens"]),
         records.read_json(inputs["model"]),
-        pd.read_csv(inputs["shipping"]) if inputs.get("shipping") else None,
     )
+    if inputs.get("shipping"):
+        values["shipping"] = shipping(pd.read_csv(inputs["shipping"]))
     records.write_text(job["output"]["report"], render(paths.TEMPLATE, values))

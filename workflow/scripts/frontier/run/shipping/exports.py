@@ -64,7 +64,7 @@ def unavailable(inputs: dict, needs_llama_cpp: bool = True) -> str | None:
 
 
 def compare_adapter(subject: Subject, examples: list[dict], work: Path) -> tuple[float, int]:
-    """Return the largest difference of logits with the adapter over its base as the files have it, and over how many tokens.
+    """Return the largest difference of logits with the adapter over its base, and over how many tokens.
 
     The base's own file is compared by it too: what is wrong there is wrong here. Raises Unsuited where the difference
     is too large.
