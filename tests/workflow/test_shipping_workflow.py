@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import torch
-from conftest import Study
+from conftest import ROOT, Study
 from frontier import ways
 from frontier.model.data.tokens import load_tokens
 from frontier.run.shipping import judged_gguf, llama_library
@@ -140,6 +142,30 @@ def test_the_gguf_files_load_in_llama_cpp(shipped_study):
     assert found == pytest.approx(rows.loc[f"{best}-Q8_0", "eval_loss"], abs=1e-4)
     assert re.search(rf"{RUN}-Q8_0\.gguf: .* bits a weight .* logits within \de-0\d in float32", shipped_study.printed)
     assert (folder / f"{RUN}-adapter.gguf").stat().st_size > 1000
+
+
+def blocks(language: str) -> list[str]:
+    """The blocks of the README's part on using what was trained, for this study's run."""
+    text = (ROOT / "README.md").read_text("utf-8").split("## Use what you trained")[1].split("\n## ")[0]
+    found = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return [block.replace("nf4-r8-s0", RUN) for block in found]
+
+
+def test_the_readmes_lines_make_the_files(study):
+    """Snakemake's lines have nothing left to do in this study, and name all that there is to make."""
+    commands = [line for block in blocks("sh") if "not run by the tests" not in block for line in block.splitlines()]
+    targets = [line.split("#")[0].removeprefix("snakemake --cores 1 ").split() for line in commands]
+    assert targets[0][:2] == ["pip", "install"]
+    assert {name for line in targets[1:] for name in line} == {"results/shipping.csv", *FILES}
+    assert study.plan("results/shipping.csv", *FILES) == {}
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=["transformers", "llama.cpp"])
+def test_the_readmes_python_runs(shipped_study, block):
+    command = [sys.executable, "-c", block]
+    done = subprocess.run(command, cwd=shipped_study.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout
 
 
 def test_a_quantisation_added_makes_its_ways_alone(study):

@@ -14,7 +14,7 @@ from frontier.model.data.tokens import load_tokens
 from frontier.model.execution import OWN, Method
 from frontier.progress import say
 from frontier.request_types import Job
-from frontier.run import perplexity
+from frontier.run import evaluation, perplexity
 from frontier.run.method import method_of, proof_here
 from frontier.run.shipping import exports, gguf_adapter, gguf_model, judged_gguf, loaded, merging
 from frontier.run.shipping.adapter import CONFIG, WEIGHTS, read_adapter
@@ -83,7 +83,7 @@ def ship_gguf(job: Job) -> None:
     with beside(target) as work:
         source = gguf_model.open_source(folder)
         own, rows = Method(OWN, tuple(subject.proof["read_directly"])), exports.few(examples)
-        model = loaded.ready(loaded.merged(subject, folder, "", own), "float32", own)
+        model = evaluation.ready(loaded.merged(subject, folder, "", own), exports.IN_FLOAT32, subject.device, own)
         wanted = exports.logits_of(model, rows, subject.device)
         del model
         difference = exports.compare_file(source, wanted, rows, work)
@@ -160,7 +160,7 @@ def _copy_tokenizer(subject: Subject, folder: Path) -> None:
 def _loss(model, how: Method, job: Job, examples: list[dict], subject: Subject) -> float:
     """Return a model's loss on the examples, nats a token, computed as evaluations compute it."""
     request = job["request"]
-    ready = loaded.ready(model, request["compute_dtype"], how)
+    ready = evaluation.ready(model, job, subject.device, how)
     losses = perplexity.example_losses(ready, examples, request["batch_size"], subject.device, way=how.way)
     return float(losses["nll"].sum() / losses["tokens"].sum())
 

@@ -5,6 +5,7 @@ right export and a wrong one are too near to be told apart.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +16,15 @@ from frontier.model.data.tokens import load_tokens
 from frontier.model.execution import OWN, Method
 from frontier.progress import say
 from frontier.request_types import Job
+from frontier.run import evaluation
 from frontier.run.shipping import gguf_adapter, gguf_families, gguf_model, judged_gguf, llama_library, loaded
 from frontier.run.shipping.adapter import read_adapter
 from frontier.run.shipping.llama_cpp import LlamaCpp
 from frontier.run.shipping.loaded import Subject
 from frontier.run.shipping.room import Unsuited, beside
 
+# A job in which logits that are compared are computed.
+IN_FLOAT32: Any = {"request": {"compute_dtype": "float32"}}
 # Tokens that are compared, over as many of the first examples as have them.
 _TOKENS = 512
 # The spread of logits, a standard deviation, up to which a family's difference is the largest that is taken; that of
@@ -72,7 +76,7 @@ def compare_adapter(subject: Subject, examples: list[dict], work: Path) -> tuple
     own, rows = Method(OWN, tuple(subject.proof["read_directly"])), few(examples)
     source, adapter = gguf_model.open_source(subject.folder), work / "adapter.gguf"
     gguf_adapter.write_adapter(read_adapter(subject.adapter), source.config, adapter, "adapter")
-    model = loaded.ready(loaded.over_base(subject, subject.exact, own), "float32", own)
+    model = evaluation.ready(loaded.over_base(subject, subject.exact, own), IN_FLOAT32, subject.device, own)
     wanted = logits_of(model, rows, subject.device)
     del model
     return compare_file(source, wanted, rows, work, adapter), sum(map(len, rows))

@@ -9,6 +9,7 @@ import torch
 from frontier.model.data.tokens import IGNORED
 from frontier.run import accuracy
 from frontier.run.asked import Ends
+from frontier.run.generation import text_of
 from frontier.run.shipping.llama_cpp import LlamaCpp
 
 
@@ -32,7 +33,7 @@ def answers(model: LlamaCpp, tokenizer, asked: list[dict], most: int, ends: Ends
     marked = []
     for problem in asked:
         tokens = model.greedy(problem["prompt"], most, ends.tokens)
-        marked.append(accuracy.mark(problem, *accuracy.text_of(tokens, tokenizer, ends)))
+        marked.append(accuracy.mark(problem, *text_of(tokens, tokenizer, ends)))
         tell(len(marked))
     return marked
 

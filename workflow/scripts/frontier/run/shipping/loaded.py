@@ -8,8 +8,8 @@ from peft import PeftModel
 
 from frontier import records
 from frontier.material_types import BaseRecord, ModelRecord
-from frontier.model import bases, cache, layers, packing
-from frontier.model.dtypes import DTYPES, QUANTIZED, STORED
+from frontier.model import bases, cache, packing
+from frontier.model.dtypes import QUANTIZED, STORED
 from frontier.model.execution import Method
 from frontier.model.loading import load_whole, refuse_infinite
 from frontier.model.stamps import refuse_changed
@@ -38,7 +38,8 @@ class Subject(NamedTuple):
     @property
     def exact(self) -> str:
         """The precision that loses nothing of the model's files: that of their numbers, where all are alike."""
-        return {("F16",): "fp16", ("BF16",): "bf16"}.get(tuple(self.model["opened"]["dtypes"]), "fp32")
+        first, *others = self.model["opened"]["dtypes"]
+        return "fp32" if others else {"F16": "fp16", "BF16": "bf16"}.get(first, "fp32")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -109,11 +110,3 @@ def bytes_in_nf4(subject: Subject, folder: Path, work: Path) -> int:
 def bytes_of(folder: Path) -> int:
     """Return the bytes of the weights in a folder."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def ready(model, compute_dtype: str, method: Method):
-    """Make a model compute in a dtype as evaluations do, and return it."""
-    # TF32 would round the products of float32 to ten bits.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    layers.compute_in(model, DTYPES[compute_dtype], method.read_directly).eval()
-    return model

@@ -73,7 +73,7 @@ def _by_transformers(job: Job, subject: Subject, way: ways.Way, examples: list[d
         else:
             precision = ways.NF4 if way.stored else subject.sixteen_bit
             model = loaded.over_base(subject, precision, method)
-        return loaded.ready(model, request["compute_dtype"], method)
+        return evaluation.ready(model, job, subject.device, method)
 
     how = method_of(subject.proof, examples)
     tell = _teller(request, len(examples), "examples")
