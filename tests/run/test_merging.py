@@ -10,7 +10,7 @@ import torch
 from frontier import records
 from frontier.errors import UserError
 from frontier.model import bases, cache, sources
-from frontier.run.shipping import merging, room
+from frontier.run.shipping import loaded, merging, room
 from frontier.run.shipping.adapter import read_adapter
 from frontier.run.shipping.room import Unsuited
 from frontier.run.shipping.weights import Weights
@@ -143,3 +143,18 @@ def test_strided_factors_are_written_in_their_order(tied):
     after = load_file(merged(tied) / "model.safetensors")[f"{layer}.weight"]
     assert np.allclose((after - before).numpy(), update.numpy(), atol=1e-6)
     assert float(update.abs().max()) > 0.1
+
+
+def test_a_base_whose_weights_are_gone_is_one_line(tied, own_cache):
+    model = sources.fetch({"source": "path", "path": str(tied / "model")}, {})
+    record = bases.convert(model, "nf4", CPU)
+    paths = {name: str(tied / f"{name}.json") for name in ("model", "base", "proof")}
+    for name, content in (("model", model), ("base", record), ("proof", {"read_directly": []})):
+        records.write_json(paths[name], content)
+    inputs = paths | {"adapter": str(tied / "adapter")}
+    assert loaded.subject_of(inputs, CPU).sixteen_bit == "fp16"
+    shutil.move(tied / "model", tied / "elsewhere")
+    with pytest.raises(
+        UserError, match=r"^model: \S+ is not there any more; set FRONTIER_CACHE to the cache that has it"
+    ):
+        loaded.subject_of(inputs, CPU)

@@ -37,6 +37,7 @@ def shipped_study(new_study, tiny_model, tmp_path_factory) -> Study:
         steps=30,
         batch_size=8,
         model={"path": str(model)},
+        accuracy={"measure": True, "examples": 4, "max_new_tokens": 8},
         shipping={"runs": [RUN], "quantisations": ["Q8_0"], "license": "mit"},
     )
     done = study.run("results/shipping.csv", "results/figures/shipping.png", *FILES)
@@ -140,8 +141,39 @@ def test_the_gguf_files_load_in_llama_cpp(shipped_study):
         losses = judged_gguf.example_losses(model, examples)
     found = losses["nll"].sum() / losses["tokens"].sum()
     assert found == pytest.approx(rows.loc[f"{best}-Q8_0", "eval_loss"], abs=1e-4)
-    assert re.search(rf"{RUN}-Q8_0\.gguf: .* bits a weight .* logits within \de-0\d in float32", shipped_study.printed)
+    assert re.search(
+        rf"{RUN}-Q8_0\.gguf: .* bits a weight .* logits within \d\.\de-0\d in float32", shipped_study.printed
+    )
     assert (folder / f"{RUN}-adapter.gguf").stat().st_size > 1000
+
+
+def test_each_way_answers_the_problems_that_the_run_did(shipped_study):
+    rows = table(shipped_study)
+    own = json.loads((shipped_study.folder / f"results/runs/{RUN}/accuracy.json").read_text("utf-8"))["outcome"]
+    assert rows.loc["as-trained", "accuracy_strict"] == own["strict"]
+    for way in rows.index.drop("over-nf4"):
+        assert 0 <= rows.loc[way, "accuracy_flexible"] <= 1
+    for way in ("over-16-bit", "merged-original-Q8_0"):
+        record = json.loads((shipped_study.folder / f"results/shipping/{RUN}/{way}.json").read_text("utf-8"))
+        assert record["outcome"]["accuracy"]["examples"] == 4
+
+
+def test_without_llama_cpp_its_rows_say_what_to_install_and_the_others_stand(study, tmp_path, monkeypatch):
+    before = table(study)
+    hidden = (
+        "import importlib.util as util\nfound = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'xllamacpp' else found(name, *more)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(hidden)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    study.run("results/shipping.csv")
+    after = table(study)
+    of_llama_cpp = [name for name in after.index if ways.way_of(name).is_gguf]
+    line = "xllamacpp not installed: pip install -c envs/constraints.txt -r envs/shipping.txt"
+    assert set(after.loc[of_llama_cpp, "reason"]) == {line}
+    assert set(after.loc[of_llama_cpp, "status"]) == {"unmeasured"}
+    others = after.index.drop(of_llama_cpp)
+    assert after.loc[others, "eval_loss"].equals(before.loc[others, "eval_loss"])
 
 
 def blocks(language: str) -> list[str]:
@@ -169,7 +201,6 @@ def test_the_readmes_python_runs(shipped_study, block):
 
 
 def test_a_quantisation_added_makes_its_ways_alone(study):
-    assert study.plan("results/shipping.csv") == {}
     study.configure(shipping={"quantisations": ["Q8_0", "Q4_0"]})
     plan = study.plan("results/shipping.csv")
     assert sorted(plan) == ["gather_shipping", "measure_way"]
@@ -187,19 +218,13 @@ def test_merging_code_trains_nothing(study):
     assert set(plan) == {"measure_way", "check_export", "gather_shipping"}
 
 
-def test_what_cannot_be_shipped_is_one_line_and_no_file(study):
-    refused = {
-        f"{SHIPPED}/{RUN}-Q9_K.gguf": "error: shipping: got Q9_K, takes a quantisation of llama.cpp: f16, bf16, Q8_0",
-        f"results/shipping/{RUN}/over-nf4.json": f"error: shipping: {RUN}: got over-nf4, but it was trained over that",
-        f"results/shipping/{RUN}/merged-sideways.json": f"error: shipping: {RUN}: got merged-sideways, but there is no",
-    }
-    for target, line in refused.items():
-        done = study.snakemake("--cores", "1", target)
-        assert done.returncode != 0
-        assert line in done.stdout + done.stderr
-        assert not (study.folder / target).exists()
-    study.configure(shipping={"runs": ["nf4-r4"]})
-    assert "error: config: shipping.runs: got nf4-r4, takes PRECISION-rRANK-sSEED" in study.snakemake("-n").stderr
+def test_a_quantisation_that_llama_cpp_does_not_have_is_one_line_and_no_file(study):
+    target = f"{SHIPPED}/{RUN}-Q9_K.gguf"
+    done = study.snakemake("--cores", "1", target)
+    assert done.returncode != 0
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "error" in line]
+    assert lines == [f"error: shipping: got Q9_K, takes a quantisation of llama.cpp: {', '.join(ways.GGUF_FILES)}"]
+    assert not (study.folder / target).exists()
 
 
 def test_a_run_that_did_not_end_ok_ships_nothing(study):

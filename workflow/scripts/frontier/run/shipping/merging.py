@@ -41,8 +41,8 @@ def merge(base: Path, model: Path, adapter: Adapter, into: Path, dtype: torch.dt
         require_room(into, sum(sizes.values()), "the merged model")
         shards = _shards(sizes)
         for file, names in shards.items():
-            tensors = {name: _merged(weights, name, adapter, config["model_type"], dtype) for name in names}
-            save_file(tensors, into / file, metadata={"format": "pt"})
+            # In a call of its own, a file's tensors are gone before those of the next are read.
+            _write(into / file, names, weights, adapter, config["model_type"], dtype)
     if len(shards) > 1:
         places = {name: file for file, names in shards.items() for name in names}
         records.write_json(
@@ -84,6 +84,12 @@ def _shards(sizes: dict[str, int]) -> dict[str, list[str]]:
     if len(groups) == 1:
         return {WEIGHTS: groups[0]}
     return {f"model-{place:05d}-of-{len(groups):05d}.safetensors": names for place, names in enumerate(groups, 1)}
+
+
+def _write(path: Path, names: list[str], weights: Weights, adapter: Adapter, kind: str, dtype: torch.dtype) -> None:
+    """Write one file of the merged model's weights."""
+    tensors = {name: _merged(weights, name, adapter, kind, dtype) for name in names}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _merged(weights: Weights, name: str, adapter: Adapter, kind: str, dtype: torch.dtype) -> torch.Tensor:
