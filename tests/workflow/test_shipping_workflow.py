@@ -38,9 +38,9 @@ def shipped_study(new_study, tiny_model, tmp_path_factory) -> Study:
         batch_size=8,
         model={"path": str(model)},
         accuracy={"measure": True, "examples": 4, "max_new_tokens": 8},
-        shipping={"runs": [RUN], "quantisations": ["Q8_0"], "license": "mit"},
+        shipping={"measure": True, "quantisations": ["Q8_0"], "license": "mit"},
     )
-    done = study.run("results/shipping.csv", "results/figures/shipping.png", *FILES)
+    done = study.run("results/report.html", "results/figures/shipping.png", *FILES)
     study.printed = done.stdout + done.stderr
     return study
 
@@ -85,6 +85,20 @@ def test_every_way_has_a_row_that_is_measured_or_says_why_not(shipped_study):
     assert set(measured["recommended_for"].dropna()) == {"adapter", "merged model", "llama.cpp"}
     assert rows.loc["merged-original-Q8_0", "types"].startswith("Q8_0:")
     assert 8.4 < rows.loc["merged-original-Q8_0", "bits_a_weight"] < 9.5
+
+
+def test_the_recommended_run_is_shipped_and_the_study_says_what_that_costs(shipped_study):
+    results = shipped_study.folder / "results"
+    assert json.loads((results / "shipping/runs.json").read_text("utf-8")) == [RUN]
+    claims = {one["id"]: one for one in json.loads((results / "findings.json").read_text("utf-8"))}
+    one, rows = claims["shipping_cost"], table(shipped_study)
+    assert one["verdict"] == "supported"
+    worst = rows["against_as_trained"].idxmax()
+    assert ways.in_words(worst) in one["sentence"]
+    page = (results / "report.html").read_text("utf-8")
+    assert '<section id="shipping"' in page
+    assert "to load the adapter: over the base it was trained on (as trained)" in page
+    assert page.count('aria-label="Perplexity of each way of using the adapter against the run as trained"') == 2
 
 
 def test_what_is_the_same_function_has_the_same_loss(shipped_study):
