@@ -215,7 +215,8 @@ def test_the_readmes_python_runs(shipped_study, block):
 
 
 def test_a_quantisation_added_makes_its_ways_alone(study):
-    study.configure(shipping={"quantisations": ["Q8_0", "Q4_0"]})
+    """The run is named, so that no summary of the edited configuration has to say which is recommended."""
+    study.configure(shipping={"quantisations": ["Q8_0", "Q4_0"], "runs": [RUN]})
     plan = study.plan("results/shipping.csv")
     assert sorted(plan) == ["gather_shipping", "measure_way"]
     assert len(plan["measure_way"]) == 2
@@ -247,7 +248,7 @@ def test_a_run_that_did_not_end_ok_ships_nothing(study):
     record = json.loads(path.read_text("utf-8"))
     record["outcome"] |= {"status": "diverged", "reason": "loss not finite"}
     path.write_text(json.dumps(record))
-    done = study.snakemake("--cores", "1", "--allowed-rules", "ship_merged", "ship_adapter", "--forcerun", FILES[0])
+    done = study.snakemake("--cores", "1", "--allowed-rules", "write_card", "ship_adapter", "--forcerun", FILES[0])
     assert done.returncode != 0
     assert (
         f"error: shipping: {RUN}: the run ended diverged: loss not finite; nothing is written"

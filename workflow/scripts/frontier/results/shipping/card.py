@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from frontier import named_base, records
+from frontier.errors import UserError
 from frontier.material_types import ModelRecord
 from frontier.results import uncertainty
 from frontier.results.contrasts import is_measured
@@ -28,6 +29,7 @@ def write_card(job: dict) -> None:
     """Write the card of a run's adapter, Markdown with the hub's metadata at its head."""
     inputs, request = job["input"], job["request"]
     training, evaluation, model = (records.read_json(inputs[name]) for name in ("training", "evaluation", "model"))
+    _refuse_unmeasured(request["run"], training["outcome"], evaluation["outcome"])
     solved = records.read_json(inputs["accuracy"])["outcome"] if inputs.get("accuracy") else None
     parts = [
         _metadata(model, training, request),
@@ -38,6 +40,17 @@ def write_card(job: dict) -> None:
         _made_by(training),
     ]
     records.write_text(job["output"]["card"], "\n\n".join(parts) + "\n")
+
+
+def _refuse_unmeasured(run: str, trained: Mapping[str, Any], judged: Mapping[str, Any]) -> None:
+    """Raise UserError for a run that has nothing to ship: none that ended well, or one over random weights."""
+    for outcome in (trained, judged):
+        if outcome["status"] not in ("ok", "spilled"):
+            reason = f"the run ended {outcome['status']}: {outcome.get('reason')}"
+            raise UserError(f"shipping: {run}: {reason}; nothing is written")
+    if judged.get("perplexity") is None:
+        reason = "its base is an architecture with random weights, so there is nothing to ship"
+        raise UserError(f"shipping: {run}: {reason}; nothing is written")
 
 
 def _metadata(model: ModelRecord, training: dict, request: dict) -> str:

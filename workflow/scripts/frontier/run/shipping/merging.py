@@ -16,8 +16,8 @@ from frontier.run.shipping.weights import Weights
 _SHARD_BYTES = 2**30
 # Models whose layers are Conv1D, which store a weight as (in, out).
 _TRANSPOSED = ("gpt2", "openai-gpt")
-# What a config says of a quantised base and a merged model is not.
-_OF_BASE = ("quantization_config", "_pre_quantization_dtype")
+# What a config says of a quantised base, and the old name of the dtype.
+_OF_BASE = ("quantization_config", "_pre_quantization_dtype", "torch_dtype")
 _TIED = ("lm_head", "embed_tokens", "embed_out", "wte")
 
 
