@@ -60,8 +60,8 @@ def test_each_way_is_paired_with_the_run_as_trained(tmp_path, monkeypatch):
         "merged-original-Q8_0": "llama.cpp",
     }
     lines = uses.lines(found.reset_index())
-    assert lines[0] == "to load the adapter: over the base it was trained on (as trained)"
-    assert lines[-1].startswith("to be avoided most: over the 16-bit base, as vLLM or a 16-bit loader would (+10.0%")
+    assert lines[0] == "to load the adapter: over the base it was trained on, as trained"
+    assert lines[-1].startswith("to be avoided most: over the 16-bit base, as vLLM or a 16-bit loader would, +10.0% in")
 
 
 def test_for_llama_cpp_the_smallest_file_that_costs_little_is_recommended(tmp_path, monkeypatch):
@@ -75,6 +75,28 @@ def test_for_llama_cpp_the_smallest_file_that_costs_little_is_recommended(tmp_pa
     monkeypatch.chdir(again)
     made["merged-original-Q4_0"] = run_losses(3.1, 0.0, 0)
     assert rows(made, again, "fp16").loc["merged-original-Q8_0", "recommended_for"] == "llama.cpp"
+
+
+def test_what_rounding_does_is_neither_worse_nor_better(tmp_path, monkeypatch):
+    """Each example's loss is higher by the same hair, so that the whole interval is above zero."""
+    monkeypatch.chdir(tmp_path)
+    made = {"merged-dequantised": run_losses(3.0001, 0.0, 0), "merged-original": run_losses(3.01, 0.0, 0)}
+    found = rows(made, tmp_path)
+    assert found.loc["merged-dequantised", "against_low"] > 0
+    assert found.loc["merged-dequantised", "told"] == "no worse"
+    assert found.loc["merged-original", "told"] == "worse"
+
+
+def test_one_example_has_no_interval_and_the_claim_says_so(tmp_path):
+    one = run_losses(3.3, 0.0, 0).iloc[:1]
+    row = table._row(RUN, "over-16-bit", {"status": "ok"}, table._paired(one * [2, 1], one), 1)
+    frame = pd.concat([shipped(against=None), pd.DataFrame([row])])
+    claims = findings.state(results(curve("nf4", {8: 4.0}), shipping=frame))
+    claim = next(one for one in claims if one["id"] == "shipping_cost")
+    assert claim["verdict"] == "inconclusive"
+    assert "in perplexity against as trained (one example, so no interval)" in claim["sentence"]
+    assert claim["evidence"]["interval"]["low"] is None
+    assert len(figure_of(frame).axes[0].get_yticklabels()) == 1
 
 
 def test_a_base_of_random_weights_ships_nothing_and_says_so(tmp_path, monkeypatch):
@@ -128,8 +150,8 @@ def test_the_claim_names_the_worst_way_and_the_recommended_one():
         if one["id"] == "shipping_cost"
     )
     assert one["sentence"] == (
-        "How the adapter is used costs quality: worst is over the 16-bit base, +4.1% (+3.0% to +5.1%; this seed only) "
-        "in perplexity against as trained. Recommended: to use it as adapter, over the base it was trained on."
+        "How the adapter is used costs quality: worst is over the 16-bit base, +4.1% in perplexity against as trained "
+        "(+3.0% to +5.1%; this seed only). Recommended: to use it as adapter, over the base it was trained on."
     )
     assert one["evidence"]["runs"] == [RUN]
     assert one["evidence"]["interval"]["estimate"] == pytest.approx(4.081, abs=1e-3)

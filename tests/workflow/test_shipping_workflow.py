@@ -97,7 +97,7 @@ def test_the_recommended_run_is_shipped_and_the_study_says_what_that_costs(shipp
     assert ways.in_words(worst) in one["sentence"]
     page = (results / "report.html").read_text("utf-8")
     assert '<section id="shipping"' in page
-    assert "to load the adapter: over the base it was trained on (as trained)" in page
+    assert "to load the adapter: over the base it was trained on, as trained" in page
     assert page.count('aria-label="Perplexity of each way of using the adapter against the run as trained"') == 2
 
 

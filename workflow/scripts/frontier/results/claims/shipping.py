@@ -10,7 +10,9 @@ from frontier.results.claims.claim import (
     claim,
     not_measured,
     percent,
+    plain,
 )
+from frontier.results.shipping.uses import cost_in_words
 
 _UNIT = "% of perplexity"
 
@@ -29,7 +31,7 @@ def shipping_cost(results: Evidence) -> dict:
         INCONCLUSIVE: "Some way of using the adapter may cost quality",
     }
     verdict = SUPPORTED if "worse" in told else INCONCLUSIVE if "not told apart" in told else CONTRADICTED
-    sentence = f"{words[verdict]}: worst is {worst['what']}, {_percents(worst)} in perplexity against as trained."
+    sentence = f"{words[verdict]}: worst is {worst['what']}, {cost_in_words(worst)}."
     best = [f"to use it as {row['recommended_for']}, {row['what']}" for _, row in _recommended(table).iterrows()]
     if best:
         sentence += f" Recommended: {'; '.join(best)}."
@@ -44,13 +46,8 @@ def shipping_cost(results: Evidence) -> dict:
     ends = {"low": percent(worst["against_low"]), "high": percent(worst["against_high"])}
     interval = {"estimate": percent(worst["against_as_trained"])} | ends | {"level": 0.95, "unit": _UNIT}
     runs = list(dict.fromkeys(judged["run"]))
-    return claim(name, verdict, sentence, runs, values, interval | {"basis": worst["basis"]})
+    return claim(name, verdict, sentence, runs, values, plain(interval | {"basis": worst["basis"]}))
 
 
 def _recommended(table: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(subset=["recommended_for"])
-
-
-def _percents(row: pd.Series) -> str:
-    each = [f"{percent(row[key]):+.1f}%" for key in ("against_as_trained", "against_low", "against_high")]
-    return f"{each[0]} ({each[1]} to {each[2]}; {row['basis']})"

@@ -1,6 +1,7 @@
 """Draw what each way of using an adapter costs against the run as it was trained."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from frontier.results.claims.claim import percent
@@ -13,7 +14,7 @@ _COLUMNS = ["against_as_trained", "against_low", "against_high"]
 
 def figure_of(table: pd.DataFrame, size: tuple[float, float] | None = None) -> plt.Figure:
     """Return the figure: for each way its perplexity against as trained, in percent, with the 95% interval."""
-    rows = table.dropna(subset=_COLUMNS).iloc[::-1]
+    rows = table.dropna(subset=_COLUMNS[:1]).iloc[::-1]
     figure, axes = canvas(size or (8, 1.4 + 0.36 * max(len(rows), 3)))
     if rows.empty:
         nothing(axes, "no way was measured")
@@ -24,11 +25,11 @@ def figure_of(table: pd.DataFrame, size: tuple[float, float] | None = None) -> p
     for place, (_, row) in enumerate(rows.iterrows()):
         middle, low, high = (percent(row[name]) for name in _COLUMNS)
         colour = _GGUF if pd.notna(row["bits_a_weight"]) else _NF4 if row["way"].endswith("nf4") else _SIXTEEN
+        # A run that was judged on one example has no interval.
         axes.plot([low, high], [place, place], color=colour, lw=2)
         axes.plot([middle], [place], marker="o", ms=6, color=colour)
-        axes.annotate(
-            f"{middle:+.1f}%", (max(high, 0), place), (6, 0), textcoords="offset points", va="center", color=INK
-        )
+        end, beside = (max(np.nan_to_num(high), middle, 0), place), {"textcoords": "offset points", "va": "center"}
+        axes.annotate(f"{middle:+.1f}%", end, (6, 0), color=INK, **beside)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.margins(x=0.18)

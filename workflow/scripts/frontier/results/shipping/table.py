@@ -21,6 +21,8 @@ COLUMNS = (
     "against_high", "basis", "told", "accuracy_strict", "accuracy_strict_se", "accuracy_flexible",
     "accuracy_flexible_se", "size_mib", "bits_a_weight", "types", "recommended_for",
 )  # fmt: skip
+# Nats a token within which two ways of computing the same function differ, by how weights in 16 bits are rounded.
+_ROUNDING = 5e-4
 # What `told` says of a way, each way at its share of 5%.
 WORSE, BETTER, LEVEL, OPEN = "worse", "better", "no worse", "not told apart"
 _MIB = 2**20
@@ -108,15 +110,15 @@ def _row(run: str, name: str, outcome: Mapping[str, Any], paired, count: int) ->
     if paired is None:
         return found
     interval, strict = paired(ALPHA), paired(ALPHA / count)
-    ends = {"against_low": interval.low, "against_high": interval.high}
+    ends = {"against_low": interval.low, "against_high": interval.high} if np.isfinite(interval.low) else {}
     return found | {"against_as_trained": interval.estimate, **ends, "basis": interval.basis, "told": told(strict)}
 
 
 def told(interval: Interval) -> str:
     """Return what an interval of a way against as trained says."""
-    if interval.low > 0:
+    if interval.low > _ROUNDING:
         return WORSE
-    if interval.high < 0:
+    if interval.high < -_ROUNDING:
         return BETTER
     return LEVEL if interval.high < NEGLIGIBLE_LOSS else OPEN
 

@@ -1,5 +1,9 @@
 """Say which way is recommended for which use of an adapter. docs/shipping.md has the rule."""
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from frontier import ways
@@ -46,17 +50,18 @@ def lines(table: pd.DataFrame) -> list[str]:
     for use, done in _DONE.items():
         for row in rows:
             if row["recommended_for"] == use:
-                said.append(f"to {done}: {row['what']} ({_cost(row)})")
+                said.append(f"to {done}: {row['what']}, {cost_in_words(row)}")
     worst = table.dropna(subset=["against_as_trained"]).sort_values("against_as_trained").tail(1)
     for row in worst.to_dict("records"):
         if row["told"] == "worse":
-            said.append(f"to be avoided most: {row['what']} ({_cost(row)})")
+            said.append(f"to be avoided most: {row['what']}, {cost_in_words(row)}")
     return said
 
 
-def _cost(row: dict) -> str:
+def cost_in_words(row: Mapping[str, Any]) -> str:
     """Return what a way costs against as trained, in percent of perplexity, with its interval."""
     if row["way"] == ways.AS_TRAINED:
         return "as trained"
-    each = [f"{percent(row[key]):+.1f}%" for key in ("against_as_trained", "against_low", "against_high")]
-    return f"{each[0]} in perplexity, {each[1]} to {each[2]}"
+    middle, low, high = (percent(row[key]) for key in ("against_as_trained", "against_low", "against_high"))
+    ends = "" if math.isnan(low) else f"{low:+.1f}% to {high:+.1f}%; "
+    return f"{middle:+.1f}% in perplexity against as trained ({ends}{row['basis']})"
