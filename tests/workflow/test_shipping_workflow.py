@@ -83,6 +83,7 @@ def test_every_way_has_a_row_that_is_measured_or_says_why_not(shipped_study):
     assert beside["against_low"].le(beside["against_as_trained"]).all()
     assert beside["against_as_trained"].le(beside["against_high"]).all()
     assert set(measured["recommended_for"].dropna()) == {"adapter", "merged model", "llama.cpp"}
+    assert rows.loc["over-16-bit-gguf", "types"].startswith("F32:")
     assert rows.loc["merged-original-Q8_0", "types"].startswith("Q8_0:")
     assert 8.4 < rows.loc["merged-original-Q8_0", "bits_a_weight"] < 9.5
 

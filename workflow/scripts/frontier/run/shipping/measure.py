@@ -100,11 +100,10 @@ def _by_llama_cpp(job: Job, subject: Subject, way: ways.Way, examples: list[dict
         loaded.merge(subject, way.merge, folder)
     source = gguf_model.open_source(folder)
     written = gguf_model.write_model(source, path, way.stored, request["name"])
-    size = written.size
     if way.merge is None:
         adapter = work / "adapter.gguf"
         gguf_adapter.write_adapter(read_adapter(subject.adapter), source.config, adapter, request["name"])
-        size = adapter.stat().st_size
+        written = gguf_model.held_by(adapter)
     positions = max(len(example["input_ids"]) for example in examples)
     encoder, problems = _problems(job) if request["accuracy"] else (None, [])
     if problems:
@@ -118,7 +117,7 @@ def _by_llama_cpp(job: Job, subject: Subject, way: ways.Way, examples: list[dict
             tell, most = _teller(request, len(problems), "problems"), request["accuracy"]["max_new_tokens"]
             ends = asked.ends_of(encoder)
             answers = judged_gguf.answers(model, encoder.tokenizer, problems, most, ends, tell)
-    return losses, answers, {"size_bytes": size, "types": written.types, "bits": written.bits}
+    return losses, answers, {"size_bytes": written.size, "types": written.types, "bits": written.bits}
 
 
 def _problems(job: Job):
