@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from frontier import records, ways
+from frontier.errors import UserError
 from frontier.results import findings
 from frontier.results.figures.shipping import figure_of
-from frontier.results.shipping import chosen, table, uses
+from frontier.results.shipping import card, chosen, table, uses
 from shipping_tables import shipped
 from tables import curve, results, run_losses
 
@@ -163,3 +164,24 @@ def test_the_figure_has_a_row_for_each_way_that_was_measured():
     assert "+4.1%" in [text.get_text() for text in figure.axes[0].texts]
     empty = figure_of(shipped(against=None).assign(bits_a_weight=None))
     assert [text.get_text() for text in empty.axes[0].texts] == ["no way was measured"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged", "line"),
+    [
+        (
+            {"status": "oom", "reason": "too large"},
+            {"status": "oom"},
+            "the run ended oom: too large; nothing is written",
+        ),
+        ({"status": "ok"}, {"status": "ok", "perplexity": None}, "its base is an architecture with random weights, so"),
+    ],
+)
+def test_a_run_with_nothing_to_ship_has_no_card(tmp_path, trained, judged, line):
+    contents = {"training": {"outcome": trained}, "evaluation": {"outcome": judged}, "model": {}}
+    for name, content in contents.items():
+        records.write_json(tmp_path / f"{name}.json", content)
+    job = {"input": {name: tmp_path / f"{name}.json" for name in contents}, "request": {"run": RUN, "license": None}}
+    with pytest.raises(UserError, match=f"^shipping: {RUN}: {line}"):
+        card.write_card(job | {"output": {"card": tmp_path / "card.md"}})
+    assert not (tmp_path / "card.md").exists()

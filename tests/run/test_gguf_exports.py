@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from families import configuration
-from frontier import ways
+from frontier import records, ways
 from frontier.run.shipping import exports, gguf_adapter, gguf_families, gguf_model, gguf_types, llama_library
 from frontier.run.shipping.adapter import read_adapter
 from frontier.run.shipping.llama_cpp import LlamaCpp
@@ -157,3 +157,22 @@ def test_a_file_that_is_none_is_one_line(tmp_path):
     (tmp_path / "none.gguf").write_bytes(b"GGUF of nothing")
     with pytest.raises(Exception, match=r"^none\.gguf: llama\.cpp does not load it$"):
         LlamaCpp(tmp_path / "none.gguf", 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "random", "absent", "line"),
+    [
+        ("oom", False, [], "the run ended oom: too large"),
+        ("ok", True, [], "its base is an architecture with random weights, so there is nothing to ship"),
+        ("ok", False, ["libgguf"], f"libgguf not installed: {llama_library.HOW_TO_INSTALL}"),
+        ("spilled", False, [], None),
+    ],
+)
+def test_what_keeps_a_run_from_being_exported_is_one_line(tmp_path, monkeypatch, status, random, absent, line):
+    records.write_json(tmp_path / "training.json", {"outcome": {"status": status, "reason": "too large"}})
+    records.write_json(tmp_path / "model.json", {"architecture_only": random})
+    monkeypatch.setattr(llama_library, "missing", lambda: absent)
+    inputs = {name: tmp_path / f"{name}.json" for name in ("training", "model")}
+    assert exports.unavailable(inputs) == line
+    if absent:
+        assert exports.unavailable(inputs, needs_llama_cpp=False) is None
