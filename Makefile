@@ -41,7 +41,7 @@ status: .venv/workflow.done  ## how far each run is, also while they go on: make
 
 pins: .venv/tests.done  ## envs/constraints.txt, from the environment as it is
 	@python -m pip freeze | grep -vE '^(torch|pip|setuptools)==|^snakemake-logger-plugin-frontier' | \
-	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt) > envs/constraints.txt
+	  grep -vixFf <(grep -hv '^#' envs/workflow.txt envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt envs/shipping.txt) > envs/constraints.txt
 
 clean:  ## delete results and what they were made from; the environment stays
 	@du -sh results resources .snakemake 2>/dev/null | sed 's/^/freeing /' || true
@@ -62,7 +62,7 @@ clean:  ## delete results and what they were made from; the environment stays
 	$(INSTALL) --no-deps ./workflow/terminal
 	@touch $@
 
-.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt
-	$(INSTALL) -r envs/tests.txt -r envs/slurm.txt -r envs/trackers.txt
+.venv/tests.done: .venv/workflow.done envs/tests.txt envs/tests-alone.txt envs/slurm.txt envs/trackers.txt envs/shipping.txt
+	$(INSTALL) -r envs/tests.txt -r envs/slurm.txt -r envs/trackers.txt -r envs/shipping.txt
 	$(INSTALL) --no-deps -r envs/tests-alone.txt
 	@touch $@

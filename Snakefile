@@ -17,6 +17,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/accuracy.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/shipping.smk"
 include: "workflow/rules/status.smk"
 
 
@@ -34,6 +35,10 @@ localrules:
     state_findings,
     draw_figures,
     write_report,
+    choose_shipped,
+    gather_shipping,
+    draw_shipping,
+    write_card,
     plan_runs,
     draw_plan,
     status,
@@ -53,3 +58,4 @@ rule all:
         rules.state_findings.output,
         rules.draw_figures.output,
         rules.write_report.output,
+        rules.draw_shipping.output if STUDY["shipping"]["measure"] else [],

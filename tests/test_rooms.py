@@ -14,6 +14,7 @@ HALL = {
     "checkpoint_files",
     "errors",
     "job_notes",
+    "named_base",
     "outcomes",
     "paths",
     "progress",
@@ -21,6 +22,7 @@ HALL = {
     "strict_json",
     "units",
     "version",
+    "ways",
 }
 SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table", "token")
 HALL |= {f"{subject}_types" for subject in SUBJECTS}

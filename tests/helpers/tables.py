@@ -51,6 +51,7 @@ def results(
     recommend: dict | None = None,
     histories: dict[str, pd.DataFrame] | None = None,
     targets: dict | None = None,
+    shipping: pd.DataFrame | None = None,
 ) -> Evidence:
     """Results of rows and of base models' perplexities, in the state in which findings.run hands them on."""
     columns = list(dict.fromkeys([*row("nf4", 8, 0, None), *(name for one in rows for name in one)]))
@@ -67,7 +68,7 @@ def results(
     }
     losses = contrasts.gather(summary, runs, baselines, draws=2_000)
     limits = NO_LIMITS | {"max_perplexity": None} | (recommend or {})
-    return Evidence(summary, losses, budget, limits, histories or {}, targets or {})
+    return Evidence(summary, losses, budget, limits, histories or {}, targets or {}, shipping)
 
 
 def curve(precision: str, perplexities: dict[int, float | None], seeds=(0,), **changes) -> list[dict]:

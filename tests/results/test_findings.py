@@ -12,6 +12,7 @@ from frontier.results import contrasts, findings
 from frontier.results.claims.claim import VERDICTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipping_tables import CASES as SHIPPING_CASES
 from tables import OOM, SIX, curve, judged, results, row, run_losses, sized, study
 from trained_tables import CASES as TRAINED_CASES
 from trained_tables import history
@@ -217,6 +218,7 @@ CASES = [
     ("recommendation", "not_measured", "no perplexity", curve("nf4", {8: None}), {}),
     *RATE_CASES,
     *TRAINED_CASES,
+    *SHIPPING_CASES,
 ]
 
 
@@ -232,8 +234,8 @@ def test_verdict(name, verdict, shape, rows, more):
 
 def test_the_cases_reach_every_verdict_of_every_claim():
     names = {judge.__name__ for judge in (*findings.STUDY, *findings.STATED)}
-    assert len(findings.STUDY) == 20
-    assert len(names) == 23
+    assert len(findings.STUDY) == 21
+    assert len(names) == 24
     assert {(case[0], case[1]) for case in CASES} == {(name, verdict) for name in names for verdict in VERDICTS}
 
 
@@ -377,7 +379,7 @@ def test_whatever_is_missing_every_claim_is_stated(grid, has_bases, memory, most
         histories={one["run"]: history(1.0, key=key) for key, one in enumerate(rows[::2])},
     )
     claims = findings.state(table)
-    assert [one["part"] for one in claims].count("study") == 20
+    assert [one["part"] for one in claims].count("study") == 21
     assert {one["verdict"] for one in claims} <= set(VERDICTS)
     assert json.loads(json.dumps(claims, allow_nan=False)) == claims
     assert not [one["sentence"] for one in claims if "nan" in one["sentence"] or "None" in one["sentence"]]

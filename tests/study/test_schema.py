@@ -267,7 +267,7 @@ def test_a_key_that_is_left_empty_is_refused_unless_empty_has_a_meaning():
         *("epochs", "micro_batch_size", "accuracy.examples", "budget.memory_gib", "budget.hours", "cpu_threads"),
         *("checkpoint_minutes", "checkpoint_steps", "recommend.memory_gib", "recommend.hours"),
         *("data.group_column", "data.stratify_column", "data.template", "recommend.max_perplexity"),
-        *("cluster.memory_gib", "cluster.hours"),
+        *("cluster.memory_gib", "cluster.hours", "shipping.license"),
     }
     # Of the shipped configuration's source, which makes its examples, their numbers are.
     assert takes_empty & set(refused) == {"data.train_examples", "data.validation_examples"}

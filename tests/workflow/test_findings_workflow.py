@@ -12,7 +12,7 @@ def test_the_study_ends_in_its_claims_and_a_page(finished_study):
     claims = json.loads((results / "findings.json").read_text("utf-8"))
     runs = set(pd.read_csv(results / "summary.csv")["run"])
     assert len({one["id"] for one in claims}) == len(claims)
-    assert [one["part"] for one in claims].count("study") == 20
+    assert [one["part"] for one in claims].count("study") == 21
     for one in claims:
         assert one["verdict"] in VERDICTS
         assert set(one["evidence"]["runs"]) <= runs

@@ -1,10 +1,11 @@
 # Everything the rules share: the checked configuration, the runs, and what each job depends on.
 from pathlib import Path
 
+from frontier import ways
 from frontier.errors import no_study
 from frontier.jobs import code_digest, retries, stopping
 from frontier.records import digest, read_json
-from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema
+from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema, shipping
 
 retries.begin_call()
 shell.prefix(stopping.SHELL_PREFIX)
@@ -14,6 +15,7 @@ try:
     # Jobs that are sent to other nodes have those nodes' devices, of which this machine knows nothing.
     sent_away = workflow.resource_settings.nodes is not None
     preflight.check_machine(STUDY, devices_here=not sent_away)
+    SHIPPED = shipping.check_named(STUDY)
 except UserError as error:
     sys.exit(f"error: {error}{refusals.of_merged(CONFIG_FILE, workflow.config_settings)}")
 
@@ -53,6 +55,42 @@ def base_of(wildcards):
     except UserError as error:
         sys.exit(f"error: {error}")
     return f"resources/bases/{precision}.json"
+
+
+def shipping_job(script, run, request, tracked=None):
+    """Return the tracked parameter of a job that ships a run: over its training, the request and the script's code."""
+    return job(digest([IDENTITY["training"](run), request, CODE[script]]), tracked, **request)
+
+
+def shipped_runs():
+    """Return the runs to ship: those that the configuration names, or the recommended one, once that is known."""
+    return SHIPPED or read_json(checkpoints.choose_shipped.get().output.runs)
+
+
+def inputs_of_way(wildcards):
+    """Return what a way's job needs beside the run: for llama.cpp the comparison of its logits."""
+    try:
+        request = shipping.way_request(STUDY, wildcards.run, wildcards.way)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    is_gguf = shipping.is_gguf(request["way"])
+    return {"export": f"results/shipping/{wildcards.run}/export.json"} if is_gguf else {}
+
+
+def merges_of(wildcards):
+    """Return the records of the ways by which a run's merged model is chosen."""
+    ways_of_run = shipping.ways_of(STUDY, wildcards.run)
+    merges = [merge for merge in ways.MERGES if f"merged-{merge}" in ways_of_run]
+    return {merge: f"results/shipping/{wildcards.run}/merged-{merge}.json" for merge in merges}
+
+
+def base_of_gguf(wildcards):
+    """Return the base model of the run of a GGUF file; end with one line for a quantisation that there is not."""
+    try:
+        shipping.gguf_request(STUDY, wildcards.run, wildcards.quantisation)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return base_of(wildcards)
 
 
 def summaries_to_merge(wildcards):

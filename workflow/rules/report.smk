@@ -107,6 +107,7 @@ rule state_findings:
         baselines=expand(
             "results/baselines/{precision}/nll.parquet", precision=PRECISIONS
         ),
+        shipping="results/shipping.csv" if STUDY["shipping"]["measure"] else [],
     output:
         findings="results/findings.json",
         page=report(
@@ -174,6 +175,7 @@ rule write_report:
         trainings=lambda wc: expand("results/runs/{run}/training.json", run=RUNS),
         tokens=rules.tokenize_data.output.tokens,
         model=rules.fetch_model.output.model,
+        shipping="results/shipping.csv" if STUDY["shipping"]["measure"] else [],
     output:
         report=report(
             "results/report.html",

@@ -20,7 +20,8 @@ class Status(StrEnum):
     # The training came to its end, but the driver moved device memory to the host meanwhile, which slows every step:
     # its seconds say nothing of the card's speed.
     SPILLED = "spilled"
-    # Of an accuracy alone: no answer could be marked, or the measuring itself failed. The run is none the worse for it.
+    # Of an accuracy: no answer could be marked, or the measuring itself failed. Of a way of shipping: there is no such
+    # way for this model or on this machine. The run is none the worse for either.
     UNMEASURED = "unmeasured"
 
 

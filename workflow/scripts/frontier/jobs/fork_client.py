@@ -29,6 +29,9 @@ MODULES = (
     "frontier.run.train",
     "frontier.run.perplexity",
     "frontier.run.accuracy",
+    "frontier.run.shipping.exports",
+    "frontier.run.shipping.measure",
+    "frontier.run.shipping.artefacts",
     "frontier.plan.calibration",
     "frontier.plan.table",
 )

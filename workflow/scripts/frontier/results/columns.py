@@ -125,6 +125,22 @@ ACCURACY = {
     "base_accuracy_strict": Column("Base accuracy, strict", "%", "Of the base model at this precision.", ".1%"),
     "base_accuracy_flexible": Column("Base accuracy, flexible", "%", "Of the base model at this precision.", ".1%"),
 }
+# The columns of results/shipping.csv that a page shows beside those that the summary has too.
+SHIPPING = {
+    "what": Column("How the adapter is used", "", "What is done with it.", shown=True),
+    "status": END["status"],
+    "perplexity": QUALITY["perplexity"],
+    "against_as_trained": Column(
+        "Against as trained", "nats/token", "Loss less that of the run as trained.", "+.4f", True
+    ),
+    "against_low": Column("Low", "95%", "Lower end of its interval over other examples.", "+.4f", True),
+    "against_high": Column("High", "95%", "Upper end of its interval over other examples.", "+.4f", True),
+    "told": Column("Told", "", "What the interval says, each way at its share of 5%.", shown=True),
+    "accuracy_strict": ACCURACY["accuracy_strict"],
+    "size_mib": Column("Size", "MiB", "Of what is shipped.", ",.1f", True),
+    "bits_a_weight": Column("Bits a weight", "", "What a GGUF file really has, over all tensors.", ".2f", True),
+    "recommended_for": Column("Recommended for", "", "The use for which it is the way to take.", shown=True),
+}
 SUMMARY = RUN | END | QUALITY | BASE | COST | FORETOLD | STANDING | SURROUNDINGS
 COLUMNS = RUN | FURTHER | SUMMARY | ACCURACY
 # The summary's columns that follow from its others and from the per-example losses.

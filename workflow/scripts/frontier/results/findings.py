@@ -17,6 +17,7 @@ from frontier.results.claims import (
     published,
     rank,
     rates,
+    shipping,
     stated,
     time,
     trained,
@@ -47,6 +48,7 @@ STUDY = {
     trained.overfitting: "It overfits: validation ends above training loss",
     next_gain.next_gain: "More rank, another rate or more steps would gain",
     plan.planner_accuracy: "The plan was near what was measured",
+    shipping.shipping_cost: "How the adapter is used costs quality",
 }
 # What only others state: judged on behalf of config/claims.yaml alone.
 STATED = (time.nf4_speedup, stated.rate_of_rank, stated.all_linear)
@@ -100,7 +102,8 @@ def state_findings(job: dict) -> None:
     histories = {Path(path).parent.name: pd.read_csv(path) for path in inputs["histories"]}
     losses = contrasts.gather(summary, runs, baselines)
     targets = request["targets"] if isinstance(request["targets"], dict) else {}
-    results = Evidence(summary, losses, request["budget"], request["recommend"], histories, targets)
+    shipped = pd.read_csv(inputs["shipping"]) if inputs.get("shipping") else None
+    results = Evidence(summary, losses, request["budget"], request["recommend"], histories, targets, shipped)
     claims = state(results)
     records.write_json(job["output"]["findings"], claims)
     records.write_text(job["output"]["page"], markdown(claims))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 import jinja2
+import pandas as pd
 import yaml
 from itables import options
 from itables.javascript import generate_init_offline_itables_html
@@ -19,11 +20,31 @@ from frontier.results.claims.claim import VERDICTS
 from frontier.results.figures import svg
 from frontier.results.figures.canvas import BROAD, NARROW, WIDE, Drawn
 from frontier.results.figures.draw import FIGURES, TITLES, is_broad, read_results
+from frontier.results.figures.shipping import figure_of
 from frontier.results.recommended import recommendation
+from frontier.results.shipping import uses
 from frontier.token_types import TokensRecord
 
 # The summary's columns that a page shows of runs that did not end ok.
 _UNFINISHED = ("run", "status", "phase", "reason", "basis", "resumes")
+
+
+# The columns of results/shipping.csv that a page shows.
+_SHIPPED = (
+    "run",
+    "what",
+    "status",
+    "reason",
+    "perplexity",
+    "against_as_trained",
+    "against_low",
+    "against_high",
+    "told",
+    "accuracy_strict",
+    "size_mib",
+    "bits_a_weight",
+    "recommended_for",
+)
 
 
 def context(
@@ -55,9 +76,22 @@ def context(
         "columns": columns.cells(summary),
         "rows": len(summary),
         "unfinished": {"columns": columns.cells(kept), "rows": len(kept)},
+        "shipping": None,
         "environments": distinct(environments),
         "config": yaml.safe_dump(study, sort_keys=False, allow_unicode=True),
     }
+
+
+def shipping(table: pd.DataFrame) -> dict:
+    """Return what the page says of the ways of using an adapter: the recommended ones, a figure, and a table."""
+    shown = table[[name for name in _SHIPPED if name in table]]
+    label = "Perplexity of each way of using the adapter against the run as trained"
+    drawn = {
+        width: svg.inline(figure_of, table, size, f"shipping-{width}", label)
+        for width, size in (("wide", BROAD), ("narrow", NARROW))
+    }
+    lines = [line for _, rows in table.groupby("run", sort=False) for line in uses.lines(rows)]
+    return {"lines": lines, "columns": columns.cells(shown, columns.SHIPPING), "rows": len(shown)} | drawn
 
 
 def subject(study: dict) -> dict:
@@ -134,4 +168,6 @@ def write_report(job: dict) -> None:
         records.read_json(inputs["tokens"]),
         records.read_json(inputs["model"]),
     )
+    if inputs.get("shipping"):
+        values["shipping"] = shipping(pd.read_csv(inputs["shipping"]))
     records.write_text(job["output"]["report"], render(paths.TEMPLATE, values))

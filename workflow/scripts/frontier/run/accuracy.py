@@ -99,13 +99,13 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     method = Method(OWN, tuple(proof["read_directly"]))
     model = evaluation.load_judged(job, device, method)
     phases.enter("evaluate")
-    marked = _answer(model, encoder, asked, request, device)
+    marked = answer_all(model, encoder, asked, request, device)
     phases.enter("save")
     pd.DataFrame(marked).to_parquet(outputs["answers"])
     return {"status": Status.OK} | score(marked) | counts
 
 
-def _answer(
+def answer_all(
     model, encoder: AnyEncoder, asked: list[dict], request: AccuracyRequest, device: torch.device
 ) -> list[dict]:
     """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""

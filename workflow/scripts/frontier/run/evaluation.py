@@ -76,17 +76,22 @@ def load_judged(job: Job[EvaluationRequest] | Job[AccuracyRequest], device: torc
     Where its weights in that dtype are small beside the device's memory and the budget, they are made once: to cast or
     dequantise them takes longer than a product with the few tokens of a step of answers.
     """
-    request, inputs = job["request"], job["input"]
+    inputs = job["input"]
     base = load_base(records.read_json(inputs["base"]), device, method=method)
     model = _adapted(base, Path(inputs["adapter"])) if "adapter" in inputs else base
-    # TF32 would round the products of float32 to ten bits.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    dtype = dtypes.compute_dtype(request["compute_dtype"], "", device)
-    budget = (job.get("limits") or {}).get("memory_gib")
-    room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
-    layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
+    ready(model, job, device, method)
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
     return base
+
+
+def ready(model, job: Job[EvaluationRequest] | Job[AccuracyRequest], device: torch.device, method: Method):
+    """Make a model compute in the dtype of the job's request as `load_judged` has it, and return it."""
+    # TF32 would round the products of float32 to ten bits.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    dtype = dtypes.compute_dtype(job["request"]["compute_dtype"], "", device)
+    budget = (job.get("limits") or {}).get("memory_gib")
+    room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
+    return layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
 
 
 def _adapted(base, folder: Path):

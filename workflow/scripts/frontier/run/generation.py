@@ -69,7 +69,7 @@ def answers_of(
         batch = _longer(model, tokenizer, batch, count, ends)
         is_last, staying = batch.length == longest + max_new_tokens, []
         for place, tokens in enumerate(batch.ids[:, longest:].tolist()):
-            text, ended = _text(tokens, tokenizer, ends)
+            text, ended = text_of(tokens, tokenizer, ends)
             if ended or is_last:
                 yield rows[place], text, ended
             else:
@@ -101,7 +101,7 @@ def _longer(model, tokenizer, batch: _Batch, count: int, ends: Ends) -> _Batch:
     return _Batch(found.sequences, torch.cat([mask, longer], dim=1), found.past_key_values)
 
 
-def _text(tokens: list[int], tokenizer, ends: Ends) -> tuple[str, bool]:
+def text_of(tokens: list[int], tokenizer, ends: Ends) -> tuple[str, bool]:
     """Return the text of an answer's tokens up to its end, and whether the answer ended by itself."""
     end = next((index for index, token in enumerate(tokens) if token in ends.tokens), None)
     text = tokenizer.decode(tokens[:end], skip_special_tokens=True)

@@ -121,7 +121,7 @@ def plan_request(config: dict) -> PlanRequest:
     """Return all that a plan depends on beside the code: the study, its card, and the tokens once they are made."""
     note = Path("resources/tokens/tokens.json")
     return {
-        "study": {key: value for key, value in without_trackers(config).items() if key != "processes"}
+        "study": {key: value for key, value in without_trackers(config).items() if key not in ("processes", "shipping")}
         | _processes(config),
         "card": cards.find(config["plan"]["card"]),
         "runs": [training_request(config, run) for run in run_names(config)],

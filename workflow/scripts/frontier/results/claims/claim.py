@@ -37,7 +37,7 @@ class Evidence:
     """All that a verdict depends on: the summary's rows, the losses, and the two sets of limits from the config.
 
     `histories` has the training of each run as it went, by the run's name; `targets` has the layers of each set of
-    lora.targets by its name, where there are several.
+    lora.targets by its name, where there are several. `shipping` is results/shipping.csv, where that is measured.
     """
 
     summary: pd.DataFrame
@@ -46,6 +46,7 @@ class Evidence:
     recommend: dict
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     targets: dict[str, str | list[str]] = field(default_factory=dict)
+    shipping: pd.DataFrame | None = None
 
     @property
     def sixteen_bit(self) -> str | None:

@@ -22,7 +22,7 @@ _OF_NF4 = (
 # Claims that hold precisions against each other.
 _ACROSS = ("fp16_best_quality", "recommendation")
 # Claims that speak of what their runs have in common.
-_OF_RUNS = ("knee", "rate_matters", "best_rate", "rate_rule", "rate_of_rank", "all_linear")
+_OF_RUNS = ("knee", "rate_matters", "best_rate", "rate_rule", "rate_of_rank", "all_linear", "shipping_cost")
 # Claims that hold of a base whatever it stores, and say what it stores.
 _OF_ANY_BASE = ("recommendation", "training_helped", "overfitting", "next_gain")
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from frontier.study.keys.data_keys import DATA
 from frontier.study.keys.key import Key, Section, Sourced
 from frontier.study.keys.model_keys import MODEL
+from frontier.study.keys.shipping_keys import SHIPPING
 from frontier.study.keys.study_keys import (
     ACCURACY,
     BUDGET,
@@ -34,6 +35,7 @@ OPTIONAL: tuple[Key | Section, ...] = (
     RECOMMEND,
     PLAN,
     SKIP_HOPELESS,
+    SHIPPING,
     MERGE,
     REPORT_TO,
     CLUSTER,
