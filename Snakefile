@@ -36,6 +36,8 @@ localrules:
     write_report,
     plan_runs,
     draw_plan,
+    ask_card,
+    draw_options,
     status,
 
 

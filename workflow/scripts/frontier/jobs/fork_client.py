@@ -29,6 +29,7 @@ MODULES = (
     "frontier.run.train",
     "frontier.run.perplexity",
     "frontier.run.accuracy",
+    "frontier.plan.asking",
     "frontier.plan.calibration",
     "frontier.plan.table",
 )

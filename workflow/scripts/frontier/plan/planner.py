@@ -161,7 +161,7 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     """
     cuda = figures["capability"] is not None
     device = EmulatedCard(cuda, tuple(figures["capability"] or (8, 0)))
-    rates, speed = _rates(figures)
+    rates, speed = rates_of(figures)
     limits = [limit for limit in (figures["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = figures.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
     rows, known = batches.examples(study, resources)
@@ -180,7 +180,7 @@ def micro_batches(request: TrainingRequest) -> tuple[int, int]:
     return micro, settings["batch_size"] // micro
 
 
-def _rates(figures: dict) -> tuple[roofline.Rates | None, str]:
+def rates_of(figures: dict) -> tuple[roofline.Rates | None, str]:
     """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
     if figures.get("rates"):
         return roofline.from_calibration(figures["rates"]), "as calibrated"

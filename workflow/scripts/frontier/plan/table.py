@@ -72,7 +72,9 @@ def plan_runs(job: Job[PlanRequest]) -> None:
 def plan_one(job: dict) -> None:
     """Write the row of one run, for its training to read before it starts; raise UserError if it cannot be planned."""
     request, run = job["request"], job["run"]
-    planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
+    study = request["study"]
+    card = request["card"] or calibration.figures_here(open_device(study["device"], study["cpu_threads"]))
+    planner, _ = open_planner(study, card, Path("resources"))
     planned = next(one for one in request["runs"] if one["run"] == run)
     refusal = _refusal(planned, planner.device)
     if refusal:
@@ -90,16 +92,6 @@ def _calibrated(path: str) -> dict:
             "make it again: snakemake --cores 1 results/plan.csv -R calibrate_device"
         )
     return card
-
-
-def _present(study: dict) -> dict:
-    """Return the figures of the device that this process trains on; if it has been calibrated, its rates too."""
-    card = calibration.present(open_device(study["device"], study["cpu_threads"]))
-    path = Path("results/calibration.json")
-    known = records.read_json(path) if path.exists() else {}
-    if known.get("name") != card["name"]:
-        return card
-    return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
 
 
 def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:

@@ -3,12 +3,14 @@
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.weak import WeakIdKeyDictionary
 
 from frontier.plan.step import stand_ins
+from frontier.plan.step.results import results_without_content
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
 # Elements. Only integer tensors up to this size have their values computed.
@@ -18,7 +20,10 @@ aten = torch.ops.aten
 
 @dataclass
 class Operation:
-    """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it."""
+    """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it.
+
+    `moved` has the shape and the bytes of each tensor that it reads or writes.
+    """
 
     name: str
     phase: str
@@ -27,17 +32,22 @@ class Operation:
     written: int
     shapes: list[tuple[int, ...]]
     captured: bool = False
+    moved: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
 
 
 @dataclass
 class Event:
-    """The allocation of a storage (`size` > 0) or its release (< 0); `captured`: in the CUDA graphs' own memory."""
+    """The allocation of a storage (`size` > 0) or its release (< 0); `captured`: in the CUDA graphs' own memory.
+
+    `shape` is that of the tensor for which it was allocated; of a kernel's own work space, that of its first input.
+    """
 
     key: int
     size: int
     category: str
     phase: str
     captured: bool
+    shape: tuple[int, ...] = ()
 
 
 @dataclass
@@ -68,6 +78,7 @@ class Tracer(TorchDispatchMode):
         self._ids = WeakIdKeyDictionary()
         self._known = WeakIdKeyDictionary()
         self._count = 0
+        self.results = results_without_content()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -80,15 +91,16 @@ class Tracer(TorchDispatchMode):
             return values[0].item()
         if known and function is aten.nonzero.default:
             return self.known(_compute(function, args, kwargs, self._known))
-        result = function(*args, **kwargs)
+        result = self.results.of(function, args, kwargs)
         outputs = tensors_of((result,))
         if known and outputs and all(_is_small_integer(output) for output in outputs):
             for output, value in zip(
                 outputs, tensors_of((_compute(function, args, kwargs, self._known),)), strict=True
             ):
                 self._known[output] = value
-        self._work_space(stand_ins.work_space(str(function), tensors))
-        self._note(str(function), tensors, outputs)
+        name = _name(function)
+        self._work_space(stand_ins.work_space(name, tensors), tensors)
+        self._note(name, tensors, outputs)
         return result
 
     def known(self, value: torch.Tensor) -> torch.Tensor:
@@ -135,6 +147,7 @@ class Tracer(TorchDispatchMode):
                     written=sum(tensor.numel() * tensor.itemsize for tensor in outputs),
                     shapes=[tuple(tensor.shape) for tensor in inputs],
                     captured=self.captured,
+                    moved=[(tuple(tensor.shape), tensor.numel() * tensor.itemsize) for tensor in inputs + outputs],
                 )
             )
 
@@ -145,9 +158,11 @@ class Tracer(TorchDispatchMode):
         category = "weights" if self.phase == "load" else "activations"
         if category == "activations" and shape and shape[-1] == self.vocabulary:
             category = "logits"
-        birth = Event(key, size, category, self.phase, self.captured)
+        birth = Event(key, size, category, self.phase, self.captured, shape)
         events.append(birth)
-        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured)))
+        weakref.finalize(
+            storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured, shape))
+        )
 
     def keep(self, sizes: list[int]) -> None:
         """Count sizes in bytes that libraries allocate once and keep, as activations."""
@@ -155,12 +170,19 @@ class Tracer(TorchDispatchMode):
             self._count += 1
             self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
 
-    def _work_space(self, size: int) -> None:
+    def _work_space(self, size: int, inputs: list[torch.Tensor]) -> None:
         """Count the bytes that a kernel allocates for itself and frees before it returns."""
         if size:
             self._count += 1
+            shape = tuple(inputs[0].shape)
             for signed in (size, -size):
-                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.captured))
+                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.captured, shape))
+
+
+@cache
+def _name(function) -> str:
+    """Return an operation's name, say aten.mm.default."""
+    return str(function)
 
 
 def tensors_of(values) -> list[torch.Tensor]:

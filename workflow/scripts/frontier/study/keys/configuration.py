@@ -7,6 +7,7 @@ from frontier.study.keys.key import Key, Section, Sourced
 from frontier.study.keys.model_keys import MODEL
 from frontier.study.keys.study_keys import (
     ACCURACY,
+    ASK,
     BUDGET,
     CHECKPOINTS,
     CLUSTER,
@@ -33,6 +34,7 @@ OPTIONAL: tuple[Key | Section, ...] = (
     *CHECKPOINTS,
     RECOMMEND,
     PLAN,
+    ASK,
     SKIP_HOPELESS,
     MERGE,
     REPORT_TO,
