@@ -12,7 +12,7 @@ import torch
 
 from frontier import records
 from frontier.machine.device import open_device, physical_cores
-from frontier.plan import calibration, options, roofline
+from frontier.plan import calibration, options
 from frontier.plan.options import Place
 from frontier.plan.planner import CONTEXT_GIB, rates_of
 from frontier.progress import Pacer, say
@@ -64,9 +64,9 @@ def told(frame: pd.DataFrame, rows: int, hours: float | None) -> list[str]:
     short = frame[(frame["rank"] == options.RANKS[0]) & (frame["length"] == options.LENGTHS[0])]
     best = short.sort_values(["hours", "gradient_checkpointing"], kind="stable", na_position="last")
     best = best.drop_duplicates(["device", "model", "precision"]).sort_index()
-    shown = best[["device", "model", "precision", "rank", "length", "gradient_checkpointing", "micro_batch_size"]].assign(
-        peak_gib=best["peak_gib"], seconds_per_step=best["seconds_per_step"], hours=best["hours"]
-    )
+    shown = best[
+        ["device", "model", "precision", "rank", "length", "gradient_checkpointing", "micro_batch_size"]
+    ].assign(peak_gib=best["peak_gib"], seconds_per_step=best["seconds_per_step"], hours=best["hours"])
     shown = shown.rename(columns={"gradient_checkpointing": "checkpointing", "micro_batch_size": "micro_batch"})
     if frame["device"].nunique() == 1:
         shown = shown.drop(columns="device")

@@ -4,7 +4,7 @@ import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from frontier.errors import UserError
 from frontier.model import dtypes
@@ -29,7 +29,7 @@ OWN = "this study's model"
 
 @dataclass(frozen=True)
 class Place:
-    """What is planned for: a device's name, the GiB that a run may hold, those of the context, and its speed if known."""
+    """What is planned for: a device's name, the GiB that a run may hold and those of its context, its speed if known."""
 
     name: str
     memory_gib: float
@@ -49,19 +49,25 @@ def names(study: dict) -> list[str]:
 
 
 def look(
-    name: str, study: dict, places: list[Place], rows: int, hours: float | None
+    name: str,
+    study: dict,
+    places: list[Place],
+    rows: int,
+    hours: float | None,
+    precisions: tuple[str, ...] | None = None,
 ) -> tuple[list[OptionRow], dict[str, float], float]:
     """Return a shape's rows, those that fit, by precision the GiB of its smallest training, and its billions.
 
     Every configuration that fits one of the places, all of one kind of device, has a row for that place, unless it
     takes more than `hours` for `rows` examples, each learned once. The smallest training is of one short example, with
-    activations computed twice. Raises UserError where the study's own shape is not known without a download.
+    activations computed twice. `precisions` are the places' own where they are not given. Raises UserError where the
+    study's own shape is not known without a download.
     """
     config = model_config.find(study["model"]) if name == OWN else config_of(shapes.find(name), name)
     billions = _billions(config, name)
     found: list[OptionRow] = []
     least: dict[str, float] = {}
-    for precision in _precisions(places[0]):
+    for precision in precisions or _precisions(places[0]):
         for checkpointing in (True, False):
             surface = Surface(config, _request(precision, checkpointing), places[0].device)
             first = surface.need_gib(LENGTHS[0], RANKS[0]) + places[0].context_gib
@@ -110,7 +116,7 @@ def _row(surface: Surface, looked: _Looked, place: Place, rank: int, length: int
     micro = math.gcd(BATCH_SIZE, 2 ** int(math.log2(largest)))
     passes = BATCH_SIZE // micro
     time = surface.time(micro * length, length, rank, passes, place.rates) if place.rates else None
-    return {
+    row = {
         "device": place.name,
         "memory_gib": place.memory_gib,
         "model": looked.name,
@@ -127,6 +133,7 @@ def _row(surface: Surface, looked: _Looked, place: Place, rank: int, length: int
         "hours": time and time.seconds * math.ceil(looked.rows / BATCH_SIZE) / 3600,
         "limited_by": time and time.limited_by,
     }
+    return cast(OptionRow, row)
 
 
 def _precisions(place: Place) -> tuple[str, str]:

@@ -22,8 +22,8 @@ from frontier.plan.step.tracer import Operation, Trace
 from frontier.request_types import TrainingRequest
 from frontier.units import GIB
 
-# Tokens of the one example that is traced, to which a captured row needs no padding, and more than a slice of the loss
-# has with a vocabulary of 17,000 (`model.loss`).
+# Tokens of the one example that is traced, to which a captured row needs no padding, and more than a slice of the
+# loss has where the vocabulary is above 15,420 (`model.loss`).
 TOKENS = 17 * 32
 # The rank that is traced.
 RANK = 23
@@ -53,17 +53,20 @@ class Surface:
         return (worst + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
 
     def time(self, tokens: int, length: int, rank: int, passes: int, rates: roofline.Rates) -> roofline.Time:
-        """Return the time of an optimiser step of so many `passes`, each over so many tokens in examples of `length`."""
+        """Return the time of a step of so many `passes`, each over so many tokens, in examples of `length`."""
         times = [self._timed(count, tokens, length, rank, passes, rates) for count in self._counts]
         return times[0] if len(times) == 1 else times[0].times(1 - self._further).plus(times[1].times(self._further))
 
     def _timed(self, layers: int, tokens: int, length: int, rank: int, passes: int, rates) -> roofline.Time:
         trace, vocabulary = self._trace(layers), self.config.get_text_config().vocab_size
-        grown = [_grown(one, tokens, length, rank) for one in trace.operations]
-        update = [one for one in grown if one.phase == "update"]
-        # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
-        slices = [one for one in grown if one.phase != "update" and any(vocabulary in shape for shape in one.shapes)]
-        others = [one for one in grown if one.phase != "update" and one not in slices]
+        update: list[Operation] = []
+        slices: list[Operation] = []
+        others: list[Operation] = []
+        for one in trace.operations:
+            # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
+            is_slice = any(vocabulary in shape for shape in one.shapes) and all(TOKENS not in s for s in one.shapes)
+            kind = update if one.phase == "update" else slices if is_slice else others
+            kind.append(_grown(one, tokens, length, rank))
         squares = [math.sqrt(tokens * length)]
         checkpointing = self.request["training"]["gradient_checkpointing"]
         each = roofline.time(others, squares, rates, checkpointing)
@@ -145,4 +148,4 @@ def _grown(one: Operation, tokens: int, length: int, rank: int) -> Operation:
     long = math.sqrt(tokens * length) if roofline.is_attention(one.name) else tokens
     sizes = {TOKENS: long, RANK: rank}
     shapes: list = [tuple(sizes.get(size, size) for size in shape) for shape in one.shapes]
-    return replace(one, shapes=shapes, read=sum(size * share(shape) for shape, size in one.moved), written=0)
+    return replace(one, shapes=shapes, read=round(sum(size * share(shape) for shape, size in one.moved)), written=0)

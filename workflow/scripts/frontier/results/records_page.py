@@ -29,6 +29,7 @@ from frontier.table_types import (
     AnswerRow,
     HistoryRow,
     LossRow,
+    OptionRow,
     PlanRow,
     SummaryRow,
 )
@@ -42,6 +43,7 @@ FILES = {
     "results/runs/RUN/accuracy.json": AccuracyRecord,
     "results/baselines/PRECISION/accuracy.json": AccuracyRecord,
     "results/plan.csv": PlanRow,
+    "results/options.csv": OptionRow,
     "results/summary.csv": SummaryRow,
     "results/accuracy.csv": AccuracyRow,
     "results/runs/RUN/history.csv": HistoryRow,

@@ -30,13 +30,14 @@ def find(card) -> dict | None:
         return {"name": "card of one's own", "link_gbs": None, "capability": _CAPABILITY} | card
     if card == "auto":
         return None
-    if size := _SIZE.fullmatch(card.strip()):
-        return _of_size(float(size[1]), card)
     known = table()
     names = {normalised_name(name): name for name in known}
     shorter = {_without_series(name): full for name, full in names.items()}
     wanted = normalised_name(card)
     name = names.get(wanted) or shorter.get(_without_series(wanted))
+    # Behind the names, since a 4090 is a card.
+    if name is None and (size := _SIZE.fullmatch(card.strip())):
+        return _of_size(float(size[1]), card)
     if name is None:
         close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
         hint = f"did you mean {names[close[0]]}?" if close else "takes a card of config/cards.yaml, say RTX 4090."

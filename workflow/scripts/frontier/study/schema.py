@@ -69,6 +69,9 @@ def _numbers(value, schema: dict):
     kinds = {kind for one in alternatives for kind in _listed(one.get("type", []))}
     if isinstance(value, str) and "number" in kinds and _NUMBER.fullmatch(value):
         return float(value)
+    if isinstance(value, str) and "integer" in kinds and value.isdecimal():
+        # Snakemake reads numbers within --config as text.
+        return int(value)
     if isinstance(value, float) and "integer" in kinds and value.is_integer():
         return int(value)
     return value

@@ -2,6 +2,6 @@
 
 A transformers config becomes a model of tensors without content, built for an emulated card in the place of a real one.
 What its training step does is traced, and `peak` and `roofline` read the trace. Read in this order: stand_ins (for
-kernels that need content), emulated_card, meta_model, tracer, passes (forward and backward told apart), traced_graphs,
+kernels that need content), emulated_card, meta_model, results (shapes remembered), tracer, passes (forward and backward told apart), traced_graphs,
 trace (all of it put together).
 """

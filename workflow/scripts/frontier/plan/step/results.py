@@ -9,19 +9,17 @@ from functools import cache
 import torch
 
 _empty = torch.ops.aten.empty_strided.default
-# What is known of an operation that was looked at and cannot be left out.
-_CALLED = "called"
 
 
 class Results:
-    """Makes the results of operations on tensors without content; those of operations seen before, without calling them.
+    """Makes the results of operations on tensors without content, and calls none that it has seen before.
 
     Left out are operations whose results are dense tensors of their own, and those that write to tensors in their
     place, which without content is to do nothing.
     """
 
     def __init__(self):
-        self._known: dict[tuple, list[tuple] | str] = {}
+        self._known: dict[tuple, list[tuple] | None] = {}
 
     def of(self, function, args, kwargs):
         """Return `function(*args, **kwargs)`, or what looks like it."""
@@ -29,15 +27,15 @@ class Results:
         key = _key((function, args, kwargs)) if kind else None
         if key is None:
             return function(*args, **kwargs)
-        known = self._known.get(key)
-        if known is None:
+        if key not in self._known:
             before = [_looks(one) for one in _tensors((args, kwargs))]
             result = function(*args, **kwargs)
             after = [_looks(one) for one in _tensors((args, kwargs))]
             unchanged = before == after
-            self._known[key] = _described(result, kind, {looks[-1] for looks in before}) if unchanged else _CALLED
+            self._known[key] = _described(result, kind, {looks[-1] for looks in before}) if unchanged else None
             return result
-        if known is _CALLED:
+        known = self._known[key]
+        if known is None:
             return function(*args, **kwargs)
         if kind != "makes":
             return kwargs["out"] if kind == "fills" else args[0] if kind == "changes" else None
@@ -53,7 +51,7 @@ def results_without_content() -> Results:
 
 @cache
 def _kind(function) -> str | None:
-    """Return what an operation does, by its schema: `makes` tensors, `changes` its first one, `fills` the one named out.
+    """Return what an operation does, by its schema: `makes` tensors, `changes` its first, `fills` the one named out.
 
     `writes` is to tensors in lists, with nothing to return; None is anything else, such as a view.
     """
@@ -99,8 +97,8 @@ def _tensors(value) -> list[torch.Tensor]:
     return [tensor for part in parts for tensor in _tensors(part)]
 
 
-def _described(result, kind: str, storages: set[int]) -> list[tuple] | str:
-    """Return the size, strides and dtype of each new dense tensor of a result; `_CALLED` where it has others.
+def _described(result, kind: str, storages: set[int]) -> list[tuple] | None:
+    """Return the size, strides and dtype of each new dense tensor of a result; None where it has others.
 
     `storages` are those of the inputs: some operations, such as `_unsafe_view`, return one and do not say so.
     """
@@ -108,11 +106,11 @@ def _described(result, kind: str, storages: set[int]) -> list[tuple] | str:
         return []
     tensors = (result,) if isinstance(result, torch.Tensor) else result
     if not isinstance(tensors, tuple) or not all(isinstance(one, torch.Tensor) for one in tensors):
-        return _CALLED
+        return None
     if isinstance(result, tuple) and len(result) == 1:
-        return _CALLED
+        return None
     for one in tensors:
         storage = one.untyped_storage()
         if not one.is_meta or id(storage) in storages or storage.nbytes() != one.numel() * one.itemsize:
-            return _CALLED
+            return None
     return [(one.shape, one.stride(), one.dtype) for one in tensors]
