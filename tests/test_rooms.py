@@ -22,7 +22,7 @@ HALL = {
     "units",
     "version",
 }
-SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table")
+SUBJECTS = ("cost", "data", "material", "option", "outcome", "proof", "record", "request", "table")
 HALL |= {f"{subject}_types" for subject in SUBJECTS}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.
 MAY_IMPORT = {

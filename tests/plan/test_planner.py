@@ -115,7 +115,8 @@ def test_a_card_of_no_memory_is_one_line(text):
         cards.find(text)
 
 
-def test_a_shape_that_needs_a_download_is_one_line():
+def test_a_shape_that_needs_a_download_is_one_line(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert model_config.find(embedded.EMBEDDED_MODEL).num_hidden_layers == 30
     with pytest.raises(UserError, match="not known without a download"):
         model_config.find({"source": "hub", "id": "nobody/nothing-at-all", "revision": None})

@@ -12,13 +12,13 @@ import torch
 
 from frontier import records
 from frontier.machine.device import open_device, physical_cores
+from frontier.option_types import OptionRow
 from frontier.plan import calibration, options
 from frontier.plan.options import Place
 from frontier.plan.planner import CONTEXT_GIB, rates_of
 from frontier.progress import Pacer, say
 from frontier.request_types import AskRequest, Job
 from frontier.study import cards
-from frontier.table_types import OptionRow
 from frontier.units import GIB
 
 HOW_TO_NAME = "name a card: make ask CARD='RTX 3060' ROWS=3000 HOURS=8, or its memory, CARD='12 GB'"

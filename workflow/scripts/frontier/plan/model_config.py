@@ -14,9 +14,8 @@ from frontier.model.config_file import config_of, read_config
 from frontier.study import embedded, shapes
 from frontier.study.embedded import EMBEDDED_CONFIG
 
-# The files of a hub's model that a plan fetches: some kB, and the tokenizer's some MB.
+# The one file of a hub's model that a plan fetches.
 _SHAPE = "config.json"
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json")
 
 
 def find(model: dict):
@@ -46,22 +45,6 @@ def find(model: dict):
         f"plan: the shape of {name} is not known without a download; run snakemake --cores 1 resources/model.json "
         "first, or give a shape by name, model: {source: shape, name: Qwen2.5-7B}"
     )
-
-
-def tokenizer_folder(model: dict) -> Path | None:
-    """Return a folder with the tokenizer of a study's `model` section, without its weights; None where there is none.
-
-    Of a model of the hub the tokenizer's files alone are fetched.
-    """
-    if model["source"] == "path":
-        return Path(model["path"]).resolve()
-    fetched = cache.CACHE / "models" / records.digest(model)[:16]
-    if (fetched / _TOKENIZER[0]).exists():
-        return fetched
-    if model["source"] != "hub" or not _of_hub(model, _SHAPE):
-        return None
-    found = [file for file in (_of_hub(model, name) for name in _TOKENIZER) if file]
-    return found[0].parent if found else None
 
 
 def parameters(config) -> int:

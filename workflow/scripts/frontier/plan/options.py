@@ -9,13 +9,13 @@ from typing import Any, cast
 from frontier.errors import UserError
 from frontier.model import dtypes
 from frontier.model.config_file import config_of
+from frontier.option_types import OptionRow
 from frontier.plan import model_config, roofline
 from frontier.plan.batches import MOST_TOKENS
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.surface import Surface
 from frontier.request_types import TrainingRequest
 from frontier.study import requests, schema, shapes
-from frontier.table_types import OptionRow
 
 # What is looked at: a small and a large adapter, and lengths in tokens of a question and of a page.
 RANKS = (16, 64)
@@ -29,7 +29,7 @@ OWN = "this study's model"
 
 @dataclass(frozen=True)
 class Place:
-    """What is planned for: a device's name, the GiB that a run may hold and those of its context, its speed if known."""
+    """What is planned for: a device's name, the GiB that a run may hold, those of its context, its speed if known."""
 
     name: str
     memory_gib: float

@@ -64,7 +64,7 @@ class Surface:
         others: list[Operation] = []
         for one in trace.operations:
             # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
-            is_slice = any(vocabulary in shape for shape in one.shapes) and all(TOKENS not in s for s in one.shapes)
+            is_slice = any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
             kind = update if one.phase == "update" else slices if is_slice else others
             kind.append(_grown(one, tokens, length, rank))
         squares = [math.sqrt(tokens * length)]
@@ -129,7 +129,7 @@ def _moments(trace: Trace, cuda: bool) -> _Moments:
     backward = sum(event.phase == "backward" for event in events)
     names, seen = [], 0
     for row, event in enumerate(events):
-        column = (TOKENS in event.shape) + 2 * (RANK in event.shape)
+        column = grows_with_tokens(event.shape) + 2 * (RANK in event.shape)
         changes[int(event.captured), row, column] = rounded(event.size) if cuda else event.size
         seen += event.phase == "backward"
         names.append(event.phase if event.phase != "backward" else f"backward {int(2 * seen > backward)}")
@@ -138,14 +138,19 @@ def _moments(trace: Trace, cuda: bool) -> _Moments:
     return _Moments(plain, captured, {name: np.flatnonzero(named == name) for name in dict.fromkeys(names)})
 
 
+def grows_with_tokens(shape: Collection[int]) -> bool:
+    """Return whether a tensor has the tokens among its dimensions, or all of them but the first, which is no target."""
+    return TOKENS in shape or TOKENS - 1 in shape
+
+
 def _grown(one: Operation, tokens: int, length: int, rank: int) -> Operation:
     """Return an operation as it is over so many tokens and at that rank."""
 
     def share(shape: Collection[int]) -> float:
-        return (tokens / TOKENS if TOKENS in shape else 1.0) * (rank / RANK if RANK in shape else 1.0)
+        return (tokens / TOKENS if grows_with_tokens(shape) else 1.0) * (rank / RANK if RANK in shape else 1.0)
 
     # The work of attention grows with the square of each example's length.
     long = math.sqrt(tokens * length) if roofline.is_attention(one.name) else tokens
-    sizes = {TOKENS: long, RANK: rank}
+    sizes = {TOKENS: long, TOKENS - 1: long, RANK: rank}
     shapes: list = [tuple(sizes.get(size, size) for size in shape) for shape in one.shapes]
     return replace(one, shapes=shapes, read=round(sum(size * share(shape) for shape, size in one.moved)), written=0)

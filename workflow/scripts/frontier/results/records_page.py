@@ -20,6 +20,7 @@ from typing import (
 from frontier import paths, records
 from frontier.data_types import ExamplesRecord, TokensRecord
 from frontier.material_types import BaseRecord, ModelRecord
+from frontier.option_types import OptionRow
 from frontier.proof_types import ProofRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest, TeamJob
@@ -29,7 +30,6 @@ from frontier.table_types import (
     AnswerRow,
     HistoryRow,
     LossRow,
-    OptionRow,
     PlanRow,
     SummaryRow,
 )

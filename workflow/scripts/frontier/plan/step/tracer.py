@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from frontier.plan.step import stand_ins
+from frontier.plan.step.real_values import compute, is_small_integer
 from frontier.plan.step.results import results_without_content
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
-# Elements. Only integer tensors up to this size have their values computed.
-_SMALL_INTEGERS = 2**22
 aten = torch.ops.aten
 
 
@@ -22,7 +21,7 @@ aten = torch.ops.aten
 class Operation:
     """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it.
 
-    `moved` has the shape and the bytes of each tensor that it reads or writes.
+    `moved` has shape and bytes of each tensor that it reads or writes.
     """
 
     name: str
@@ -37,9 +36,9 @@ class Operation:
 
 @dataclass
 class Event:
-    """The allocation of a storage (`size` > 0) or its release (< 0); `captured`: in the CUDA graphs' own memory.
+    """The allocation of a storage (`size` > 0) or its release (< 0), for a tensor of some shape or a kernel over one.
 
-    `shape` is that of the tensor for which it was allocated; of a kernel's own work space, that of its first input.
+    `captured`: in the CUDA graphs' own memory.
     """
 
     key: int
@@ -90,13 +89,11 @@ class Tracer(TorchDispatchMode):
         if known and function in (aten._local_scalar_dense.default, aten.item.default):
             return values[0].item()
         if known and function is aten.nonzero.default:
-            return self.known(_compute(function, args, kwargs, self._known))
+            return self.known(compute(function, args, kwargs, self._known))
         result = self.results.of(function, args, kwargs)
         outputs = tensors_of((result,))
-        if known and outputs and all(_is_small_integer(output) for output in outputs):
-            for output, value in zip(
-                outputs, tensors_of((_compute(function, args, kwargs, self._known),)), strict=True
-            ):
+        if known and outputs and all(is_small_integer(output) for output in outputs):
+            for output, value in zip(outputs, tensors_of((compute(function, args, kwargs, self._known),)), strict=True):
                 self._known[output] = value
         name = _name(function)
         self._work_space(stand_ins.work_space(name, tensors), tensors)
@@ -194,21 +191,3 @@ def tensors_of(values) -> list[torch.Tensor]:
         elif isinstance(value, list | tuple):
             found += tensors_of(value)
     return found
-
-
-def _compute(function, args, kwargs, known):
-    """Return the operation's result on the real values of its tensors, all of them `known`, computed on the CPU."""
-
-    def real(value):
-        if isinstance(value, torch.Tensor):
-            return known[value]
-        if isinstance(value, list | tuple):
-            return type(value)(map(real, value))
-        return torch.device("cpu") if isinstance(value, torch.device) else value
-
-    with _disable_current_modes(), torch.no_grad():
-        return function(*map(real, args), **{key: real(value) for key, value in kwargs.items()})
-
-
-def _is_small_integer(tensor: torch.Tensor) -> bool:
-    return not tensor.dtype.is_floating_point and tensor.numel() <= _SMALL_INTEGERS
