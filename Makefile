@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c e
 
 TERMINAL := $(wildcard workflow/terminal/*.toml workflow/terminal/*/*.py)
 
-.PHONY: summary plan report test lint docs status pins clean
+.PHONY: summary plan ask report test lint docs status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
@@ -18,6 +18,12 @@ summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothi
 
 plan: .venv/workflow.done  ## results/plan.csv and its figure: what the runs would need and take; none starts
 	snakemake --cores 1 results/plan.csv results/figures/plan.png
+
+ask: export CARD := $(CARD)
+ask: export ROWS := $(ROWS)
+ask: export HOURS := $(HOURS)
+ask: .venv/workflow.done  ## what can be trained on a card, how long, at which rank: make ask CARD='12 GB' ROWS=3000 HOURS=8
+	@PYTHONPATH=workflow/scripts python -m frontier.study.ask
 
 report: .venv/workflow.done  ## results/report.html, the whole study on one page
 	snakemake --cores 1 results/report.html

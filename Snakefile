@@ -41,6 +41,8 @@ localrules:
     write_card,
     plan_runs,
     draw_plan,
+    ask_card,
+    draw_options,
     status,
 
 

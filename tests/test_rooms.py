@@ -24,7 +24,7 @@ HALL = {
     "version",
     "ways",
 }
-SUBJECTS = ("cost", "data", "material", "outcome", "proof", "record", "request", "table", "token")
+SUBJECTS = ("cost", "data", "material", "option", "outcome", "proof", "record", "request", "table", "token")
 HALL |= {f"{subject}_types" for subject in SUBJECTS}
 # What each room may import beside itself and the hall: rooms, or modules of rooms.
 MAY_IMPORT = {

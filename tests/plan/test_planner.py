@@ -82,16 +82,41 @@ def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     assert not plan_errors.is_for("A100 80GB", "NVIDIA A100 80GB PCIe")
     assert cards.find("auto") is None
     assert cards.find({"memory_gib": 7, "bandwidth_gbs": 1, "half_tflops": 2})["memory_gib"] == 7
+    for name in ("3060", "rtx3060", "NVIDIA GeForce RTX 3060"):
+        assert cards.find(name)["name"] == "RTX 3060"
     table = cards.table()
-    assert len(table) >= 15
+    assert len(table) >= 45
     for name, card in table.items():
-        assert all(card[key] > 0 for key in ("memory_gib", "bandwidth_gbs", "half_tflops", "link_gbs")), name
+        rates = () if card.get("maker") == "Apple" else ("half_tflops", "link_gbs")
+        assert all(card[key] > 0 for key in ("memory_gib", "bandwidth_gbs", *rates)), name
         assert card["source"], name
+        assert len({cards.normalised_name(one) for one in (name, *card.get("cuda_names", ()))}) == 1, name
+    assert len({cards.normalised_name(name) for name in table}) == len(table)
+    told = {maker: cards.caution({"maker": maker}) for maker in {card.get("maker") for card in table.values()}}
+    assert set(told) == {None, "AMD", "Apple"}
+    assert told[None] is None
+    assert "no training has been tried" in told["AMD"]
+    assert cards.find("Apple M4 Max")["capability"] is None
     with pytest.raises(UserError, match="did you mean RTX 4090"):
         cards.find("RTX 4091")
 
 
-def test_a_shape_that_needs_a_download_is_one_line():
+@pytest.mark.parametrize("text", ["12 GB", "12GB", "12 GiB", "12.0 gb", "12"])
+def test_a_memory_is_a_card_of_that_size_and_of_unknown_speed(text):
+    found = cards.find(text)
+    assert (found["name"], found["memory_gib"]) == ("12 GB", 12.0)
+    assert "half_tflops" not in found
+    assert cards.find({"memory_gib": 12})["memory_gib"] == 12
+
+
+@pytest.mark.parametrize("text", ["0 GB", "0"])
+def test_a_card_of_no_memory_is_one_line(text):
+    with pytest.raises(UserError, match=rf"^config: plan\.card: got {text}, takes a memory above 0, say 12 GB$"):
+        cards.find(text)
+
+
+def test_a_shape_that_needs_a_download_is_one_line(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert model_config.find(embedded.EMBEDDED_MODEL).num_hidden_layers == 30
     with pytest.raises(UserError, match="not known without a download"):
         model_config.find({"source": "hub", "id": "nobody/nothing-at-all", "revision": None})

@@ -55,7 +55,10 @@ REFUSED = [
     ({"lora": {"alpha": "r2"}}, 'config: lora.alpha: got "r2", takes a number above 0, or a multiple of the rank'),
     ({"lora": {"dropout": 1}}, "config: lora.dropout: got 1, takes a number from 0 to below 1"),
     ({"model": None}, "config: model: got nothing, takes a section with a source"),
-    ({"model": {"source": "zip"}}, 'config: model.source: got "zip", takes one of package, hub, path, architecture'),
+    (
+        {"model": {"source": "zip"}},
+        'config: model.source: got "zip", takes one of package, hub, path, architecture, shape',
+    ),
     ({"model": {"source": "path"}}, "config: model.path: missing; takes a folder with config.json and safetensors"),
     ({"data": {"source": "jsonl"}}, "config: data.train_file: missing; takes a file of JSON lines"),
     ({"data": JSONL | {"template": "no place"}}, 'config: data.template: got "no place", takes a text with {question}'),
@@ -238,7 +241,7 @@ def test_numbers_that_yaml_reads_as_text():
 def configurations():
     """A whole configuration for each source of model and of data, every key at what it is without being given."""
     model = {"package": SHIPPED["model"], "hub": {"id": "a/b"}, "path": {"path": "x"}}
-    model |= {"architecture": {"config": {"model_type": "llama"}}}
+    model |= {"architecture": {"config": {"model_type": "llama"}}, "shape": {"name": "Qwen2.5-7B"}}
     data = {"reasoning-gym": SHIPPED["data"], "jsonl": {"train_file": "x"}, "hub": {"id": "a/b"}}
     models = [{"source": source} | keys for source, keys in model.items()]
     return [
@@ -267,7 +270,7 @@ def test_a_key_that_is_left_empty_is_refused_unless_empty_has_a_meaning():
         *("epochs", "micro_batch_size", "accuracy.examples", "budget.memory_gib", "budget.hours", "cpu_threads"),
         *("checkpoint_minutes", "checkpoint_steps", "recommend.memory_gib", "recommend.hours"),
         *("data.group_column", "data.stratify_column", "data.template", "recommend.max_perplexity"),
-        *("cluster.memory_gib", "cluster.hours", "shipping.license"),
+        *("cluster.memory_gib", "cluster.hours", "shipping.license", "ask.hours"),
     }
     # Of the shipped configuration's source, which makes its examples, their numbers are.
     assert takes_empty & set(refused) == {"data.train_examples", "data.validation_examples"}

@@ -1,7 +1,7 @@
 # Everything the rules share: the checked configuration, the runs, and what each job depends on.
 from pathlib import Path
 
-from frontier import ways
+from frontier import paths, ways
 from frontier.errors import no_study
 from frontier.jobs import code_digest, retries, stopping
 from frontier.records import digest, read_json

@@ -58,3 +58,37 @@ rule draw_plan:
         "../../envs/workflow.yaml"
     script:
         "../scripts/draw_plan.py"
+
+
+rule ask_card:
+    """Say which models, ranks, lengths and batches fit a card, and how long they take: results/options.csv."""
+    input:
+        shape=requests.shape_files(STUDY),
+        shapes=paths.SHAPES,
+    output:
+        options="results/options.csv",
+        least="results/options.json",
+    params:
+        job=lambda wc: job(CODE["ask_card"], **requests.ask_request(STUDY)),
+    log:
+        "results/logs/ask_card.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/ask_card.py"
+
+
+rule draw_options:
+    """Draw what fits a card, by size and precision: results/figures/options.png and .svg."""
+    input:
+        least=rules.ask_card.output.least,
+    output:
+        expand("results/figures/options.{kind}", kind=["png", "svg"]),
+    params:
+        job=lambda wc: job(CODE["draw_options"]),
+    log:
+        "results/logs/draw_options.log",
+    conda:
+        "../../envs/workflow.yaml"
+    script:
+        "../scripts/draw_options.py"

@@ -13,6 +13,8 @@ ROOT = SCRIPTS.parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 # The figures of known cards.
 CARDS = ROOT / "config" / "cards.yaml"
+# Well-known shapes of language models.
+SHAPES = ROOT / "config" / "shapes.yaml"
 # What others have published of LoRA and QLoRA, for the findings to hold against the runs.
 CLAIMS = ROOT / "config" / "claims.yaml"
 # The template of results/report.html.

@@ -148,6 +148,15 @@ class PlanRequest(TypedDict):
     tokens: Annotated[str | None, "The text of resources/tokens/tokens.json; null before there are tokens."]
 
 
+class AskRequest(DeviceRequest):
+    """What the options of a card depend on beside the code."""
+
+    study: Annotated[dict[str, Any], "The configuration's section `model`, under that name."]
+    card: Annotated[dict[str, Any] | None, "Figures of the card that is asked about; null for the device present."]
+    rows: Annotated[int, "Examples that hours are for."]
+    hours: Annotated[float | None, "Most hours; null for no limit."]
+
+
 class Job(TypedDict, Generic[Request]):
     """What the function of a rule is given, as plain data."""
 

@@ -30,11 +30,17 @@ class PlanRow(TypedDict):
     overhead_gib: Annotated[
         float | None, "Held beside that peak, in GiB: CUDA's context or the interpreter, captured steps, unused blocks."
     ]
+    held_gib: Annotated[float | None, "Peak and overhead together, in GiB: what a budget is held against."]
     fits: Annotated[bool | None, "Whether peak and overhead are within the limit; empty without a limit."]
+    examples: Annotated[int | None, "Training examples; empty where nobody knows yet how many."]
+    steps: Annotated[int | None, "Optimiser steps; empty where nobody knows yet how many."]
+    tokens: Annotated[int | None, "Tokens of all steps, by the examples' mean length; empty as the steps."]
     predicted_seconds_per_step: Annotated[
         float | None, "Seconds an optimiser step; empty for a device of unknown speed."
     ]
-    predicted_hours: Annotated[float | None, "Hours of training; empty also where nobody knows yet how many steps."]
+    predicted_hours: Annotated[
+        float | None, "Hours of training; empty also where it does not fit, or nobody knows yet how many steps."
+    ]
     limited_by: Annotated[
         Literal["compute", "bandwidth", "launches"] | None,
         "What takes most of a step: arithmetic, memory traffic or the host's kernel launches.",

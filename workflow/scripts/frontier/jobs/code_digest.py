@@ -25,6 +25,7 @@ UNCOUNTED = (
     "cost_types",
     "data_types",
     "material_types",
+    "option_types",
     "outcome_types",
     "proof_types",
     "record_types",

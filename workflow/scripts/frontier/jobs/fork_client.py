@@ -32,6 +32,7 @@ MODULES = (
     "frontier.run.shipping.exports",
     "frontier.run.shipping.measure",
     "frontier.run.shipping.artefacts",
+    "frontier.plan.asking",
     "frontier.plan.calibration",
     "frontier.plan.table",
 )

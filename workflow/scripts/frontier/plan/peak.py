@@ -20,7 +20,7 @@ FEW = (2, 3)
 _BLOCK = 512
 # Bytes that the driver keeps for each kernel of a CUDA graph: on an H200 with CUDA 13.0 it was 25 MiB for 8,242
 # kernels, and 4 MiB for 1,225.
-_GRAPH_KERNEL_BYTES = 3200
+GRAPH_KERNEL_BYTES = 3200
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:
     backward = sum(event.phase == "backward" for event in trace.events)
     parts = dict.fromkeys(tracer.CATEGORIES, 0)
     found: dict[str, Peak] = {}
-    graphs = trace.graph_kernels * _GRAPH_KERNEL_BYTES
+    graphs = trace.graph_kernels * GRAPH_KERNEL_BYTES
     seen = plain = captured = most_captured = 0
     for event in trace.events:
-        size = _rounded(event.size) if cuda else event.size
+        size = rounded(event.size) if cuda else event.size
         parts[event.category] += size
         if event.captured:
             captured += size
@@ -117,6 +117,6 @@ def shortened(config, layers: int):
     return copy
 
 
-def _rounded(size: int) -> int:
+def rounded(size: int) -> int:
     """Return the bytes that the allocator takes for so many; a size below 0 is one that is freed."""
     return -(-abs(size) // _BLOCK) * (_BLOCK if size > 0 else -_BLOCK)

@@ -51,22 +51,31 @@ class Planner:
         return batches.lengths(self.rows)
 
     def row(self, request: TrainingRequest) -> PlanRow:
-        """Return a run's row; times are None without the device's rates, hours also if nobody knows how many steps."""
+        """Return a run's row; times are None without the device's rates.
+
+        Hours are None also where the run does not fit, or nobody knows how many steps it has.
+        """
         drawn = batches.draw(self.rows, request)
         peak = self.peak(request, batches.largest(drawn))
         unused = max(0.0, peak.held - sum(peak.parts.values()))
         time = self.step_time(request, batches.typical(drawn)) if self.rates else None
         steps = request["training"]["steps"] or (self.counted and batches.steps(len(self.rows), request["training"]))
         need = self._held_gib(peak)
+        fits = None if self.limit_gib is None else need <= self.limit_gib
+        seen = steps and round(steps * request["training"]["batch_size"] * statistics.fmean(self.lengths))
         row = {
             "run": request["run"],
             "device": self.name,
             "predicted_peak_gib": peak.allocated / GIB,
             **{f"{part}_gib": peak.parts[part] / GIB for part in tracer.CATEGORIES},
             "overhead_gib": self.context_gib + (unused + peak.graphs) / GIB,
-            "fits": None if self.limit_gib is None else need <= self.limit_gib,
+            "held_gib": need,
+            "fits": fits,
+            "examples": len(self.rows) if self.counted else None,
+            "steps": steps or None,
+            "tokens": seen or None,
             "predicted_seconds_per_step": time and time.seconds,
-            "predicted_hours": time.seconds * steps / 3600 if time and steps else None,
+            "predicted_hours": time.seconds * steps / 3600 if time and steps and fits is not False else None,
             "limited_by": time and time.limited_by,
             "largest_batch_that_fits": self.largest_batch(request),
         }
@@ -161,7 +170,7 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     """
     cuda = figures["capability"] is not None
     device = EmulatedCard(cuda, tuple(figures["capability"] or (8, 0)))
-    rates, speed = _rates(figures)
+    rates, speed = rates_of(figures)
     limits = [limit for limit in (figures["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = figures.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
     rows, known = batches.examples(study, resources)
@@ -180,7 +189,7 @@ def micro_batches(request: TrainingRequest) -> tuple[int, int]:
     return micro, settings["batch_size"] // micro
 
 
-def _rates(figures: dict) -> tuple[roofline.Rates | None, str]:
+def rates_of(figures: dict) -> tuple[roofline.Rates | None, str]:
     """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
     if figures.get("rates"):
         return roofline.from_calibration(figures["rates"]), "as calibrated"

@@ -6,6 +6,7 @@ each kernel, and a card computes meanwhile. So a step is limited by arithmetic, 
 
 import bisect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from frontier.plan.step.tracer import Operation
@@ -111,7 +112,7 @@ class Time:
         )
 
 
-def time(operations: list[Operation], lengths: list[int], rates: Rates, checkpointing: bool = False) -> Time:
+def time(operations: list[Operation], lengths: Sequence[float], rates: Rates, checkpointing: bool = False) -> Time:
     """Return the time of a step's operations over examples of these `lengths`; those in a CUDA graph need no launch."""
     compute = bandwidth = 0.0
     for operation in operations:
@@ -129,7 +130,7 @@ def beside(parameters: int, rates: Rates) -> Time:
     return Time(0.0, 0.0, 0.0, rates.asynchronous, parameters * rates.parameter_seconds * rates.asynchronous)
 
 
-def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[float, float]:
+def _seconds(operation: Operation, lengths: Sequence[float], rates: Rates) -> tuple[float, float]:
     """Return the seconds that an operation's arithmetic would take, and its traffic."""
     moved = operation.read + operation.written
     if "dequantize" in operation.name:
@@ -144,7 +145,7 @@ def _seconds(operation: Operation, lengths: list[int], rates: Rates) -> tuple[fl
     return work / at(points, work), traffic
 
 
-def flops(operation: Operation, lengths: list[int]) -> float:
+def flops(operation: Operation, lengths: Sequence[float]) -> float:
     """Return the floating-point operations of a matrix product or of causal attention over packed examples; else 0.
 
     Attention counts as if no position were masked, which measurements of it do as well: two products of length x length

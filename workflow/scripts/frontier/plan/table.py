@@ -13,7 +13,7 @@ from frontier.plan import calibration
 from frontier.plan.advice import advise
 from frontier.plan.planner import PARTS, Planner, open_planner
 from frontier.plan.step.emulated_card import EmulatedCard
-from frontier.progress import say
+from frontier.progress import Pacer, say
 from frontier.request_types import Job, PlanRequest, TrainingRequest
 from frontier.table_types import PlanRow
 
@@ -23,7 +23,11 @@ COLUMNS = (
     "predicted_peak_gib",
     *PARTS,
     "overhead_gib",
+    "held_gib",
     "fits",
+    "examples",
+    "steps",
+    "tokens",
     "predicted_seconds_per_step",
     "predicted_hours",
     "limited_by",
@@ -39,7 +43,9 @@ def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFra
     rows: list[Mapping[str, Any]] = []
     lines: list[str] = []
     most: dict[str, tuple[float, TrainingRequest, PlanRow]] = {}
-    for request in requests:
+    pacer = Pacer()
+    for number, request in enumerate(requests):
+        pacer.tell(f"planned {number} of {len(requests)} runs", is_last=False)
         refusal = _refusal(request, planner.device)
         if refusal:
             rows.append({"run": request["run"], "device": planner.name})
@@ -53,7 +59,8 @@ def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFra
     lines += filter(None, (advise(planner, request, row) for _, request, row in most.values()))
     if all("predicted_peak_gib" not in row for row in rows):
         raise UserError(lines[0])
-    numbers = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
+    numbers: dict[str, Any] = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
+    numbers |= dict.fromkeys(("examples", "steps", "tokens"), "Int64")
     return pd.DataFrame(rows, columns=COLUMNS).astype(numbers), lines
 
 
@@ -64,15 +71,37 @@ def plan_runs(job: Job[PlanRequest]) -> None:
     planner, line = open_planner(request["study"], card, Path("resources"))
     frame, lines = table(planner, request["runs"])
     records.write_text(job["output"]["plan"], frame.to_csv(index=False))
-    shown = frame[["run", "predicted_peak_gib", "overhead_gib", "fits", "predicted_hours", "largest_batch_that_fits"]]
-    for text in (line, shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
+    for text in (line, configurations(frame).to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
         say(text)
+    say(total(frame))
+
+
+def configurations(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what is printed of the plan: a row a configuration, of its seeds the one that needs most."""
+    names = frame["run"].str.replace(r"-s\d+(?=-|$)", "", n=1, regex=True).rename("configuration")
+    worst = frame.assign(configuration=names).sort_values("held_gib", ascending=False, kind="stable")
+    worst = worst.drop_duplicates("configuration").sort_index().assign(runs=names.map(names.value_counts()))
+    columns = ["configuration", "runs", "held_gib", "fits", "steps", "tokens", "predicted_hours"]
+    return worst[[*columns, "largest_batch_that_fits"]]
+
+
+def total(frame: pd.DataFrame) -> str:
+    """Return a line on all runs together: what they learn and, as far as that is known, how long it takes."""
+    refused = (frame["fits"] == False).sum()  # noqa: E712
+    hours = frame["predicted_hours"].dropna()
+    time = f"{hours.sum():.2f} hours of training" if len(hours) else "hours unknown"
+    left = f", of {len(hours)} runs that fit" if len(hours) and refused else ""
+    tokens = frame["tokens"].dropna()
+    learned = f", {int(tokens.sum()):,} tokens" if len(tokens) else ""
+    return f"{len(frame)} runs{learned}, {time}{left}; evaluations come on top"
 
 
 def plan_one(job: dict) -> None:
     """Write the row of one run, for its training to read before it starts; raise UserError if it cannot be planned."""
     request, run = job["request"], job["run"]
-    planner, _ = open_planner(request["study"], request["card"] or _present(request["study"]), Path("resources"))
+    study = request["study"]
+    card = request["card"] or calibration.figures_here(open_device(study["device"], study["cpu_threads"]))
+    planner, _ = open_planner(study, card, Path("resources"))
     planned = next(one for one in request["runs"] if one["run"] == run)
     refusal = _refusal(planned, planner.device)
     if refusal:
@@ -90,16 +119,6 @@ def _calibrated(path: str) -> dict:
             "make it again: snakemake --cores 1 results/plan.csv -R calibrate_device"
         )
     return card
-
-
-def _present(study: dict) -> dict:
-    """Return the figures of the device that this process trains on; if it has been calibrated, its rates too."""
-    card = calibration.present(open_device(study["device"], study["cpu_threads"]))
-    path = Path("results/calibration.json")
-    known = records.read_json(path) if path.exists() else {}
-    if known.get("name") != card["name"]:
-        return card
-    return card | {key: known[key] for key in ("rates", "context_gib") if key in known}
 
 
 def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:

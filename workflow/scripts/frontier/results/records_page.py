@@ -20,6 +20,7 @@ from typing import (
 from frontier import paths, records
 from frontier.data_types import ExamplesRecord
 from frontier.material_types import BaseRecord, ModelRecord
+from frontier.option_types import OptionRow
 from frontier.proof_types import ProofRecord
 from frontier.record_types import AccuracyRecord, EvaluationRecord, TrainingRecord
 from frontier.request_types import BaseRequest, DataRequest, Job, ModelRequest, PlanRequest, TeamJob
@@ -43,6 +44,7 @@ FILES = {
     "results/runs/RUN/accuracy.json": AccuracyRecord,
     "results/baselines/PRECISION/accuracy.json": AccuracyRecord,
     "results/plan.csv": PlanRow,
+    "results/options.csv": OptionRow,
     "results/summary.csv": SummaryRow,
     "results/accuracy.csv": AccuracyRow,
     "results/runs/RUN/history.csv": HistoryRow,

@@ -10,6 +10,7 @@ from frontier.outcome_types import Status
 from frontier.record_types import AnyRecord
 from frontier.request_types import (
     AccuracyRequest,
+    AskRequest,
     DataRequest,
     DeviceRequest,
     EvaluationRequest,
@@ -87,8 +88,8 @@ def limits(config: dict) -> Limits:
 
 
 def without_trackers(config: dict) -> dict:
-    """Return the configuration without what is told of trainings to others, on which no result depends."""
-    return {key: value for key, value in config.items() if key != "report_to"}
+    """Return the configuration without what is told of trainings to others, or asked of a card: no result needs it."""
+    return {key: value for key, value in config.items() if key not in ("report_to", "ask")}
 
 
 def tracked_budget(config: dict, record: AnyRecord | None, skips: bool = False) -> TrackedBudget | None:
@@ -127,6 +128,12 @@ def plan_request(config: dict) -> PlanRequest:
         "runs": [training_request(config, run) for run in run_names(config)],
         "tokens": note.read_text("utf-8") if note.exists() else None,
     }
+
+
+def ask_request(config: dict) -> AskRequest:
+    """Return all that the options of a card depend on beside the code."""
+    asked = {"study": {"model": config["model"]}, "card": cards.find(config["plan"]["card"]), **config["ask"]}
+    return cast(AskRequest, device_request(config) | asked)
 
 
 def training_request(config: dict, run: str) -> TrainingRequest:

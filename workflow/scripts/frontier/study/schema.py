@@ -7,6 +7,7 @@ from math import isfinite
 import jsonschema
 
 from frontier.errors import UserError
+from frontier.study import shapes
 from frontier.study.json_schema import schema_for
 from frontier.study.keys.configuration import SOURCED
 from frontier.study.keys.key import Sourced
@@ -36,6 +37,8 @@ def resolve(config: dict) -> dict:
     errors = sorted(_Validator(schema).iter_errors(resolved), key=lambda error: list(error.path))
     if errors:
         raise UserError(refusal(errors[0]))
+    if resolved["model"]["source"] == "shape":
+        resolved["model"] = {"source": "architecture", "config": shapes.find(resolved["model"]["name"])}
     resolved = normalised(resolved | {key: sorted(resolved[key]) for key in _UNORDERED})
     check_together(resolved)
     return resolved
@@ -66,6 +69,9 @@ def _numbers(value, schema: dict):
     kinds = {kind for one in alternatives for kind in _listed(one.get("type", []))}
     if isinstance(value, str) and "number" in kinds and _NUMBER.fullmatch(value):
         return float(value)
+    if isinstance(value, str) and "integer" in kinds and value.isdecimal():
+        # Snakemake reads numbers within --config as text.
+        return int(value)
     if isinstance(value, float) and "integer" in kinds and value.is_integer():
         return int(value)
     return value

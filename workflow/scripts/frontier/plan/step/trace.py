@@ -4,6 +4,9 @@ What a step allocates and computes follows from shapes alone. So the project's o
 here on torch's meta device, for a card that need not be there, and nothing of their arithmetic is written twice.
 """
 
+import contextlib
+import gc
+
 import torch
 from torch import nn
 
@@ -37,7 +40,7 @@ def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list
     tracer = Tracer(vocabulary=model.config.get_text_config().vocab_size)
     tracer.trace.levers = levers
     tracer.trace.lengths = [length for row in rows for length in row["lengths"]]
-    with meta_model.quiet(), grouped_kernels_on_meta(), torch.device("meta"), tracer, Passes(tracer):
+    with meta_model.quiet(), grouped_kernels_on_meta(), torch.device("meta"), _uncollected(), tracer, Passes(tracer):
         step = _Step(model, request, card, tracer)
         if levers["cuda_graphs"]:
             step.prepare_capture(lengths)
@@ -50,7 +53,21 @@ def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list
         for row in rows:
             step.add_gradients(row)
         step.update()
+        # What is released from here on, with the model, is no part of the step.
+        tracer.trace.events = [*tracer.trace.events]
     return tracer.trace
+
+
+@contextlib.contextmanager
+def _uncollected():
+    """Let no cycles be collected while the block runs: what they hold would be released at a moment of chance."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Step:

@@ -3,22 +3,26 @@
 import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from frontier.plan.step import stand_ins
+from frontier.plan.step.real_values import compute, is_small_integer
+from frontier.plan.step.results import results_without_content
 
 CATEGORIES = ("weights", "adapter", "optimizer", "gradients", "activations", "logits")
-# Elements. Only integer tensors up to this size have their values computed.
-_SMALL_INTEGERS = 2**22
 aten = torch.ops.aten
 
 
 @dataclass
 class Operation:
-    """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it."""
+    """One kernel of the step: the bytes it reads and writes, its inputs' shapes, whether a CUDA graph launches it.
+
+    `moved` has shape and bytes of each tensor that it reads or writes.
+    """
 
     name: str
     phase: str
@@ -27,17 +31,22 @@ class Operation:
     written: int
     shapes: list[tuple[int, ...]]
     captured: bool = False
+    moved: list[tuple[tuple[int, ...], int]] = field(default_factory=list)
 
 
 @dataclass
 class Event:
-    """The allocation of a storage (`size` > 0) or its release (< 0); `captured`: in the CUDA graphs' own memory."""
+    """The allocation of a storage (`size` > 0) or its release (< 0), for a tensor of some shape or a kernel over one.
+
+    `captured`: in the CUDA graphs' own memory.
+    """
 
     key: int
     size: int
     category: str
     phase: str
     captured: bool
+    shape: tuple[int, ...] = ()
 
 
 @dataclass
@@ -68,6 +77,7 @@ class Tracer(TorchDispatchMode):
         self._ids = WeakIdKeyDictionary()
         self._known = WeakIdKeyDictionary()
         self._count = 0
+        self.results = results_without_content()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -79,16 +89,15 @@ class Tracer(TorchDispatchMode):
         if known and function in (aten._local_scalar_dense.default, aten.item.default):
             return values[0].item()
         if known and function is aten.nonzero.default:
-            return self.known(_compute(function, args, kwargs, self._known))
-        result = function(*args, **kwargs)
+            return self.known(compute(function, args, kwargs, self._known))
+        result = self.results.of(function, args, kwargs)
         outputs = tensors_of((result,))
-        if known and outputs and all(_is_small_integer(output) for output in outputs):
-            for output, value in zip(
-                outputs, tensors_of((_compute(function, args, kwargs, self._known),)), strict=True
-            ):
+        if known and outputs and all(is_small_integer(output) for output in outputs):
+            for output, value in zip(outputs, tensors_of((compute(function, args, kwargs, self._known),)), strict=True):
                 self._known[output] = value
-        self._work_space(stand_ins.work_space(str(function), tensors))
-        self._note(str(function), tensors, outputs)
+        name = _name(function)
+        self._work_space(stand_ins.work_space(name, tensors), tensors)
+        self._note(name, tensors, outputs)
         return result
 
     def known(self, value: torch.Tensor) -> torch.Tensor:
@@ -135,6 +144,7 @@ class Tracer(TorchDispatchMode):
                     written=sum(tensor.numel() * tensor.itemsize for tensor in outputs),
                     shapes=[tuple(tensor.shape) for tensor in inputs],
                     captured=self.captured,
+                    moved=[(tuple(tensor.shape), tensor.numel() * tensor.itemsize) for tensor in inputs + outputs],
                 )
             )
 
@@ -145,9 +155,11 @@ class Tracer(TorchDispatchMode):
         category = "weights" if self.phase == "load" else "activations"
         if category == "activations" and shape and shape[-1] == self.vocabulary:
             category = "logits"
-        birth = Event(key, size, category, self.phase, self.captured)
+        birth = Event(key, size, category, self.phase, self.captured, shape)
         events.append(birth)
-        weakref.finalize(storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured)))
+        weakref.finalize(
+            storage, lambda: events.append(Event(key, -size, birth.category, self.phase, birth.captured, shape))
+        )
 
     def keep(self, sizes: list[int]) -> None:
         """Count sizes in bytes that libraries allocate once and keep, as activations."""
@@ -155,12 +167,19 @@ class Tracer(TorchDispatchMode):
             self._count += 1
             self.trace.events.append(Event(self._count, size, "activations", self.phase, False))
 
-    def _work_space(self, size: int) -> None:
+    def _work_space(self, size: int, inputs: list[torch.Tensor]) -> None:
         """Count the bytes that a kernel allocates for itself and frees before it returns."""
         if size:
             self._count += 1
+            shape = tuple(inputs[0].shape)
             for signed in (size, -size):
-                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.captured))
+                self.trace.events.append(Event(self._count, signed, "activations", self.phase, self.captured, shape))
+
+
+@cache
+def _name(function) -> str:
+    """Return an operation's name, say aten.mm.default."""
+    return str(function)
 
 
 def tensors_of(values) -> list[torch.Tensor]:
@@ -172,21 +191,3 @@ def tensors_of(values) -> list[torch.Tensor]:
         elif isinstance(value, list | tuple):
             found += tensors_of(value)
     return found
-
-
-def _compute(function, args, kwargs, known):
-    """Return the operation's result on the real values of its tensors, all of them `known`, computed on the CPU."""
-
-    def real(value):
-        if isinstance(value, torch.Tensor):
-            return known[value]
-        if isinstance(value, list | tuple):
-            return type(value)(map(real, value))
-        return torch.device("cpu") if isinstance(value, torch.device) else value
-
-    with _disable_current_modes(), torch.no_grad():
-        return function(*map(real, args), **{key: real(value) for key, value in kwargs.items()})
-
-
-def _is_small_integer(tensor: torch.Tensor) -> bool:
-    return not tensor.dtype.is_floating_point and tensor.numel() <= _SMALL_INTEGERS

@@ -20,11 +20,11 @@ _REACH = 2.5
 
 
 def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
-    """Return the figure: each run as a bar of its parts, the limit as a line; runs that do not fit say so.
+    """Return the figure: each configuration as a bar of its parts, the limit as a line; runs that do not fit say so.
 
     `limit` is in GiB; `text` names it.
     """
-    planned = table.dropna(subset=["predicted_peak_gib"]).iloc[::-1]
+    planned = _a_seed_each(table.dropna(subset=["predicted_peak_gib"])).iloc[::-1]
     figure, axes = canvas((8, 1.6 + 0.42 * max(len(planned), 2)))
     if planned.empty:
         nothing(axes, "no run could be planned")
@@ -44,6 +44,14 @@ def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
         note(axes, f"{text}: {limit:g} GiB, right of this chart", BUDGET)
     legend(figure, handles, columns=4)
     return figure
+
+
+def _a_seed_each(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each configuration, named so: of its seeds the one that needs most."""
+    names = table["run"].str.replace(r"-s\d+(?=-|$)", "", n=1, regex=True)
+    needs = table["predicted_peak_gib"] + table["overhead_gib"]
+    rows = table.assign(run=names, needs=needs).sort_values("needs", ascending=False, kind="stable")
+    return rows.drop_duplicates("run").sort_index()
 
 
 def _name_totals(axes, ends: pd.Series, fits: pd.Series, limit: float | None) -> None:

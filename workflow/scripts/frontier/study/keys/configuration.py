@@ -8,6 +8,7 @@ from frontier.study.keys.model_keys import MODEL
 from frontier.study.keys.shipping_keys import SHIPPING
 from frontier.study.keys.study_keys import (
     ACCURACY,
+    ASK,
     BUDGET,
     CHECKPOINTS,
     CLUSTER,
@@ -34,6 +35,7 @@ OPTIONAL: tuple[Key | Section, ...] = (
     *CHECKPOINTS,
     RECOMMEND,
     PLAN,
+    ASK,
     SKIP_HOPELESS,
     SHIPPING,
     MERGE,

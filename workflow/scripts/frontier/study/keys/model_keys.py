@@ -19,7 +19,7 @@ _TRANSFORMERS_CONFIG = Kind(
 
 MODEL = Sourced(
     "model",
-    "a section with a source (package, hub, path or architecture)",
+    "a section with a source (package, hub, path, architecture or shape)",
     sources={
         "package": (
             Key("package", text("a package's name", "^[A-Za-z0-9._-]+$")),
@@ -31,6 +31,7 @@ MODEL = Sourced(
         "hub": (Key("id", REPOSITORY), Key("revision", REVISION, default=None)),
         "path": (Key("path", text("a folder with config.json and safetensors")),),
         "architecture": (Key("config", _TRANSFORMERS_CONFIG),),
+        "shape": (Key("name", text("a name of config/shapes.yaml, say Qwen2.5-7B")),),
     },
-    buys="what is fine-tuned; other sources: hub, path, architecture",
+    buys="what is fine-tuned; other sources: hub, path, architecture, shape",
 )

@@ -11,16 +11,16 @@ _CARD = either(
     text("a card's name"),
     figures(
         "figures of a card",
-        required=dict.fromkeys(("memory_gib", "bandwidth_gbs", "half_tflops"), number(above=0)),
+        required={"memory_gib": number(above=0)},
         optional={
-            "link_gbs": number(above=0),
+            **dict.fromkeys(("bandwidth_gbs", "half_tflops", "link_gbs"), number(above=0)),
             "capability": Kind(
                 {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer", "minimum": 0}},
                 "CUDA's compute capability, say [8, 9]",
             ),
         },
     ),
-    takes="auto, a card's name such as RTX 4090, or its memory_gib, bandwidth_gbs and half_tflops",
+    takes="auto, a card's name such as RTX 4090, its memory such as 12 GB, or its figures from memory_gib on",
 )
 
 
@@ -123,10 +123,20 @@ PLAN = Section(
             "card",
             _CARD,
             default="auto",
-            buys="the device that is there, a card of cards.yaml (say RTX 4050 Laptop), or its figures",
+            buys="the device that is there, a card of cards.yaml (say RTX 4050 Laptop), 12 GB, or its figures",
         ),
     ),
     buys="results/plan.csv: what each run would need and take, before any starts",
+)
+
+ASK = Section(
+    "ask",
+    "a section with rows and hours",
+    keys=(
+        Key("rows", whole(1), default=1000, buys="examples that hours are for, each learned once"),
+        _limit("hours", "for no limit", "what takes longer is left out"),
+    ),
+    buys="results/options.csv: what could be trained on plan.card; make ask CARD=... ROWS=... HOURS=...",
 )
 
 SKIP_HOPELESS = Key(

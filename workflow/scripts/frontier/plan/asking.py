@@ -1,0 +1,126 @@
+"""The job that asks a card what could be trained on it: results/options.csv."""
+
+import gc
+import multiprocessing
+import sys
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+
+import pandas as pd
+import psutil
+import torch
+
+from frontier import records
+from frontier.machine.device import open_device, physical_cores
+from frontier.option_types import OptionRow
+from frontier.plan import calibration, options
+from frontier.plan.options import Place
+from frontier.plan.planner import CONTEXT_GIB, rates_of
+from frontier.progress import Pacer, say
+from frontier.request_types import AskRequest, Job
+from frontier.study import cards
+from frontier.units import GIB
+
+HOW_TO_NAME = "name a card: make ask CARD='RTX 3060' ROWS=3000 HOURS=8, or its memory, CARD='12 GB'"
+
+
+def ask_card(job: Job[AskRequest]) -> None:
+    """Write results/options.csv, and what each shape needs at the least; print the fastest options of each shape."""
+    request = job["request"]
+    places, lines = _places(request)
+    study, rows, hours = request["study"], request["rows"], request["hours"]
+    names = options.names(study)
+    if (line := options.known_own(study)) is not None:
+        lines.append(line)
+        names.remove(options.OWN)
+    for line in lines:
+        say(line)
+    found: dict[str, list[OptionRow]] = {}
+    least: dict[str, dict[str, float]] = {}
+    sizes: dict[str, float] = {}
+    pacer = Pacer(first_at_once=True)
+    with _pool() as pool:
+        jobs = {pool.submit(_look, name, study, places, rows, hours): name for name in names}
+        for done in as_completed(jobs):
+            name = jobs[done]
+            found[name], least[name], sizes[name] = done.result()
+            pacer.tell(f"looked at {len(found)} of {len(names)} shapes", is_last=len(found) == len(names))
+    order = sorted(names, key=lambda name: (name != options.OWN, min(least[name].values())))
+    frame = pd.DataFrame([row for name in order for row in found[name]], columns=[*OptionRow.__annotations__])
+    records.write_text(job["output"]["options"], frame.to_csv(index=False))
+    models = [{"name": name, "billions": sizes[name], "least_gib": least[name]} for name in order]
+    told_places = [{"name": one.name, "memory_gib": one.memory_gib} for one in places]
+    smallest = f"rank {options.RANKS[0]}, one example of {options.LENGTHS[0]} tokens, checkpointing"
+    records.write_json(job["output"]["least"], {"places": told_places, "smallest": smallest, "models": models})
+    for line in told(frame, rows, hours):
+        say(line)
+
+
+def told(frame: pd.DataFrame, rows: int, hours: float | None) -> list[str]:
+    """Return what is printed of the table: of each device, shape and precision the option to take."""
+    within = f" within {hours:g} hours" if hours else ""
+    if frame.empty:
+        return [f"nothing fits{within}; a smaller model or a shorter example might"]
+    short = frame[(frame["rank"] == options.RANKS[0]) & (frame["length"] == options.LENGTHS[0])]
+    best = short.sort_values(["hours", "gradient_checkpointing"], kind="stable", na_position="last")
+    best = best.drop_duplicates(["device", "model", "precision"]).sort_index()
+    shown = best[
+        ["device", "model", "precision", "rank", "length", "gradient_checkpointing", "micro_batch_size"]
+    ].assign(peak_gib=best["peak_gib"], seconds_per_step=best["seconds_per_step"], hours=best["hours"])
+    shown = shown.rename(columns={"gradient_checkpointing": "checkpointing", "micro_batch_size": "micro_batch"})
+    if frame["device"].nunique() == 1:
+        shown = shown.drop(columns="device")
+    if frame["hours"].isna().all():
+        shown = shown.drop(columns=["seconds_per_step", "hours"])
+    text = shown.to_string(index=False, float_format="{:.2f}".format, na_rep="")
+    what = f"hours are for {rows:,} examples, each learned once, in steps of {options.BATCH_SIZE}"
+    return [text, f"{what}; all {len(frame)} options{within}, with ranks and lengths: results/options.csv"]
+
+
+def _look(name: str, study: dict, places: list[Place], rows: int, hours: float | None):
+    """Return a shape's rows, what it needs at the least by precision, and its parameters in billions."""
+    torch.set_num_threads(1)
+    gc.freeze()
+    return options.look(name, study, places, rows, hours)
+
+
+def _places(request: AskRequest) -> tuple[list[Place], list[str]]:
+    """Return the devices that are asked about, all of one kind, and the lines that say which they are."""
+    figures = request["card"] or _present(request)
+    if figures is None:
+        sizes = [cards.find(f"{size} GB") for size in options.COMMON_SIZES]
+        return [_place(one) for one in sizes], [f"no GPU is here, so this is for cards by their memory; {HOW_TO_NAME}"]
+    place = _place(figures)
+    speed = "" if place.rates else ", of unknown speed: no hours"
+    lines = [f"asked of {place.name}: {place.memory_gib:g} GiB{speed}"]
+    return [place], lines + [line for line in (cards.caution(figures),) if line]
+
+
+def _present(request: AskRequest) -> dict | None:
+    """Return the figures of the GPU that is here, with its rates if they were measured; None without one."""
+    device = open_device(request["device"], request["cpu_threads"])
+    return calibration.figures_here(device) if device.type == "cuda" else None
+
+
+def _place(figures: dict) -> Place:
+    rates, _ = rates_of(figures)
+    capability = tuple(figures["capability"]) if figures["capability"] is not None else None
+    context = figures.get("context_gib", CONTEXT_GIB) if capability else psutil.Process().memory_info().rss / GIB
+    return Place(figures["name"], figures["memory_gib"], context, capability, rates)
+
+
+def _pool() -> Executor:
+    """Return what looks at several shapes at once: a process a core, of this one's memory, where that can be had."""
+    if sys.platform != "linux" or torch.cuda.is_initialized():
+        return _AtOnce()
+    torch.set_num_threads(1)
+    return ProcessPoolExecutor(physical_cores(), mp_context=multiprocessing.get_context("fork"))
+
+
+class _AtOnce(Executor):
+    """Does each thing in this process, as soon as it is asked for."""
+
+    def submit(self, function: Callable, /, *arguments, **named) -> Future:
+        future: Future = Future()
+        future.set_result(function(*arguments, **named))
+        return future

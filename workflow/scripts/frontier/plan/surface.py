@@ -1,0 +1,156 @@
+"""The memory and the time of a step over any number of tokens and at any rank, from the trace of one.
+
+The shape of each tensor tells how it grows: one that has the number of tokens among its dimensions grows with the
+tokens, one that has the rank with the rank. So the step is traced with numbers that are no dimension of any model, and
+all else follows; over the layers it is drawn out as in `peak`. Nothing is predicted otherwise than in `planner`, which
+traces the very batch: a test holds the two together.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from frontier.model import packing
+from frontier.plan import roofline
+from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, are_alike, rounded, shortened
+from frontier.plan.step.emulated_card import EmulatedCard
+from frontier.plan.step.trace import trace_step
+from frontier.plan.step.tracer import Operation, Trace
+from frontier.request_types import TrainingRequest
+from frontier.units import GIB
+
+# Tokens of the one example that is traced, to which a captured row needs no padding, and more than a slice of the
+# loss has where the vocabulary is above 15,420 (`model.loss`).
+TOKENS = 17 * 32
+# The rank that is traced.
+RANK = 23
+
+
+@dataclass
+class Surface:
+    """Predicts a run's step for micro-batches of any size, examples all of one length, and for any rank.
+
+    `request` is a run's; its rank and batch do not count. The step is traced when it is first asked for.
+    """
+
+    config: Any
+    request: TrainingRequest
+    device: EmulatedCard
+    _traces: dict[int, Trace] = field(default_factory=dict)
+    _moments: dict[int, "_Moments"] = field(default_factory=dict)
+
+    def need_gib(self, tokens: int, rank: int) -> float:
+        """Return the GiB that a step over so many tokens holds at its worst moment, a context aside."""
+        peaks = [self._moments_of(count).peaks(tokens / TOKENS, rank / RANK) for count in self._counts]
+        graphs = [self._trace(count).graph_kernels * GRAPH_KERNEL_BYTES for count in self._counts]
+        if len(peaks) == 1:
+            return (max(peaks[0].values()) + graphs[0]) / GIB
+        few, many = peaks
+        worst = max(value + (many[name] - value) * self._further for name, value in few.items())
+        return (worst + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
+
+    def time(self, tokens: int, length: int, rank: int, passes: int, rates: roofline.Rates) -> roofline.Time:
+        """Return the time of a step of so many `passes`, each over so many tokens, in examples of `length`."""
+        times = [self._timed(count, tokens, length, rank, passes, rates) for count in self._counts]
+        return times[0] if len(times) == 1 else times[0].times(1 - self._further).plus(times[1].times(self._further))
+
+    def _timed(self, layers: int, tokens: int, length: int, rank: int, passes: int, rates) -> roofline.Time:
+        trace, vocabulary = self._trace(layers), self.config.get_text_config().vocab_size
+        update: list[Operation] = []
+        slices: list[Operation] = []
+        others: list[Operation] = []
+        for one in trace.operations:
+            # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
+            is_slice = any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
+            kind = update if one.phase == "update" else slices if is_slice else others
+            kind.append(_grown(one, tokens, length, rank))
+        squares = [math.sqrt(tokens * length)]
+        checkpointing = self.request["training"]["gradient_checkpointing"]
+        each = roofline.time(others, squares, rates, checkpointing)
+        each = each.plus(roofline.time(slices, squares, rates, checkpointing).times(tokens / TOKENS))
+        rest = roofline.time(update, squares, rates).plus(roofline.beside(trace.parameters, rates))
+        return each.times(passes).plus(rest)
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        """The numbers of layers that are traced."""
+        layers = self.config.get_text_config().num_hidden_layers
+        return FEW if layers > FEW[1] and are_alike(self.config) else (layers,)
+
+    @property
+    def _further(self) -> float:
+        """How many times as far as the second of two numbers of layers that of the model is from the first."""
+        return (self.config.get_text_config().num_hidden_layers - FEW[0]) / (FEW[1] - FEW[0])
+
+    def _moments_of(self, layers: int) -> "_Moments":
+        if layers not in self._moments:
+            self._moments[layers] = _moments(self._trace(layers), self.device.is_cuda)
+        return self._moments[layers]
+
+    def _trace(self, layers: int) -> Trace:
+        if layers not in self._traces:
+            training = self.request["training"] | {"batch_size": 1, "micro_batch_size": None}
+            request = self.request | {"training": training, "rank": RANK}
+            row = packing.collate([{"input_ids": [1] * TOKENS, "labels": [1] * TOKENS}])
+            config = shortened(self.config, layers)
+            self._traces[layers] = trace_step(config, request, [row], [TOKENS], self.device)
+        return self._traces[layers]
+
+
+@dataclass
+class _Moments:
+    """Bytes held after each allocation or release of a step, by how they grow.
+
+    `plain` and `captured` are (moments, 4): what is the same always, what grows with the tokens, with the rank, and
+    with both; `captured` is in the pool of the CUDA graphs. `parts` has the moments of each part of the step.
+    """
+
+    plain: np.ndarray
+    captured: np.ndarray
+    parts: dict[str, np.ndarray]
+
+    def peaks(self, tokens: float, rank: float) -> dict[str, float]:
+        """Return the most that each part of the step holds, with so many times the tokens and the rank traced.
+
+        The pool of graphs is never given back.
+        """
+        growth = np.array([1.0, tokens, rank, tokens * rank])
+        held = self.plain @ growth + np.maximum.accumulate(self.captured @ growth)
+        return {name: float(held[rows].max()) for name, rows in self.parts.items()}
+
+
+def _moments(trace: Trace, cuda: bool) -> _Moments:
+    """Return the moments of a step; its parts are those of `peak.regions`."""
+    events = trace.events
+    changes = np.zeros((2, len(events), 4))
+    backward = sum(event.phase == "backward" for event in events)
+    names, seen = [], 0
+    for row, event in enumerate(events):
+        column = grows_with_tokens(event.shape) + 2 * (RANK in event.shape)
+        changes[int(event.captured), row, column] = rounded(event.size) if cuda else event.size
+        seen += event.phase == "backward"
+        names.append(event.phase if event.phase != "backward" else f"backward {int(2 * seen > backward)}")
+    plain, captured = changes.cumsum(axis=1)
+    named = np.array(names)
+    return _Moments(plain, captured, {name: np.flatnonzero(named == name) for name in dict.fromkeys(names)})
+
+
+def grows_with_tokens(shape: Collection[int]) -> bool:
+    """Return whether a tensor has the tokens among its dimensions, or all of them but the first, which is no target."""
+    return TOKENS in shape or TOKENS - 1 in shape
+
+
+def _grown(one: Operation, tokens: int, length: int, rank: int) -> Operation:
+    """Return an operation as it is over so many tokens and at that rank."""
+
+    def share(shape: Collection[int]) -> float:
+        return (tokens / TOKENS if grows_with_tokens(shape) else 1.0) * (rank / RANK if RANK in shape else 1.0)
+
+    # The work of attention grows with the square of each example's length.
+    long = math.sqrt(tokens * length) if roofline.is_attention(one.name) else tokens
+    sizes = {TOKENS: long, TOKENS - 1: long, RANK: rank}
+    shapes: list = [tuple(sizes.get(size, size) for size in shape) for shape in one.shapes]
+    return replace(one, shapes=shapes, read=round(sum(size * share(shape) for shape, size in one.moved)), written=0)
