@@ -52,8 +52,7 @@ def study(**changes) -> dict:
 def asked_of(tmp_path, monkeypatch, **changes) -> tuple[pd.DataFrame, dict]:
     """The options of a study's own model and of two shapes, as the job writes them."""
     monkeypatch.chdir(tmp_path)
-    few = {name: shapes.table()[name] for name in ("Qwen2.5-0.5B", "Qwen2.5-7B")}
-    monkeypatch.setattr(shapes, "table", lambda: few)
+    monkeypatch.setattr(options, "names", lambda study: [options.OWN, "Qwen2.5-7B", "Qwen2.5-0.5B"])
     output = {"options": "options.csv", "least": "options.json"}
     asking.ask_card({"request": requests.ask_request(study(**changes)), "output": output})
     assert problems_of_table(tmp_path / "options.csv", OptionRow) == []
