@@ -12,7 +12,7 @@ from frontier.jobs import hopeless
 from frontier.machine import environment
 from frontier.plan.table import plan_one
 from frontier.results import findings, plan_errors, summary
-from frontier.study import requests
+from frontier.study import plan_requests, requests
 from planned import rates, small_study
 
 
@@ -98,7 +98,7 @@ def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_pat
     def foretold(calibrated: dict, card="auto") -> dict:
         study = small_study(device="cpu", cpu_threads=1, plan={"card": card})
         records.write_json("results/calibration.json", calibrated | {"rates": rates("H200")})
-        job = {"request": requests.plan_request(study), "run": "fp16-r8-s0", "output": {"row": "row.json"}}
+        job = {"request": plan_requests.plan_request(study), "run": "fp16-r8-s0", "output": {"row": "row.json"}}
         plan_one(job)
         return records.read_json("row.json")
 

@@ -11,7 +11,7 @@ from frontier.plan.planner import Planner
 from frontier.plan.step import emulated_card
 from frontier.plan.surface import RANK, TOKENS, Surface
 from frontier.results.figures import options as figure
-from frontier.study import ask, cards, requests, schema, shapes
+from frontier.study import ask, cards, plan_requests, schema, shapes
 from planned import CARD, SMALL, request, shape
 from typed import problems_of_table
 
@@ -54,7 +54,7 @@ def asked_of(tmp_path, monkeypatch, **changes) -> tuple[pd.DataFrame, dict]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, "names", lambda study: [options.OWN, "Qwen2.5-7B", "Qwen2.5-0.5B"])
     output = {"options": "options.csv", "least": "options.json"}
-    asking.ask_card({"request": requests.ask_request(study(**changes)), "output": output})
+    asking.ask_card({"request": plan_requests.ask_request(study(**changes)), "output": output})
     assert problems_of_table(tmp_path / "options.csv", OptionRow) == []
     return pd.read_csv("options.csv"), records.read_json("options.json")
 
@@ -159,5 +159,5 @@ def test_a_question_is_one_call_of_snakemake():
 
 def test_asking_makes_no_training_again():
     one, other = study(ask={"rows": 5}), study(ask={"rows": 7, "hours": 2})
-    assert requests.plan_request(one) == requests.plan_request(other)
-    assert requests.ask_request(one) != requests.ask_request(other)
+    assert plan_requests.plan_request(one) == plan_requests.plan_request(other)
+    assert plan_requests.ask_request(one) != plan_requests.ask_request(other)

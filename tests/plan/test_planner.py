@@ -14,7 +14,7 @@ from frontier.plan.advice import advise
 from frontier.plan.planner import CONTEXT_GIB, Planner
 from frontier.plan.step import emulated_card
 from frontier.results import plan_errors
-from frontier.study import cards, embedded, requests
+from frontier.study import cards, embedded, plan_requests
 from frontier.table_types import PlanRow
 from planned import CARD, SMALL, rates, request, rows, shape, small_study
 from typed import problems_of_table
@@ -169,7 +169,8 @@ def test_plan_without_weights_through_snakemake(new_study):
 
 def planned(study: dict, **inputs) -> dict:
     """The one row of results/plan.csv, made in this process and folder."""
-    table_module.plan_runs({"request": requests.plan_request(study), "input": inputs, "output": {"plan": "plan.csv"}})
+    asked = plan_requests.plan_request(study)
+    table_module.plan_runs({"request": asked, "input": inputs, "output": {"plan": "plan.csv"}})
     (row,) = pd.read_csv("plan.csv").to_dict("records")
     return row
 

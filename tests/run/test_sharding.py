@@ -26,7 +26,7 @@ from frontier.model.data.tokens import IGNORED
 from frontier.plan import table
 from frontier.plan.step import emulated_card
 from frontier.run import sharding
-from frontier.study import preflight, requests, resources, runs, schema
+from frontier.study import plan_requests, preflight, requests, resources, runs, schema
 from frontier.study.identities import study_identities
 from job_doubles import OUTPUTS, Job, inputs_of, start, worker_of
 from safetensors.torch import load_file
@@ -170,7 +170,7 @@ def test_the_key_is_part_of_what_several_processes_made_alone(study):
     assert len(identities) == 1
     assert two not in identities
     assert "processes" not in requests.training_request(one, RUN)
-    assert "processes" not in requests.plan_request(one)["study"]
+    assert "processes" not in plan_requests.plan_request(one)["study"]
 
 
 @pytest.mark.parametrize(("device", "present", "fits"), [("auto", 0, True), ("auto", 1, False), ("cuda", 2, True)])

@@ -5,7 +5,18 @@ from frontier import paths, ways
 from frontier.errors import no_study
 from frontier.jobs import code_digest, retries, stopping
 from frontier.records import digest, read_json
-from frontier.study import embedded, identities, preflight, refusals, requests, resources, runs, schema, shipping
+from frontier.study import (
+    embedded,
+    identities,
+    plan_requests,
+    preflight,
+    refusals,
+    requests,
+    resources,
+    runs,
+    schema,
+    shipping,
+)
 
 retries.begin_call()
 shell.prefix(stopping.SHELL_PREFIX)

@@ -31,7 +31,7 @@ rule plan_runs:
             category="Plan",
         ),
     params:
-        job=lambda wc: job(CODE["plan_runs"], **requests.plan_request(STUDY)),
+        job=lambda wc: job(CODE["plan_runs"], **plan_requests.plan_request(STUDY)),
     log:
         "results/logs/plan_runs.log",
     conda:
@@ -51,7 +51,7 @@ rule draw_plan:
             category="Plan",
         ),
     params:
-        job=lambda wc: job(CODE["draw_plan"], **requests.plan_limit(STUDY)),
+        job=lambda wc: job(CODE["draw_plan"], **plan_requests.plan_limit(STUDY)),
     log:
         "results/logs/draw_plan.log",
     conda:
@@ -69,7 +69,7 @@ rule ask_card:
         options="results/options.csv",
         least="results/options.json",
     params:
-        job=lambda wc: job(CODE["ask_card"], **requests.ask_request(STUDY)),
+        job=lambda wc: job(CODE["ask_card"], **plan_requests.ask_request(STUDY)),
     log:
         "results/logs/ask_card.log",
     conda:

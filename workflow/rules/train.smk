@@ -21,7 +21,7 @@ rule train_adapter:
         report_to=untracked(lambda: STUDY["report_to"]),
         reuse=may_take_over("train_adapter"),
         plan=untracked(
-            lambda: requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
+            lambda: plan_requests.plan_request(STUDY) if STUDY["skip_hopeless"] else None
         ),
     resources:
         **DEVICES,

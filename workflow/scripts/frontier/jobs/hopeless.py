@@ -28,10 +28,10 @@ TIME_MARGIN = 1.5
 def predicted_outcome(plan: PlanRequest, run: str, budget: Mapping[str, Any]) -> BareOutcome | None:
     """Return the outcome of a run that is hopeless by its plan, or None where it should be started.
 
-    `plan` is what `study.requests.plan_request` returns. The planner runs in a process of its own, so that it takes
-    none of this one's memory. Its function is named by a text and not imported, so that no training's code digest has
-    the planner's code, and an edit of the planner makes nothing again. On Linux, as long as CUDA is not started, that
-    process is a fork of this one, which spares its imports.
+    `plan` is what `study.plan_requests.plan_request` returns. The planner runs in a process of its own, so that it
+    takes none of this one's memory. Its function is named by a text and not imported, so that no training's code
+    digest has the planner's code, and an edit of the planner makes nothing again. On Linux, as long as CUDA is not
+    started, that process is a fork of this one, which spares its imports.
     """
     start = _fork if sys.platform == "linux" and not torch.cuda.is_initialized() else _spawn
     with tempfile.TemporaryDirectory() as folder:

@@ -10,18 +10,15 @@ from frontier.outcome_types import Status
 from frontier.record_types import AnyRecord
 from frontier.request_types import (
     AccuracyRequest,
-    AskRequest,
     DataRequest,
     DeviceRequest,
     EvaluationRequest,
     Limits,
-    PlanRequest,
     TrackedBudget,
     TrainingRequest,
 )
-from frontier.study import cards
 from frontier.study.keys.configuration import names_of
-from frontier.study.runs import parse_run, run_names, settings
+from frontier.study.runs import parse_run, settings
 from frontier.token_types import TokensRequest
 
 _TRAINING = names_of("training")
@@ -108,34 +105,6 @@ def tracked_budget(config: dict, record: AnyRecord | None, skips: bool = False) 
     return tracked if outcome.get("status") == Status.OK or stands else now
 
 
-def plan_limit(config: dict) -> dict:
-    """Return the memory that a plan is drawn against: the smaller of the budget's and that of the card it is for.
-
-    `limit_gib` is None where there is neither; `is_budget` tells whether it is the budget's.
-    """
-    budget, card = config["budget"]["memory_gib"], cards.find(config["plan"]["card"])
-    known = [limit for limit in (budget, card and card["memory_gib"]) if limit]
-    return {"limit_gib": min(known, default=None), "is_budget": bool(known) and min(known) == budget}
-
-
-def plan_request(config: dict) -> PlanRequest:
-    """Return all that a plan depends on beside the code: the study, its card, and the tokens once they are made."""
-    note = Path("resources/tokens/tokens.json")
-    return {
-        "study": {key: value for key, value in without_trackers(config).items() if key not in ("processes", "shipping")}
-        | _processes(config),
-        "card": cards.find(config["plan"]["card"]),
-        "runs": [training_request(config, run) for run in run_names(config)],
-        "tokens": note.read_text("utf-8") if note.exists() else None,
-    }
-
-
-def ask_request(config: dict) -> AskRequest:
-    """Return all that the options of a card depend on beside the code."""
-    asked = {"study": {"model": config["model"]}, "card": cards.find(config["plan"]["card"]), **config["ask"]}
-    return cast(AskRequest, device_request(config) | asked)
-
-
 def training_request(config: dict, run: str) -> TrainingRequest:
     """Return all that a run's training depends on beside the model, the tokens and the code."""
     (precision, rank, seed, _), own = parse_run(run, config), settings(config, run)
@@ -148,7 +117,7 @@ def training_request(config: dict, run: str) -> TrainingRequest:
         "lora": lora,
         "training": {key: own[key] for key in _TRAINING},
         "compute_dtype": own["compute_dtype"],
-        **_processes(config),
+        **processes_of(config),
     }
     return cast(TrainingRequest, request)
 
@@ -188,7 +157,7 @@ def accuracy_request(config: dict, name: str) -> AccuracyRequest:
     return cast(AccuracyRequest, request)
 
 
-def _processes(config: dict) -> dict:
+def processes_of(config: dict) -> dict:
     """Return the number of processes as a part of a request.
 
     Left out for one process, so that identities made before this key existed stay valid.
