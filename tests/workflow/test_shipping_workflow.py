@@ -249,6 +249,7 @@ def test_a_run_that_did_not_end_ok_ships_nothing(study):
     record = json.loads(path.read_text("utf-8"))
     record["outcome"] |= {"status": "diverged", "reason": "loss not finite"}
     path.write_text(json.dumps(record))
+    shutil.rmtree(study.folder / FILES[0])
     done = study.snakemake("--cores", "1", "--allowed-rules", "write_card", "ship_adapter", "--forcerun", FILES[0])
     assert done.returncode != 0
     assert (
