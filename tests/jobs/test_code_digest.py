@@ -174,9 +174,7 @@ def test_an_import_that_points_elsewhere_counts(package):
     loss = package / "model/loss.py"
     (package / "model/other_dense.py").write_text((package / "model/dense.py").read_text("utf-8"), encoding="utf-8")
     text = loss.read_text("utf-8")
-    loss.write_text(
-        text.replace("frontier.model.dense import", "frontier.model.other_dense import"), encoding="utf-8"
-    )
+    loss.write_text(text.replace("frontier.model.dense import", "frontier.model.other_dense import"), encoding="utf-8")
     assert loss.read_text("utf-8") != text
     assert code_digest.script_digests()["train_adapter"] == before, "a copy is as good"
     other = package / "model/other_dense.py"

@@ -134,10 +134,11 @@ def test_what_goes_wrong_has_its_line(study):
 
 def test_every_target_has_a_sentence(finished_study):
     listed = finished_study.snakemake("--list").stdout.splitlines()
+    rule = r"^(?:use )?(?:rule|checkpoint) (?:\w+ as )?(\w+)"
     rules = {
         name
         for path in (ROOT / "workflow/rules").glob("*.smk")
-        for name in re.findall(r"^(?:use )?rule (?:\w+ as )?(\w+)", path.read_text("utf-8"), flags=re.MULTILINE)
+        for name in re.findall(rule, path.read_text("utf-8"), flags=re.MULTILINE)
     }
     assert {line.split(" ")[0] for line in listed} == rules | {"all"}
     assert all(re.fullmatch(r"\w+ \([A-Z].*\.\)", line) for line in listed)
