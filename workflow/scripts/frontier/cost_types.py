@@ -128,5 +128,8 @@ class Cost(TypedDict):
         float | None, "Peak of the process's resident set, in GiB: during training, or of all phases where cut short."
     ]
     resumes: Annotated[int, "How often the training went on from a checkpoint."]
+    product_dtype: NotRequired[
+        Annotated[str | None, "Dtype that the matrix products were computed in. Absent from old records."]
+    ]
     phases: Annotated[Phases, "Where the process's time went."]
     wall_seconds: Annotated[float, "Sum over `phases`, in seconds: the process's whole life."]

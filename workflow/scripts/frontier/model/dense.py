@@ -7,6 +7,8 @@ from transformers.pytorch_utils import Conv1D
 
 # The attribute of a layer that keeps its dense weight.
 _KEPT = "dense"
+# The attribute of a layer that says in which dtype its products are computed.
+_PRODUCTS = "product_dtype"
 
 
 def dense_weight(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> torch.Tensor:
@@ -22,8 +24,14 @@ def dense_weight(layer: nn.Linear | Conv1D, dtype: torch.dtype) -> torch.Tensor:
     return layer.weight.to(dtype)
 
 
+def product_dtype(layer: nn.Module, x: torch.Tensor) -> torch.dtype:
+    """Return the dtype in which a layer multiplies x: the one that `hold` was told, else x's own."""
+    return vars(layer).get(_PRODUCTS, x.dtype)
+
+
 def hold(layer: nn.Linear | Conv1D, dtype: torch.dtype, keeps: bool) -> None:
     """Prepare a frozen layer's weight for products in `dtype`, keeping it dense in that dtype where `keeps`."""
+    setattr(layer, _PRODUCTS, dtype)
     if isinstance(layer, bnb.nn.Linear4bit):
         layer.weight.quant_state.dtype = dtype
     elif layer.weight.element_size() == dtype.itemsize:

@@ -6,9 +6,8 @@ from transformers import set_seed
 
 from frontier.errors import UserError
 from frontier.material_types import BaseRecord
-from frontier.model import bases, captured_step, layers, packing
+from frontier.model import bases, captured_step, dtypes, layers, packing
 from frontier.model.card import Card
-from frontier.model.dtypes import DTYPES
 from frontier.model.execution import PACKED, UNPROVED, Method
 from frontier.model.targets import adapted_layers
 from frontier.request_types import LoraSettings, TrainingRequest
@@ -35,7 +34,7 @@ def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly
     adapted = get_peft_model(model, config)
     for weight in adapted.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.to(DTYPES[lora["dtype"]])
+            weight.data = weight.data.to(dtypes.DTYPES[lora["dtype"]])
     return adapted
 
 
@@ -65,7 +64,7 @@ def build_model(
     is_alone = share.processes == 1
     fused = is_alone and settings["fused_kernels"] and card.fuse(base)
     model = build_adapter(base, request["lora"], request["rank"], request["seed"], method.read_directly)
-    layers.compute_in(model, dtype, method.read_directly)
+    layers.compute_in(model, dtype, method.read_directly, states=dtypes.state_dtype(dtype, card.device))
     is_random = layers.draws_randomly(model)
     if settings["gradient_checkpointing"] and not base.supports_gradient_checkpointing:
         raise UserError("gradient_checkpointing: got true, takes false for this model, which does not support it")

@@ -49,6 +49,8 @@ class Clock(TrainerCallback):
         self.run, self.device, self.phases = run, device, phases
         # The table that grows by each logged step, for whoever watches; None for none.
         self.history_file: str | None = None
+        # The dtype of the matrix products, by its name.
+        self.product_dtype: str | None = None
         self.history: list[HistoryRow] = []
         self.seconds = 0.0
         self.tokens = self.steps = self.resumes = 0
@@ -59,7 +61,7 @@ class Clock(TrainerCallback):
 
     def state(self) -> dict:
         """Return what a checkpoint must keep, so that the clock counts the useful work of every attempt once."""
-        kept = ("history", "seconds", "tokens", "steps", "resumes")
+        kept = ("history", "seconds", "tokens", "steps", "resumes", "product_dtype")
         return {name: getattr(self, name) for name in kept} | {"_since_log": [*map(_finite, self._since_log)]}
 
     def restore(self, state: dict) -> None:

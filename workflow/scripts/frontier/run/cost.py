@@ -30,6 +30,7 @@ def cost(clock: Clock, phases: Phases) -> Cost:
         "load_seconds": seconds.get("load", {}).get("seconds"),
         "train_tokens": clock.tokens,
         "tokens_per_second": clock.tokens / clock.seconds if clock.seconds else None,
+        "product_dtype": clock.product_dtype,
         "final_train_loss": clock.history[-1]["loss"] if clock.history else None,
         "memory_metric": "cuda_allocated" if on_card else "host_rss",
         "peak_memory_gib": peaks["allocated_gib"] if on_card else peaks["host_gib"],

@@ -91,7 +91,8 @@ def ready(model, job: Job[EvaluationRequest] | Job[AccuracyRequest], device: tor
     dtype = dtypes.compute_dtype(job["request"]["compute_dtype"], "", device)
     budget = (job.get("limits") or {}).get("memory_gib")
     room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
-    return layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
+    states = dtypes.state_dtype(dtype, device)
+    return layers.compute_in(model, dtype, method.read_directly, int(room), states).eval()
 
 
 def _adapted(base, folder: Path):

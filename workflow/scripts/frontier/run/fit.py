@@ -44,6 +44,8 @@ class Run:
     stop: Stop | None = None
     # How a proof says that its losses are computed.
     method: Method = UNPROVED
+    # The dtype of the products with which its checkpoint was made, by its name; None where it begins.
+    kept_dtype: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -52,6 +54,8 @@ class Run:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the matrix products."""
+        if self.kept_dtype:
+            return dtypes.DTYPES[self.kept_dtype]
         return dtypes.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
 
     @property
