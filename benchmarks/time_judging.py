@@ -64,13 +64,14 @@ def base(shape: dict, quantised: bool, attention: str, device):
 def computing(model, device):
     """The model in float32 as the build's own judging has it."""
     import torch
-    from frontier.model import layers
 
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
         from frontier.model.execution import Method
         from frontier.run.evaluation import ready
     except ImportError:
+        from frontier import layers
+
         return layers.compute_in(model, torch.float32).eval()
     ready(model, {"request": {"compute_dtype": "float32"}, "input": {}, "output": {}}, device, Method())
     return model
@@ -103,11 +104,13 @@ def answer(rows: list[dict], batch: int, device) -> dict:
     prompts.sort(key=len, reverse=True)
     try:
         from frontier.run.asked import Ends
-        from frontier.run.generation import answers_of
+        from frontier.run.generation import answers_of, decoding_of
+
+        ends = Ends((49151,), "")
+        decoding = decoding_of(model, NoWords(), prompts, NEW_TOKENS, ends, device)
 
         def made(tokens: int) -> list[str]:
-            found = answers_of(model, NoWords(), prompts, tokens, Ends((49151,), ""), device)
-            return [text for _, text, _ in sorted(found)]
+            return [text for _, text, _ in sorted(answers_of(decoding, NoWords(), prompts, tokens, ends, device))]
 
     except ImportError:
         from frontier.accuracy import generate

@@ -113,7 +113,9 @@ class SummaryRow(TypedDict):
     steps: Annotated[int | None, "Empty where training never started."]
     final_train_loss: Annotated[float | None, "Empty where training was cut short."]
     resumes: Annotated[int | None, "Empty where training never started."]
-    product_dtype: Annotated[str | None, "Dtype of the matrix products, as taken. Empty where training never started."]
+    product_dtype: NotRequired[
+        Annotated[str | None, "Dtype of the products, as taken; empty if never started. Absent from old tables."]
+    ]
     predicted_peak_gib: Annotated[float | None, "Empty without a plan for the run's device."]
     predicted_seconds: Annotated[float | None, "Empty without a plan for the run's device."]
     predicted_peak_error: Annotated[float | None, "Empty without a plan or a measurement."]

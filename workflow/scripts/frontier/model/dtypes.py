@@ -3,6 +3,7 @@
 import torch
 
 from frontier.errors import UserError
+from frontier.machine import processor
 
 # What a configuration's `compute_dtype` can be beside `auto`.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -15,8 +16,6 @@ FOUR_BIT = ("nf4", "fp4")
 # The least CUDA compute capability that multiplies bfloat16 (Ampere). torch calls older cards able too: there it
 # computes in float32 and rounds, slower than float16 and for nothing.
 _BFLOAT16_CAPABILITY = (8, 0)
-# What torch calls the instructions of a CPU that multiply bfloat16.
-_BFLOAT16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 
 def stored_dtype(precision: str) -> torch.dtype:
@@ -27,12 +26,6 @@ def stored_dtype(precision: str) -> torch.dtype:
 def multiplies_bfloat16(capability: tuple[int, int]) -> bool:
     """Return whether a GPU of a CUDA compute capability has products of bfloat16, rather than emulates them."""
     return tuple(capability) >= _BFLOAT16_CAPABILITY
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Return whether this machine's CPU has products of bfloat16 (AVX512_BF16 or AMX), rather than emulates them."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(capabilities.get(name) for name in _BFLOAT16_INSTRUCTIONS)
 
 
 def state_dtype(products: torch.dtype, device: torch.device) -> torch.dtype:
@@ -54,13 +47,14 @@ def compute_dtype(
 ) -> torch.dtype:
     """Return the dtype of the matrix products: the one requested, or for `auto` what the device multiplies fast.
 
-    A CPU computes in bfloat16 where it says that it multiplies it, whatever is stored, and else in float32: the others
-    emulate 16-bit products, at an eighth of the speed. A GPU computes in the 16 bits that are stored, and over a
-    quantised base in bfloat16 where the card has that. `capability` is the card's, or where that is None, the present
-    GPU's; a plan and a run ask here alike. Raises UserError where that is bfloat16 and the card has no products of it.
+    A CPU computes in bfloat16 where it is of a kind that multiplies it fast, whatever is stored, and else in float32:
+    most others emulate 16-bit products, at an eighth of the speed. A GPU computes in the 16 bits that are stored, and
+    over a quantised base in bfloat16 where the card has that. `capability` is the card's, or where that is None, the
+    present GPU's; a plan and a run ask here alike. Raises UserError where that is bfloat16 and the card has no
+    products of it.
     """
     if device.type == "cpu":
-        fast = torch.bfloat16 if cpu_multiplies_bfloat16() else torch.float32
+        fast = torch.bfloat16 if processor.multiplies_bfloat16() else torch.float32
         return fast if requested == "auto" else DTYPES[requested]
     wanted = STORED.get(precision) if requested == "auto" else DTYPES[requested]
     if wanted not in (None, torch.bfloat16):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,12 @@ class Run:
         if self.kept_dtype:
             return dtypes.DTYPES[self.kept_dtype]
         return dtypes.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
+
+    def with_dtype(self, kept: str | None) -> "Run":
+        """Return the run with the dtype that its checkpoint was made with, if any, and tell the clock what it is."""
+        run = replace(self, kept_dtype=kept)
+        self.clock.product_dtype = dtypes.name_of(run.dtype)
+        return run
 
     @property
     def is_first(self) -> bool:

@@ -20,7 +20,6 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
-from frontier.model import dtypes
 from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
 from frontier.outcome_types import TrainingOutcome
@@ -103,9 +102,8 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
     proof = method.proof_here(inputs, run.request, run.device)
-    kept_dtype = checkpoints.kept_product_dtype(run.folder, job["digest"])
-    run = replace(run, method=method.method_of(proof, examples), kept_dtype=kept_dtype)
-    clock.product_dtype = dtypes.name_of(run.dtype)
+    run = replace(run, method=method.method_of(proof, examples))
+    run = run.with_dtype(checkpoints.kept_product_dtype(run.folder, job["digest"]))
     method.refuse_unshared(run.method, share)
     if run.is_first:
         _tell_of_start(run, len(examples))
