@@ -1,5 +1,6 @@
 """Answers: the same alone and in a batch, greedy, cut where they end, and counted by the workflow."""
 
+import copy
 import json
 from contextlib import contextmanager
 
@@ -150,7 +151,7 @@ def test_a_captured_step_gives_the_tokens_of_the_models_own():
 
 
 def test_what_gives_other_tokens_captured_answers_by_itself(answering, monkeypatch, capsys):
-    model, tokenizer = answering
+    model, tokenizer = copy.deepcopy(answering[0]), answering[1]
     prompts = [tokenizer(f"Question: {question}\nAnswer: ")["input_ids"] for question in QUESTIONS]
     monkeypatch.setattr(generation, "is_capturable", lambda model, device: True)
     monkeypatch.setattr(captured_decoding, "CudaGraphs", lambda device: Replayed())
@@ -161,6 +162,7 @@ def test_what_gives_other_tokens_captured_answers_by_itself(answering, monkeypat
         take(self)
         self.positions += 1
 
+    model.set_attn_implementation("sdpa")
     monkeypatch.setattr(captured_decoding._Step, "take", wrong)
     assert isinstance(
         generation.decoding_of(model, tokenizer, prompts, 24, ends(tokenizer), CPU), generation.OwnDecoding

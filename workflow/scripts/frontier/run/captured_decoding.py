@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import StaticCache
+from transformers import AttentionInterface, StaticCache
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from frontier.model.cuda_graphs import CudaGraphs
 from frontier.outcomes import Status, Stop
 from frontier.run.batch import Batch
 
+# The name under which transformers has the attention of a captured step.
+ATTENTION = "one_token"
 # What a configuration calls the layers whose keys and values a cache of the full length holds as they are.
 _WHOLE = "full_attention"
 
@@ -33,8 +36,29 @@ def is_capturable(model: nn.Module, device: torch.device) -> bool:
     )
 
 
+def one_token_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
+    """Compute attention of one token a row as products of each group of heads; of more tokens, as torch does.
+
+    query: (rows, heads, 1, head_dim); key, value: (rows, groups, tokens, head_dim); `attention_mask`: booleans
+    (rows, 1, 1, tokens). The result is (rows, 1, heads, head_dim), by the contract of transformers'
+    AttentionInterface. Torch's own kernels would first repeat the keys and values of each group for all of its heads.
+    """
+    rows, heads, tokens, width = query.shape
+    if tokens > 1:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    grouped = query.reshape(rows, key.shape[1], -1, width)
+    scores = grouped @ key.transpose(2, 3) * (width**-0.5 if scaling is None else scaling)
+    shares = scores.masked_fill(~attention_mask, -torch.inf).softmax(dim=-1, dtype=torch.float32)
+    return (shares.to(value.dtype) @ value).reshape(rows, 1, heads, -1), None
+
+
+AttentionInterface.register(ATTENTION, one_token_attention)
+
+
 class CapturedDecoding:
     """Makes the next tokens of batches; the step is captured anew where a batch has other rows than the one before.
+
+    From here on the model has the attention of captured steps.
 
     `length`: tokens of the longest row that there will be, prompt and answer. `graphs` captures and replays; None is
     CUDA's.
@@ -46,6 +70,7 @@ class CapturedDecoding:
     def __init__(self, model: nn.Module, length: int, device: torch.device, graphs: Any = None):
         self.model, self.length, self.device = model, length, device
         self.graphs = graphs or CudaGraphs(device)
+        model.set_attn_implementation(ATTENTION)
         self._step: _Step | None = None
 
     def longer(self, batch: Batch, count: int) -> Batch:

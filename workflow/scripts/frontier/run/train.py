@@ -102,11 +102,10 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
     proof = method.proof_here(inputs, run.request, run.device)
-    run = replace(run, method=method.method_of(proof, examples))
-    run = run.with_dtype(checkpoints.kept_product_dtype(run.folder, job["digest"]))
+    kept_dtype = checkpoints.kept_product_dtype(run.folder, job["digest"])
+    run = replace(run, method=method.method_of(proof, examples)).with_dtype(kept_dtype)
     method.refuse_unshared(run.method, share)
-    if run.is_first:
-        _tell_of_start(run, len(examples))
+    _tell_of_start(run, len(examples))
     phases.enter("load")
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
@@ -148,6 +147,8 @@ def _write(run: Run, model, weights: dict, job: Job[TrainingRequest]) -> None:
 
 
 def _tell_of_start(run: Run, examples: int) -> None:
+    if not run.is_first:
+        return
     processes = run.share.processes
     on = f"{processes} x {run.device.type}" if processes > 1 else run.device.type
     say(
