@@ -14,8 +14,8 @@ def name() -> str:
 def multiplies_bfloat16() -> bool:
     """Return whether the CPU has products of bfloat16 that are faster than those of float32, by what it says it has.
 
-    AMX has. AVX512_BF16 has on AMD's processors (four times as fast on an EPYC), not on Intel's: on a Xeon whose AMX
-    was hidden from a virtual machine, products took 1.5 times as long as in float32.
+    AMX has. AVX512_BF16 has on AMD's processors, not on Intel's: on a Xeon whose AMX was hidden from a virtual machine,
+    products took 1.5 times as long as in float32 (docs/performance.md).
     """
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     by_amd = _told("vendor_id") == "AuthenticAMD"
