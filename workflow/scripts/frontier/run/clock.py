@@ -108,6 +108,16 @@ class Clock(TrainerCallback):
         """Return the whole training's seconds, projected from this process's steps after the warm-up, or None."""
         return project(self.seconds, self._own_seconds[WARM_UP_STEPS:], total_steps - self.steps)
 
+    @property
+    def own_steps(self) -> int:
+        """The optimiser steps of this process, those before a checkpoint that it went on from left out."""
+        return len(self._own_seconds)
+
+    @property
+    def own_seconds(self) -> float:
+        """The seconds of this process's steps."""
+        return sum(self._own_seconds)
+
     def _enter(self, phase: str) -> None:
         if self.phases:
             self.phases.enter(phase)

@@ -30,7 +30,7 @@ from frontier.request_types import Job, TeamJob, TrainingRequest
 from frontier.run import checkpoints, method, sharding
 from frontier.run.build import build_model, load_base
 from frontier.run.clock import Clock, write_history
-from frontier.run.cost import cost, merged, unfinished
+from frontier.run.cost import cost, merged, streaming_cost, unfinished
 from frontier.run.fit import Run, fit
 from frontier.run.guard import Guard
 from frontier.run.material import material
@@ -107,7 +107,8 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     method.refuse_unshared(run.method, share)
     _tell_of_start(run, len(examples))
     phases.enter("load")
-    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
+    on = run.request.get("base_on", "device")
+    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method, on)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
     guard = Guard(clock, run.limits, job["digest"], run.stop) if run.is_first else None
@@ -128,6 +129,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         | cost(clock, phases)
         | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
         | {"proof": method.in_short(proof, run.method)}
+        | streaming_cost(base, clock)
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
