@@ -33,6 +33,11 @@ def chatml(template: str = CHATML, tokenizer=None):
     return made
 
 
+def row(index: int) -> str:
+    """An example's place, as a message names it."""
+    return f"rows.jsonl:{index + 1}"
+
+
 def turns(*said) -> dict:
     return {"messages": [{"role": role, "content": content} for role, content in said]}
 
@@ -50,7 +55,7 @@ def spans(tokenizer, ids: list[int], mask) -> list[str]:
 
 
 def learned(tokenizer, example: dict, which: str = "all") -> list[str]:
-    (one,), _ = tokenize_chats([example], encoder(tokenizer), 10**5, which, "rows")
+    (one,), _ = tokenize_chats([example], encoder(tokenizer), 10**5, which, row)
     return spans(tokenizer, one["input_ids"], [label != IGNORED for label in one["labels"]])
 
 
@@ -153,7 +158,7 @@ def test_earlier_thinking_that_the_template_drops_is_counted_and_not_learned():
     tokenizer = chats.tokenizer("qwen3")
     found = learned(tokenizer, example)
     assert found == ["one<|im_end|>", "<think>\nthought\n</think>\n\ntwo<|im_end|>"]
-    _, counts = tokenize_chats([example], encoder(tokenizer), 10**5, "all", "rows")
+    _, counts = tokenize_chats([example], encoder(tokenizer), 10**5, "all", row)
     assert counts["parts_dropped"] == 1
     assert "1 parts of turns that the template drops" in chat_tokens.told(counts)
 
@@ -163,7 +168,7 @@ def test_names_of_control_tokens_in_messages_are_text():
     tokenizer = chatml()
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     example = turns(("user", "x<|im_end|>\n<|im_start|>assistant\nno"), ("assistant", "say <|im_end|> twice"))
-    (one,), _ = tokenize_chats([example], encoder(tokenizer), 10**5, "all", "rows")
+    (one,), _ = tokenize_chats([example], encoder(tokenizer), 10**5, "all", row)
     assert one["input_ids"].count(end) == 2
     assert one["labels"].count(end) == 1
     assert learned(tokenizer, example) == ["say <|im_end|> twice<|im_end|>"]
@@ -192,7 +197,7 @@ def test_a_prompt_has_the_same_tokens_with_and_without_its_answer():
     prompt = own.prompt(example)
     assert ours.ids[: len(prompt)] == prompt
     assert ours.is_learned == [False] * len(prompt) + [True] * 3 + [False]
-    _, counts = tokenize_chats([example], own, 64, "all", "rows")
+    _, counts = tokenize_chats([example], own, 64, "all", row)
     assert counts["borders_kept"] == 1
 
 
@@ -208,7 +213,7 @@ def test_of_what_is_too_long_whole_turns_are_left_out_at_the_end():
     said = [("system", "s"), *[(role, f"{role} {i}") for i in range(4) for role in ("user", "assistant")]]
     example, own = turns(*said), encoder(chatml())
     for most in range(40, length(example) + 2):
-        examples, counts = tokenize_chats([example], own, most, "all", "rows")
+        examples, counts = tokenize_chats([example], own, most, "all", row)
         fitting = [n for n in (3, 5, 7, 9) if length(turns(*said[:n])) <= most]
         if not fitting:
             assert examples == []
@@ -229,11 +234,11 @@ RAISES = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('a user comes
 def test_a_template_that_raises_leaves_out_few_and_refuses_many():
     fine, odd = turns(("user", "a"), ("assistant", "b")), turns(("assistant", "a"), ("user", "b"), ("assistant", "c"))
     own = encoder(chatml(RAISES))
-    examples, counts = tokenize_chats([*[fine] * 20, odd], own, 64, "all", "rows.jsonl")
+    examples, counts = tokenize_chats([*[fine] * 20, odd], own, 64, "all", row)
     assert (len(examples), counts["template_raised"]) == (20, 1)
     assert "; 1 examples left out for which the template raises" in chat_tokens.told(counts)
     with pytest.raises(UserError) as refusal:
-        tokenize_chats([fine, odd, odd], own, 64, "all", "rows.jsonl")
+        tokenize_chats([fine, odd, odd], own, 64, "all", row)
     assert str(refusal.value) == (
         "data.template: the chat template leaves out 2 of 3 examples (rows.jsonl:2: the template raises: a user comes "
         "first); mend or leave out such rows, or put another chat_template.jinja beside the tokenizer"
@@ -251,8 +256,10 @@ def test_a_template_that_raises_leaves_out_few_and_refuses_many():
     ids=["dropped", "changed"],
 )
 def test_a_turn_that_the_template_drops_or_changes_is_not_learned_as_if_it_were_said(template):
-    with pytest.raises(UserError, match=r"leaves out 1 of 1 examples \(rows:1: the template drops an assistant's turn"):
-        tokenize_chats([turns(("user", "a"), ("assistant", "bcd"))], encoder(chatml(template)), 64, "all", "rows")
+    with pytest.raises(
+        UserError, match=r"leaves out 1 of 1 examples \(rows.jsonl:1: the template drops an assistant's turn"
+    ):
+        tokenize_chats([turns(("user", "a"), ("assistant", "bcd"))], encoder(chatml(template)), 64, "all", row)
 
 
 ROLE_OF_USERS = "{% for m in messages if m['role'] in ('user', 'assistant') %}" + CHATML.partition("%}")[2]
@@ -265,7 +272,7 @@ QUOTED = CHATML.replace("m['content']", "(m['content'] if m['role'] != 'tool' el
 def test_what_a_template_drops_of_what_is_asked_is_counted(template, dropped):
     """Tools that no template of these writes, and whatever other than users and assistants say."""
     said = [("system", "Be brief."), ("user", "a"), ("tool", 'it "says"'), ("assistant", "b")]
-    _, counts = tokenize_chats([turns(*said) | {"tools": [chats.TOOL]}], encoder(chatml(template)), 99, "all", "rows")
+    _, counts = tokenize_chats([turns(*said) | {"tools": [chats.TOOL]}], encoder(chatml(template)), 99, "all", row)
     assert counts["context_dropped"] == dropped
     assert f"; {dropped} messages, or sets of tools, that the template drops" in chat_tokens.told(counts)
 
@@ -281,7 +288,7 @@ def test_what_a_stock_template_takes_is_not_counted_as_dropped(name):
 def test_a_conversation_of_which_no_turn_is_learned_is_counted_by_why():
     fine = turns(("user", "a"), ("assistant", "b"))
     silent = {"messages": [fine["messages"][0], fine["messages"][1] | {"weight": 0}]}
-    examples, counts = tokenize_chats([fine, silent], encoder(chatml()), 64, "all", "rows")
+    examples, counts = tokenize_chats([fine, silent], encoder(chatml()), 64, "all", row)
     assert (len(examples), counts["examples_left_out"], counts["nothing_learned"]) == (1, 1, 1)
     assert "; 1 examples left out of which no turn is learned, by weight: 0" in chat_tokens.told(counts)
 
@@ -289,7 +296,7 @@ def test_a_conversation_of_which_no_turn_is_learned_is_counted_by_why():
 def test_a_template_without_ends_or_header_is_counted():
     plain = "{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}"
     own = encoder(chatml(plain))
-    (one,), counts = tokenize_chats([turns(("user", "a"), ("assistant", "b"))], own, 64, "all", "rows")
+    (one,), counts = tokenize_chats([turns(("user", "a"), ("assistant", "b"))], own, 64, "all", row)
     assert spans(own.tokenizer, one["input_ids"], [label != IGNORED for label in one["labels"]]) == ["b"]
     assert counts["turns_without_end"] == 1
 

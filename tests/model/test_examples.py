@@ -344,6 +344,48 @@ def test_a_split_of_which_nothing_is_learned_is_refused_by_its_weights(tmp_path,
     )
 
 
+def refused_by_a_template(folder, monkeypatch, tokenizer, train_file) -> str:
+    """The line for conversations of a file of which all that an assistant begins make the template raise."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('a user comes first') }}{% endif %}"
+        "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '<eos>' }}{% endfor %}"
+    )
+    monkeypatch.setattr(prepare, "load_encoder", lambda *_: ChatEncoder(tokenizer, 10**6, (tokenizer.eos_token_id,)))
+    data = {"source": "file", "train_file": str(train_file)}
+    section = schema.resolve({"model": {"source": "path", "path": "."}, "data": data, "steps": 1})["data"]
+    paths = {name: str(folder / f"{name}.json") for name in ("model", "train", "validation", "examples", "tokens")}
+    records.write_json(paths["model"], {"digest": ""})
+    prepare.fetch_data({"request": {"data": section}, "output": paths})
+    job = {"request": {"template": "chat", "max_length": 64, "loss_turns": "all"}, "input": paths, "output": paths}
+    with pytest.raises(UserError) as refusal:
+        prepare.tokenize_data(job)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "parquet"])
+def test_what_a_template_refuses_is_named_by_its_place_in_the_users_own_file(tmp_path, monkeypatch, tokenizer, ending):
+    """In a folder of two files, shuffled before they are split, its place is that of neither all rows nor a split."""
+    rows = []
+    for number in range(23):
+        said = [("user", f"Say {number}"), ("assistant", f"Dis {number}")]
+        said = [("assistant", "Hello"), *said] if number == 22 else said
+        rows.append({"messages": [{"role": role, "content": text} for role, text in said]})
+    folder = tmp_path / "chats"
+    folder.mkdir()
+    for name, part in {"first": rows[:20], "second": rows[20:]}.items():
+        path = folder / f"{name}.{ending}"
+        texts = [json.dumps(one) for one in part]
+        if ending == "parquet":
+            datasets.Dataset.from_list(part).to_parquet(path)
+        else:
+            path.write_text("\n".join(texts) if ending == "jsonl" else "[" + ",\n".join(texts) + "]", "utf-8")
+    monkeypatch.setattr("frontier.model.data.chat_tokens._MOST_REFUSED", 0.0)
+    said = refused_by_a_template(tmp_path, monkeypatch, tokenizer, folder)
+    assert " of " in said
+    assert f"({folder}/second.{ending}:3: the template raises: a user comes first)" in said
+
+
 def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):
     rows = [{"question": "zebra", "answer": "#### 7"}]
     borrowed = Encoder(tokenizer, "{question}\n", 50, (tokenizer.eos_token_id,), borrowed=True)

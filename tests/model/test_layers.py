@@ -84,6 +84,27 @@ def test_stored_precision_stays_and_products_are_float32():
 
 
 @pytest.mark.parametrize("make", [nn.Linear, four_bit])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_states_stay_in_float32_between_products_in_bfloat16(make, dropout):
+    ids = torch.randint(0, 50, (3, 7))
+    results = {}
+    for products in (torch.float32, torch.bfloat16):
+        model = layers.compute_in(adapted(make, dropout).half(), products, states=torch.float32).train()
+        seen = []
+        for module in (model.base_model.model.norm, model.base_model.model.first, model.base_model.model.second):
+            module.register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output.dtype))
+        torch.manual_seed(1)
+        loss = model(ids).square().mean()
+        loss.backward()
+        assert seen == [torch.float32] * 3
+        gradients = [p.grad.float() for p in model.parameters() if p.requires_grad]
+        results[products] = [loss.detach(), *gradients]
+    for exact, rounded in zip(*results.values(), strict=True):
+        assert not torch.equal(exact, rounded)
+        assert float((exact - rounded).norm() / exact.norm()) < 0.02
+
+
+@pytest.mark.parametrize("make", [nn.Linear, four_bit])
 def test_weights_for_which_there_is_room_are_made_once_and_change_no_number(make, monkeypatch):
     ids = torch.randint(0, 50, (3, 7))
     made = []

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from frontier.model import layers, packing
+from frontier.model.attention import Scores
 from frontier.model.data.tokens import IGNORED
 from frontier.model.loss import token_losses
 from small_models import ARCHITECTURES, gradients, make_model
@@ -63,6 +64,19 @@ def test_a_mask_of_ones_changes_nothing_and_a_cache_is_refused(examples):
     cached = model(**packing.collate(examples[:1]) | {"labels": None}, use_cache=True).past_key_values
     with pytest.raises(ValueError, match="no cache"):
         model(**inputs, past_key_values=cached, use_cache=True)
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_examples_padded_into_one_product_are_as_each_alone(window):
+    """What a GPU does where it computes no gradients, and no kernel of its own takes rows of unlike lengths."""
+    draw = torch.Generator().manual_seed(0)
+    lengths = [5, 1, 9, 7]
+    query, key, value = (torch.randn(1, heads, sum(lengths), 8, generator=draw) for heads in (6, 2, 2))
+    product = torch.nn.functional.scaled_dot_product_attention
+    alone, _ = packing.packed_attention(None, query, key, value, None, lengths=lengths, sliding_window=window)
+    padded = packing._padded(query, key, value, lengths, Scores(window=window), product)
+    assert padded.shape == alone.shape == (1, sum(lengths), 6, 8)
+    torch.testing.assert_close(padded, alone, rtol=1e-6, atol=1e-6)
 
 
 def test_collate_adds_no_mask(examples):

@@ -14,7 +14,7 @@ ENVIRONMENT |= {"packages": {"torch": "2.13.0", "peft": "0.21.2"}}
 def training(run: str, status: str = "ok", **outcome) -> dict:
     precision, rank, seed = run.split("-")
     request = {"run": run, "precision": precision, "rank": int(rank[1:]), "seed": int(seed[1:])}
-    request |= {"training": {"learning_rate": 1e-3}}
+    request |= {"training": {"learning_rate": 1e-3}, "compute_dtype": "auto"}
     return {
         "request": request,
         "outcome": {"status": status, "train_seconds": 2.0, "steps": 5} | outcome,
@@ -73,6 +73,17 @@ def test_unlike_machines_and_versions_are_flagged():
     frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16")])
     unlike = ["torch 2.11.0, not 2.13.0", "device another card, not card", "start spawned, not forked"]
     assert list(frame["notes"].fillna("")) == ["", *unlike]
+
+
+def test_unlike_products_of_one_precision_are_flagged():
+    runs = ["fp16-r8-s0", "fp16-r16-s0", "fp16-r32-s0", "nf4-r8-s0"]
+    trainings = [*map(training, runs)]
+    for one, taken in zip(trainings, ["bfloat16", "bfloat16", "float32", "float16"], strict=True):
+        one["outcome"]["product_dtype"] = taken
+    frame = summary.table(trainings, [*map(evaluation, runs)], [evaluation("fp16"), evaluation("nf4")])
+    notes = dict(zip(frame["run"], frame["notes"].fillna(""), strict=True))
+    flagged = "products over fp16 at compute_dtype auto are of float32, not bfloat16"
+    assert notes == dict.fromkeys(runs, "") | {"fp16-r32-s0": flagged}
 
 
 def test_a_process_that_left_no_environment_is_no_obstacle():

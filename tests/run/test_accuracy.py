@@ -1,6 +1,8 @@
 """Answers: the same alone and in a batch, greedy, cut where they end, and counted by the workflow."""
 
+import copy
 import json
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -12,10 +14,12 @@ from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.tokens import IGNORED, tokenize
 from frontier.model.tokenizer import load_tokenizer
+from frontier.outcomes import Stop
 from frontier.record_types import AccuracyRecord
 from frontier.results import summary
-from frontier.run import accuracy, generation
+from frontier.run import accuracy, captured_decoding, generation
 from frontier.run.asked import Ends
+from frontier.run.captured_decoding import CapturedDecoding
 from frontier.table_types import AccuracyRow, AnswerRow
 from transformers import AutoModelForCausalLM, LlamaConfig, Mamba2Config, MistralConfig
 from typed import problems, problems_of_table
@@ -50,7 +54,13 @@ def ends(tokenizer, text: str = "") -> Ends:
 
 def greedy(model, tokenizer, prompts, count, ends, device):
     """The answers in the order of the prompts: (text, whether it ended by itself)."""
-    found = {index: answer for index, *answer in generation.answers_of(model, tokenizer, prompts, count, ends, device)}
+    decoding = generation.OwnDecoding(model, tokenizer, ends)
+    return answers_by(decoding, tokenizer, prompts, count, ends, device)
+
+
+def answers_by(decoding, tokenizer, prompts, count, ends, device):
+    answers = generation.answers_of(decoding, tokenizer, prompts, count, ends, device)
+    found = {index: answer for index, *answer in answers}
     assert sorted(found) == list(range(len(prompts)))
     return [tuple(found[index]) for index in range(len(prompts))]
 
@@ -105,6 +115,73 @@ def test_answers_that_end_leave_the_batch_and_the_others_go_on_as_alone(family):
     assert min(map(len, tokens)) < 16 < max(map(len, tokens))
     expected = [(tokenizer.decode(one, skip_special_tokens=True), len(one) < 28) for one in tokens]
     assert greedy(model, tokenizer, prompts, 28, several, CPU) == expected
+
+
+class Replayed:
+    """In the place of CUDA graphs: work that is captured is not done, and done again at each replay."""
+
+    def __init__(self, work=None):
+        self.replay, self.captured = work, 0
+
+    @contextmanager
+    def on_stream(self):
+        yield
+
+    def capture(self, work):
+        self.captured += 1
+        return Replayed(work), None
+
+
+@torch.no_grad()
+def test_a_captured_step_gives_the_tokens_of_the_models_own():
+    """Rows of unlike lengths, one of a single token, of which some end, and more than half of them before the last."""
+    torch.manual_seed(1)
+    model, tokenizer = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES, **HEADS)).eval(), byte_level()
+    for weight in model.parameters():
+        weight.mul_(4 if weight.dim() > 1 else 1)
+    prompts = [torch.randint(16, 200, (length,)).tolist() for length in (3, 17, 5, 11, 1, 8, 6, 9)]
+    several = Ends(tuple(range(2, 16)), "")
+    expected = greedy(model, tokenizer, prompts, 40, several, CPU)
+    graphs = Replayed()
+    decoding = CapturedDecoding(model, 17 + 40, CPU, graphs)
+    assert answers_by(decoding, tokenizer, prompts, 40, several, CPU) == expected
+    assert 1 < graphs.captured < 4
+    alone = answers_by(decoding, tokenizer, prompts[4:5], 40, several, CPU)
+    assert alone == expected[4:5]
+
+
+def test_what_gives_other_tokens_captured_answers_by_itself(answering, monkeypatch, capsys):
+    model, tokenizer = copy.deepcopy(answering[0]), answering[1]
+    prompts = [tokenizer(f"Question: {question}\nAnswer: ")["input_ids"] for question in QUESTIONS]
+    monkeypatch.setattr(generation, "is_capturable", lambda model, device: True)
+    monkeypatch.setattr(captured_decoding, "CudaGraphs", lambda device: Replayed())
+    assert isinstance(generation.decoding_of(model, tokenizer, prompts, 24, ends(tokenizer), CPU), CapturedDecoding)
+    take = captured_decoding._Step.take
+
+    def wrong(self):
+        take(self)
+        self.positions += 1
+
+    model.set_attn_implementation("sdpa")
+    monkeypatch.setattr(captured_decoding._Step, "take", wrong)
+    assert isinstance(
+        generation.decoding_of(model, tokenizer, prompts, 24, ends(tokenizer), CPU), generation.OwnDecoding
+    )
+    assert "captured steps give other tokens than the model's own" in capsys.readouterr().out
+
+
+def test_answers_that_take_longer_than_the_budgets_hours_end_over_time(answering, monkeypatch, capsys):
+    model, tokenizer = answering
+    encoder = Encoder(tokenizer, "Question: {question}\nAnswer: ", 300, (tokenizer.eos_token_id,))
+    asked = [{"question": one, "truth": 1, "prompt": tokenizer(one)["input_ids"]} for one in QUESTIONS]
+    request = {"name": "fp32", "batch_size": 1, "max_new_tokens": 4}
+    assert len(accuracy.answer_all(model, encoder, asked, request, CPU, hours=1)) == len(asked)
+    now = iter(range(0, 10**6, 1800))
+    monkeypatch.setattr(accuracy.time, "monotonic", lambda: next(now))
+    with pytest.raises(Stop, match="the budget of 1 h was spent at answer ") as stopped:
+        accuracy.answer_all(model, encoder, asked, request, CPU, hours=1)
+    assert stopped.value.outcome["status"] == "over_time"
+    assert "problems, " in capsys.readouterr().out
 
 
 def greedy_without_cache(model, prompt: list[int], count: int, several: Ends) -> list[int]:

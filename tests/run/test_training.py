@@ -10,12 +10,14 @@ import tiny
 import torch
 from frontier import records
 from frontier.errors import UserError
+from frontier.machine import processor
 from frontier.model import cache as cache_module
 from frontier.model import dtypes, prepare
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.tokens import IGNORED, load_tokens, tokenize, write_tokens
 from frontier.run import perplexity, prove
+from frontier.run.adapter_check import AdapterCheck
 from frontier.run.train import train_adapter
 from frontier.study import embedded, requests, schema
 from peft import PeftModel
@@ -29,6 +31,8 @@ SETTINGS = {
     "learning_rate": 1e-2,
     "cpu_threads": 1,
     "device": "cpu",
+    # What is held against references here is so to the last digits, on any processor.
+    "compute_dtype": "float32",
 }
 
 
@@ -239,8 +243,71 @@ def test_alpha_rules(material):
     assert requests.training_request(study, "fp32-r64-s0")["lora"]["alpha"] == 16
 
 
+def claim(monkeypatch, vendor: str = "AuthenticAMD", **instructions: bool) -> None:
+    """Have torch and the system say that the CPU is of this vendor and has these instructions, and no others."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
+    monkeypatch.setattr(processor, "_told", {"vendor_id": vendor, "model name": "a CPU"}.get)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "instructions", "expected"),
+    [
+        ("AuthenticAMD", {}, "float32"),
+        ("AuthenticAMD", {"avx512_f": True, "avx512_bf16": False}, "float32"),
+        ("AuthenticAMD", {"avx512_bf16": True}, "bfloat16"),
+        ("GenuineIntel", {"avx512_bf16": True, "amx_bf16": True}, "bfloat16"),
+        # Where AMX is hidden from a virtual machine, what is left multiplies bfloat16 slower than float32.
+        ("GenuineIntel", {"avx512_bf16": True, "amx_bf16": False}, "float32"),
+    ],
+)
+def test_a_cpu_multiplies_bfloat16_where_it_says_that_it_is_fast(monkeypatch, vendor, instructions, expected):
+    claim(monkeypatch, vendor, **instructions)
+    cpu = torch.device("cpu")
+    for precision in ("fp32", "fp16", "nf4"):
+        assert dtypes.name_of(dtypes.compute_dtype("auto", precision, cpu)) == expected
+        assert dtypes.compute_dtype("float32", precision, cpu) == torch.float32
+    assert dtypes.state_dtype(torch.bfloat16, cpu) == torch.float32
+    assert dtypes.state_dtype(torch.bfloat16, torch.device("cuda")) == torch.bfloat16
+
+
+def test_products_in_bfloat16_learn_what_those_in_float32_learn(material, tmp_path, monkeypatch):
+    losses = {}
+    for name, instructions in {"float32": {}, "bfloat16": {"avx512_bf16": True}}.items():
+        claim(monkeypatch, **instructions)
+        record, history, _ = train(material, tmp_path / name, "nf4-r4-s0", steps=10, compute_dtype="auto")
+        assert record["outcome"]["product_dtype"] == name
+        losses[name] = history["loss"]
+    assert not losses["float32"].equals(losses["bfloat16"])
+    assert losses["bfloat16"].to_numpy() == pytest.approx(losses["float32"].to_numpy(), abs=0.01)
+
+
+def test_a_resumed_training_keeps_its_products_on_another_cpu(material, tmp_path, monkeypatch):
+    """A cluster's nodes may be unlike: the second has no products of bfloat16, and emulates them."""
+    claim(monkeypatch, avx512_bf16=True)
+    whole, _, adapter = train(material, tmp_path / "whole", limits={"checkpoint_steps": 2}, compute_dtype="auto")
+
+    class Cut(BaseException):
+        pass
+
+    def cut(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            raise Cut
+
+    job = job_of(material, tmp_path / "cut", limits={"checkpoint_steps": 2}, compute_dtype="auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(AdapterCheck, "on_step_end", cut)
+        with pytest.raises(Cut):
+            train_adapter(job)
+    claim(monkeypatch)
+    train_adapter(job)
+    outcome = records.read_json(job["output"]["training"])["outcome"]
+    assert (outcome["resumes"], outcome["product_dtype"]) == (1, whole["outcome"]["product_dtype"]) == (1, "bfloat16")
+    resumed = load_file(tmp_path / "cut/adapter/adapter_model.safetensors")
+    for name, weight in load_file(adapter / "adapter_model.safetensors").items():
+        assert torch.equal(resumed[name], weight)
+
+
 def test_compute_dtype_follows_the_device():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert dtypes.compute_dtype("auto", "fp16", cpu) == torch.float32
     assert dtypes.compute_dtype("auto", "fp16", cuda) == torch.float16
     assert dtypes.compute_dtype("bfloat16", "nf4", cpu) == torch.bfloat16

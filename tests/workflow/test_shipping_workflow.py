@@ -138,6 +138,7 @@ def test_the_adapter_names_its_base_and_its_card_loads_it(shipped_study):
         assert str(shipped_study.folder) not in text
         assert shipped_study.config["model"]["path"] not in text
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    assert len(lines.splitlines()) == 5
     lines = lines.replace("path/to/tiny-base", shipped_study.config["model"]["path"])
     names: dict = {}
     exec(lines.replace("path/to/this/folder", str(folder)), names)

@@ -128,5 +128,19 @@ class Cost(TypedDict):
         float | None, "Peak of the process's resident set, in GiB: during training, or of all phases where cut short."
     ]
     resumes: Annotated[int, "How often the training went on from a checkpoint."]
+    base_on: NotRequired[Annotated[Literal["host"], "Where the base's layers lay; absent for the device."]]
+    moved_gib_a_step: NotRequired[Annotated[float, "GiB of weights sent a step; absent for a base on the device."]]
+    link_wait_share: NotRequired[
+        Annotated[float | None, "Share of the steps' time waited for weights; absent for a base on the device."]
+    ]
+    link_gib_a_second: NotRequired[
+        Annotated[float, "GiB a second that the link sends alone; absent for a base on the device."]
+    ]
+    host_memory_is_pinned: NotRequired[
+        Annotated[bool, "Whether the weights lay in page-locked memory; absent for a base on the device."]
+    ]
+    product_dtype: NotRequired[
+        Annotated[str | None, "Dtype that the matrix products were computed in. Absent from old records."]
+    ]
     phases: Annotated[Phases, "Where the process's time went."]
     wall_seconds: Annotated[float, "Sum over `phases`, in seconds: the process's whole life."]

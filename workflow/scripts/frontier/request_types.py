@@ -36,6 +36,7 @@ class Limits(Budget):
 
     checkpoint_minutes: Annotated[float | None, "Minutes between two checkpoints; null for none by time."]
     checkpoint_steps: Annotated[int | None, "Optimiser steps between two checkpoints; null for none by steps."]
+    base_on: NotRequired[Annotated[Literal["host"], "Where the base lies while it is judged; absent for the device."]]
 
 
 class DeviceRequest(TypedDict):
@@ -96,6 +97,7 @@ class TrainingRequest(DeviceRequest):
         Literal["auto"] | Dtype, "Dtype of the matrix products; `auto` for what the device multiplies fast."
     ]
     processes: NotRequired[Annotated[int, "Processes, a GPU each, that share the training; absent for one."]]
+    base_on: NotRequired[Annotated[Literal["host"], "Where the base's layers lie; absent for the device."]]
 
 
 class EvaluationRequest(DeviceRequest):

@@ -113,6 +113,10 @@ class SummaryRow(TypedDict):
     steps: Annotated[int | None, "Empty where training never started."]
     final_train_loss: Annotated[float | None, "Empty where training was cut short."]
     resumes: Annotated[int | None, "Empty where training never started."]
+    base_on: NotRequired[Annotated[str | None, "host, or empty for the device. Absent from old tables."]]
+    product_dtype: NotRequired[
+        Annotated[str | None, "Dtype of the products, as taken; empty if never started. Absent from old tables."]
+    ]
     predicted_peak_gib: Annotated[float | None, "Empty without a plan for the run's device."]
     predicted_seconds: Annotated[float | None, "Empty without a plan for the run's device."]
     predicted_peak_error: Annotated[float | None, "Empty without a plan or a measurement."]

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 
 from frontier import paths
+from frontier.machine import processor
 from frontier.progress import DEVICE_IDS, START
 from frontier.record_types import Environment
 from frontier.units import GIB
@@ -44,9 +45,9 @@ def describe_environment(device: torch.device, started_at: str) -> Environment:
     record = {
         "host": socket.gethostname(),
         "os": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": processor.name(),
         "cpu_threads": torch.get_num_threads(),
-        "device": _cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "device": processor.name() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "device_ids": os.environ.get(DEVICE_IDS),
         "start": os.environ.get(START),
         "python": platform.python_version(),
@@ -82,15 +83,6 @@ def _version(package: str) -> str | None:
 def _driver() -> str | None:
     version = Path("/sys/module/nvidia/version")
     return version.read_text().strip() if version.exists() else None
-
-
-def _cpu_name() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _git_state() -> dict:

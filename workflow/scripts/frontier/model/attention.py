@@ -27,9 +27,9 @@ class Scores(NamedTuple):
 
 
 def attend(query, key, value, scores: Scores, product) -> torch.Tensor:
-    """Return causal attention over one example: (1, heads, tokens, values' head_dim).
+    """Return causal attention over one example, or over several of one length: (rows, heads, tokens, values' head_dim).
 
-    query: (1, heads, tokens, head_dim); key, value: (1, groups, tokens, ...), each shared by as many query heads.
+    query: (rows, heads, tokens, head_dim); key, value: (rows, groups, tokens, ...), each shared by as many query heads.
     `product` computes what is no more than a mask and a softmax, as `scaled_dot_product_attention` does.
     """
     grouped = query.shape[1] != key.shape[1]

@@ -3,6 +3,7 @@
 import torch
 
 from frontier.errors import UserError
+from frontier.machine import processor
 
 # What a configuration's `compute_dtype` can be beside `auto`.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -27,18 +28,34 @@ def multiplies_bfloat16(capability: tuple[int, int]) -> bool:
     return tuple(capability) >= _BFLOAT16_CAPABILITY
 
 
+def state_dtype(products: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the dtype of hidden states, norms and attention where the matrix products are of dtype `products`.
+
+    On a CPU that is float32 always: it gains its speed by the products, and the loss stays that of float32 within the
+    noise of a seed. On a GPU states are as the products.
+    """
+    return torch.float32 if device.type == "cpu" else products
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Return a dtype's name as a configuration has it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def compute_dtype(
     requested: str, precision: str, device: torch.device, capability: tuple[int, int] | None = None
 ) -> torch.dtype:
     """Return the dtype of the matrix products: the one requested, or for `auto` what the device multiplies fast.
 
-    A CPU computes in float32 over whatever is stored: most emulate 16-bit products, at an eighth of the speed. A GPU
-    computes in the 16 bits that are stored, and over a quantised base in bfloat16 where the card has that. `capability`
-    is the card's, or where that is None, the present GPU's; a plan and a run ask here alike. Raises UserError where
-    that is bfloat16 and the card has no products of it.
+    A CPU computes in bfloat16 where it is of a kind that multiplies it fast, whatever is stored, and else in float32:
+    most others emulate 16-bit products, at an eighth of the speed. A GPU computes in the 16 bits that are stored, and
+    over a quantised base in bfloat16 where the card has that. `capability` is the card's, or where that is None, the
+    present GPU's; a plan and a run ask here alike. Raises UserError where that is bfloat16 and the card has no
+    products of it.
     """
     if device.type == "cpu":
-        return torch.float32 if requested == "auto" else DTYPES[requested]
+        fast = torch.bfloat16 if processor.multiplies_bfloat16() else torch.float32
+        return fast if requested == "auto" else DTYPES[requested]
     wanted = STORED.get(precision) if requested == "auto" else DTYPES[requested]
     if wanted not in (None, torch.bfloat16):
         return wanted

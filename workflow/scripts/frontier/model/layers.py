@@ -2,7 +2,8 @@
 
 A processor often multiplies fast at one precision only (a desktop CPU at float32, a graphics card at 16 bits), while
 memory asks for weights at another. Each layer here casts or dequantises its weight for the one product that needs it
-and keeps no copy, forward or backward, so the cost of a precision is its storage and nothing else.
+and keeps no copy, forward or backward, so the cost of a precision is its storage and nothing else. What goes into a
+layer and comes out of it may have a third dtype: on a CPU, products in bfloat16 lie between states in float32.
 """
 
 from collections.abc import Collection
@@ -16,7 +17,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from frontier.model import dense, embeddings
-from frontier.model.dense import dense_weight
+from frontier.model.dense import dense_weight, product_dtype
 
 # Classes of linear layers by whether they compute a product and nothing else; others are added as they are met.
 _PLAIN: dict[type, bool] = {nn.Linear: True, bnb.nn.Linear4bit: True, Conv1D: True}
@@ -27,37 +28,40 @@ class _FrozenLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, layer):
-        ctx.layer = layer
-        bias = None if layer.bias is None else layer.bias.to(x.dtype)
-        return F.linear(x, dense_weight(layer, x.dtype), bias)
+        ctx.layer, ctx.products = layer, product_dtype(layer, x)
+        bias = None if layer.bias is None else layer.bias.to(ctx.products)
+        return F.linear(x.to(ctx.products), dense_weight(layer, ctx.products), bias).to(x.dtype)
 
     @staticmethod
     def backward(ctx, gradient):
-        return gradient @ dense_weight(ctx.layer, gradient.dtype), None
+        return (gradient.to(ctx.products) @ dense_weight(ctx.layer, ctx.products)).to(gradient.dtype), None
 
 
 class _LoraLinear(torch.autograd.Function):
     """A frozen layer with its adapter: x W' + bias + scaling (d A') B', where d is x after LoRA's dropout.
 
-    x and d are (tokens, in), A is (rank, in), B is (out, rank), the result is (tokens, out). A and B are float32 and
-    are cast to x's dtype for the products. `dropped` is d, or None where there is no dropout and d is x. Saves d and
-    the (tokens, rank) projection, nothing of the layer's output size.
+    x and d are (tokens, in), A is (rank, in), B is (out, rank), the result is (tokens, out). A and B are float32; they
+    and x are cast to the dtype of the products, the result back to x's. `dropped` is d, or None where there is no
+    dropout and d is x. Saves d and the (tokens, rank) projection, nothing of the layer's output size.
     """
 
     @staticmethod
     def forward(ctx, x, dropped, lora_a, lora_b, scaling, layer):
-        adapted = x if dropped is None else dropped
-        bias = None if layer.bias is None else layer.bias.to(x.dtype)
-        output = F.linear(x, dense_weight(layer, x.dtype), bias)
-        projected = adapted @ lora_a.to(x.dtype).T
-        output.addmm_(projected, lora_b.to(x.dtype).T, alpha=scaling)
+        products = product_dtype(layer, x)
+        rows = x.to(products)
+        adapted = rows if dropped is None else dropped.to(products)
+        bias = None if layer.bias is None else layer.bias.to(products)
+        output = F.linear(rows, dense_weight(layer, products), bias)
+        projected = adapted @ lora_a.to(products).T
+        output.addmm_(projected, lora_b.to(products).T, alpha=scaling)
         ctx.save_for_backward(adapted, projected, lora_a, lora_b)
         ctx.layer, ctx.scaling, ctx.has_dropout = layer, scaling, dropped is not None
-        return output
+        return output.to(x.dtype)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, incoming):
         adapted, projected, lora_a, lora_b = ctx.saved_tensors
+        gradient = incoming.to(adapted.dtype)
         gradient_projected = (gradient @ lora_b.to(gradient.dtype)).mul_(ctx.scaling)
         gradient_b = (gradient.T @ projected).to(lora_b.dtype).mul_(ctx.scaling)
         gradient_a = (gradient_projected.T @ adapted).to(lora_a.dtype)
@@ -68,6 +72,9 @@ class _LoraLinear(torch.autograd.Function):
             gradient_dropped = gradient_projected @ lora_a.to(gradient.dtype)
         elif gradient_x is not None:
             gradient_x.addmm_(gradient_projected, lora_a.to(gradient.dtype))
+        gradient_x, gradient_dropped = (
+            None if one is None else one.to(incoming.dtype) for one in (gradient_x, gradient_dropped)
+        )
         return gradient_x, gradient_dropped, gradient_a, gradient_b, None, None
 
 
@@ -86,27 +93,35 @@ def _lora_forward(self, x):
     return output.view(*x.shape[:-1], -1)
 
 
-def compute_in(model: nn.Module, dtype: torch.dtype, read_directly: Collection[str] = (), room: int = 0) -> nn.Module:
+def compute_in(
+    model: nn.Module,
+    dtype: torch.dtype,
+    read_directly: Collection[str] = (),
+    room: int = 0,
+    states: torch.dtype | None = None,
+) -> nn.Module:
     """Make `model` (plain or PEFT) compute in `dtype` over weights that stay as they are stored, and return it.
 
     Linear layers cast their weight for each product, or once where that takes no more memory, or where all their dense
-    weights together take no more than `room` bytes; the products are the same either way. Embeddings cast the
-    rows that they look up. The few remaining parameters and buffers (norms, routers) are cast once, as are the weights
-    of the linear layers with the names `read_directly`, which the model reads other than by calling the layer.
-    bitsandbytes' int8 layers keep their own product, which has no dense weight to cast.
+    weights together take no more than `room` bytes; the products are the same either way. All that is no such product
+    is computed in `states`, which is `dtype` where it is None: embeddings cast the rows that they look up, and the few
+    remaining parameters and buffers (norms, routers) are cast once, as are the weights of the linear layers with the
+    names `read_directly`, which the model reads other than by calling the layer. bitsandbytes' int8 layers keep their
+    own product, which has no dense weight to cast.
     """
+    states = states or dtype
     cast = [one for name, one in model.named_modules() if is_castable(one) and not is_named(name, read_directly)]
     keeps = sum(map(dense.elements, cast)) * dtype.itemsize <= room
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            embeddings.compute_in(module, dtype)
+            embeddings.compute_in(module, states)
         elif isinstance(module, LoraLayer) and is_castable(module.get_base_layer()):
             module.forward = MethodType(_lora_forward, module)
         elif is_castable(module) and not is_named(name, read_directly):
             dense.hold(module, dtype, keeps)
             module.forward = MethodType(_frozen_forward, module)
         else:
-            _cast_own(module, dtype)
+            _cast_own(module, states)
     return model
 
 

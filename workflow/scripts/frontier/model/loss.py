@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from frontier.model import packing
 from frontier.model.data.tokens import IGNORED
-from frontier.model.dense import dense_weight
+from frontier.model.dense import dense_weight, product_dtype
 from frontier.model.execution import PACKED, Execution
 
 # Logits of a slice: 32 MiB of float32.
@@ -25,7 +25,8 @@ class _TokenLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, hidden, head, labels):
-        weight = dense_weight(head, hidden.dtype)
+        weight = dense_weight(head, product_dtype(head, hidden))
+        ctx.states, hidden = hidden.dtype, hidden.to(weight.dtype)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         wants_gradient = ctx.needs_input_grad[0]
         gradient = torch.empty_like(hidden) if wants_gradient else None
@@ -47,7 +48,7 @@ class _TokenLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx, incoming):
         (gradient,) = ctx.saved_tensors
-        return (gradient * incoming[:, None]).to(gradient.dtype), None, None
+        return (gradient * incoming[:, None]).to(ctx.states), None, None
 
 
 def token_losses(model, batch: dict, varlen: bool | None = None, way: Execution | None = None) -> torch.Tensor:

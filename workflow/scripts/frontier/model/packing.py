@@ -7,6 +7,7 @@ cannot be misled by a mask of ones or by a cache. transformers makes no mask for
 """
 
 import inspect
+from functools import lru_cache
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -110,10 +111,45 @@ def packed_attention(
         seen = (-1 if window is None else window - 1, 0)
         output = varlen_attn(*rows, borders, borders, longest, longest, scale=scaling, window_size=seen, **_GROUPED)
         return output[None], None
+    if query.is_cuda and len(lengths) > 1 and scores.is_plain and not dropout and not torch.is_grad_enabled():
+        return _padded(query, key, value, lengths, scores, product), None
+    return _alone(query, key, value, lengths, scores, product), None
+
+
+def _alone(query, key, value, lengths: list[int], scores: Scores, product) -> torch.Tensor:
+    """Return `packed_attention` by a product of its own for each example."""
     alone = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = [attend(q, k, v, scores, product) for q, k, v in alone]
     # Some families view the result instead of reshaping it, as that of transformers' own attention allows.
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
+
+
+def _padded(query, key, value, lengths: list[int], scores: Scores, product) -> torch.Tensor:
+    """Return `packed_attention` by one product over all examples, each padded at its end, where none of its tokens see.
+
+    A product of its own for each example keeps a GPU waiting for Python. The gradients of this one would be sums in an
+    order of chance.
+    """
+    taken, kept = _places(tuple(lengths), query.device)
+    rows = (
+        tensor[0].index_select(1, taken).unflatten(1, (len(lengths), -1)).transpose(0, 1)
+        for tensor in (query, key, value)
+    )
+    output = attend(*rows, scores, product)
+    return output.transpose(1, 2).flatten(0, 1).index_select(0, kept)[None]
+
+
+@lru_cache(maxsize=1)
+def _places(lengths: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which tokens of a packed row stand in rows padded to the longest, and where its own tokens stand there.
+
+    All layers of a model ask for the same. An example is padded with its last token.
+    """
+    places, counts = torch.arange(max(lengths)), torch.tensor(lengths)[:, None]
+    starts = counts.cumsum(dim=0) - counts
+    taken = starts + places.minimum(counts - 1)
+    kept = (places < counts).flatten().nonzero().squeeze(1)
+    return taken.flatten().to(device), kept.to(device)
 
 
 def _fits_varlen(query: torch.Tensor, value: torch.Tensor, scores: Scores) -> bool:

@@ -4,6 +4,8 @@ Each job has the name of its rule.
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from frontier import records
@@ -17,7 +19,7 @@ from frontier.model.data.chat import ChatEncoder
 from frontier.model.data.encoding import Encoder
 from frontier.model.data.examples import read_examples
 from frontier.model.data.json_lines import read_lines, write_lines
-from frontier.model.data.readers import read_test
+from frontier.model.data.readers import place_in_source, read_test
 from frontier.model.data.rows import answer_of, in_form_of, prompt_of
 from frontier.model.data.tokens import tokenize, write_tokens
 from frontier.model.positions import check_positions
@@ -78,7 +80,8 @@ def tokenize_data(job: Job[TokensRequest]) -> None:
     if line := templates.note(request["template"], encoder.kind, encoder.template, has_own):
         say(line)
     for name, rows in splits.items():
-        examples, counts, differing = _tokens(rows, encoder, request, inputs[name])
+        where = partial(_place, rows, record["examples"], inputs[name])
+        examples, counts, differing = _tokens(rows, encoder, request, where)
         if not examples:
             raise UserError(_nothing_left(name, len(rows), counts, most))
         longest = max(len(example["input_ids"]) for example in examples)
@@ -100,6 +103,14 @@ def _tell_if_unmarked(split: str, examples: list[Example]) -> None:
         say(f"warning: {truths.nothing_to_mark(split, len(examples))}")
 
 
+def _place(rows: list[Example], examples: Mapping[str, Any], path: str, index: int) -> str:
+    """Return where one of a split's examples stands: in the user's data, or in `path` if it is there no longer.
+
+    `examples` is the record of all examples.
+    """
+    return place_in_source(rows[index], examples["source"]) or f"{path}:{index + 1}"
+
+
 def _nothing_left(split: str, rows: int, counts: dict, max_length: int) -> str:
     """Return the line for a split of which no example is left."""
     if unlearned := counts.get("nothing_learned"):
@@ -114,7 +125,7 @@ def _nothing_left(split: str, rows: int, counts: dict, max_length: int) -> str:
 
 
 def _tokens(
-    rows: list[Example], encoder: Encoder | ChatEncoder, request: TokensRequest, where: str
+    rows: list[Example], encoder: Encoder | ChatEncoder, request: TokensRequest, where: Callable[[int], str]
 ) -> tuple[list[dict], dict, str]:
     """Return a split's tokens, their counts, and what differs, in the words of a printed line."""
     most = request["max_length"]

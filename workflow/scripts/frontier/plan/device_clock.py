@@ -39,8 +39,3 @@ def host_clock(work, device: torch.device) -> float:
         if seconds > _SECONDS:
             return seconds / count
         count = max(2 * count, int(count * _SECONDS / max(seconds, 1e-6)))
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return a dtype's name as a configuration has it, say float32."""
-    return str(dtype).removeprefix("torch.")

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from frontier.model import dtypes
-from frontier.plan.device_clock import clock, dtype_name
+from frontier.plan.device_clock import clock
 from frontier.plan.small_step import small_step
 
 
@@ -16,15 +16,20 @@ def measure_device(device: torch.device) -> dict:
     half = [torch.float16]
     if cuda and dtypes.multiplies_bfloat16(torch.cuda.get_device_capability(device)):
         half.append(torch.bfloat16)
-    multiplied = [*half, torch.float32] if cuda else [torch.float32]
+    multiplied = [*half, torch.float32] if cuda else sorted({torch.float32, _fast(device)}, key=str)
     return {
-        "matmul": {dtype_name(dtype): _products(width, dtype, device) for dtype in multiplied},
+        "matmul": {dtypes.name_of(dtype): _products(width, dtype, device) for dtype in multiplied},
         "attention": _attention(tokens, half[-1] if cuda else torch.float32, device),
         "traffic": _traffic([2**20, 2**24, 2**28] if cuda else [2**18, 2**22, 2**26], device),
         "dequantize": _dequantize(width, device),
         "asynchronous": cuda,
         **small_step(device),
     }
+
+
+def _fast(cpu: torch.device) -> torch.dtype:
+    """Return the dtype that a CPU multiplies fast."""
+    return dtypes.compute_dtype("auto", "", cpu)
 
 
 def _products(width: int, dtype: torch.dtype, device: torch.device) -> list:
@@ -67,6 +72,6 @@ def _dequantize(width: int, device: torch.device) -> list:
     """Return the rate of dequantising a square NF4 weight."""
     weight = torch.randn(width, width, device=device, dtype=torch.float16)
     packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
-    state.dtype = torch.float32 if device.type == "cpu" else torch.float16
+    state.dtype = torch.float16 if device.type == "cuda" else _fast(device)
     moved = width * width * (0.5 + state.dtype.itemsize)
     return [(moved, moved / clock(lambda: bnb.functional.dequantize_4bit(packed, state), device))]

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from frontier.model.dtypes import name_of
 from frontier.plan.step.tracer import Operation
 
 # The shares of a datasheet's rates that large kernels reach. A calibration measures the rates instead.
@@ -141,7 +142,7 @@ def _seconds(operation: Operation, lengths: Sequence[float], rates: Rates) -> tu
         return 0.0, traffic
     if is_attention(operation.name):
         return work / at(rates.attention, work), traffic
-    points = rates.matmul.get(str(operation.dtype).removeprefix("torch.")) or rates.matmul["float32"]
+    points = rates.matmul.get(name_of(operation.dtype)) or rates.matmul["float32"]
     return work / at(points, work), traffic
 
 

@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from frontier.model import captured_step, packing
 from frontier.model.card import Card
+from frontier.model.dtypes import compute_dtype, name_of
 from frontier.model.loss import token_losses
-from frontier.plan.device_clock import clock, dtype_name, host_clock
+from frontier.plan.device_clock import clock, host_clock
 from frontier.plan.step import trace
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.request_types import TrainingRequest
@@ -41,7 +42,7 @@ def small_step(device: torch.device) -> dict:
     `parameter_seconds`: the host's beside the passes, for a trainable tensor; on a card only, since on a CPU it is the
     time of the update's operations, which are counted by themselves.
     """
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
+    dtype = torch.float16 if device.type == "cuda" else compute_dtype("auto", "", device)
     model, passes, count = _launched_passes(dtype, True, device)
     found = {"checkpointed_launch_seconds": passes / count}
     model, passes, count = _launched_passes(dtype, False, device)
@@ -98,7 +99,7 @@ def _request(dtype: torch.dtype, checkpointing: bool) -> TrainingRequest:
         {
             "model": {"source": "architecture", "config": _SMALL},
             "data": {"source": "reasoning-gym", "train_examples": 8, "validation_examples": 8},
-            "compute_dtype": dtype_name(dtype),
+            "compute_dtype": name_of(dtype),
             "steps": 30,
             "batch_size": 1,
             "gradient_checkpointing": checkpointing,

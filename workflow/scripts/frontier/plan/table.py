@@ -126,6 +126,8 @@ def _refusal(request: TrainingRequest, device: EmulatedCard) -> str | None:
     run = request["run"]
     if request.get("processes", 1) > 1:
         return f"plan: {run}: a plan is of one device, and this run is spread over {request['processes']} processes"
+    if request.get("base_on") == "host":
+        return f"plan: {run}: a plan knows no base on the host; take base_on: device, or measure it"
     if request["precision"] == "int8":
         return f"plan: {run}: a plan knows no products of int8; take int8 out of precisions, or measure it"
     try:

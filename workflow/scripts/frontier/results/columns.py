@@ -94,6 +94,8 @@ COST = {
     "steps": Column("Steps", "", "Optimiser steps.", ",.0f"),
     "final_train_loss": Column("Last training loss", "nats/token", "Of the last step that was logged.", ".3f"),
     "resumes": Column("Resumes", "", "How often the run went on after an interruption.", ".0f"),
+    "base_on": Column("Base on", "", "host where the base's layers were sent over from there; else empty."),
+    "product_dtype": Column("Products in", "", "Dtype that the matrix products were computed in."),
 }
 # The plan's figures for the run beside the measured ones.
 FORETOLD = {

@@ -66,14 +66,25 @@ def table(
     for name in columns.FURTHER:
         if any(name in values for values in (varied or {}).values()):
             frame[name] = [varied[run][name] for run in frame["run"]]
-    frame["notes"] = notes([training["environment"] for training in trainings])
+    frame["notes"] = notes(trainings)
     frame = frame.astype(dict.fromkeys(columns.COUNTS, "Int64"))
     return columns.in_order(frame.sort_values([*axes_of(frame), "seed"], ignore_index=True))
 
 
-def notes(environments: list[Environment | None]) -> list[str | None]:
-    """Return for each row what of its surroundings is not what the most rows have, in words; None where all is."""
-    return unlike_most([*map(surroundings, environments)])
+def notes(trainings: list[TrainingRecord]) -> list[str | None]:
+    """Return for each row what of its surroundings is not what the most rows have, in words; None where all is.
+
+    The dtype of the products is compared among runs of one precision that ask for the same.
+    """
+    return unlike_most([surroundings(training["environment"]) | _products(training) for training in trainings])
+
+
+def _products(training: TrainingRecord) -> dict[str, str]:
+    """Return the dtype of a run's products, under a name that says which runs' should be the same."""
+    asked, taken = training["request"], training["outcome"].get("product_dtype")
+    if not taken:
+        return {}
+    return {f"products over {asked['precision']} at compute_dtype {asked['compute_dtype']} are of": taken}
 
 
 def surroundings(environment: Environment | None) -> dict[str, Any]:

@@ -1,7 +1,10 @@
 """Measure how many problems a base model, or an adapter on it, solves, by the final number of greedy answers."""
 
+import math
+import time
 import traceback
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -15,12 +18,12 @@ from frontier.model.execution import OWN, Method
 from frontier.model.positions import check_positions
 from frontier.model.tokenizer import load_encoder
 from frontier.outcome_types import AccuracyOutcome
-from frontier.outcomes import ACCURACY, Status
+from frontier.outcomes import ACCURACY, Status, Stop
 from frontier.progress import Pacer, say
 from frontier.request_types import AccuracyRequest, Job
 from frontier.run import answers, evaluation
 from frontier.run.asked import AnyEncoder, ends_of, problems
-from frontier.run.generation import answers_of
+from frontier.run.generation import answers_of, decoding_of
 from frontier.run.method import proof_here
 
 # What the record says of an accuracy without result.
@@ -99,25 +102,46 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     method = Method(OWN, tuple(proof["read_directly"]))
     model = evaluation.load_judged(job, device, method)
     phases.enter("evaluate")
-    marked = answer_all(model, encoder, asked, request, device)
+    marked = answer_all(model, encoder, asked, request, device, _hours(job.get("limits") or {}))
     phases.enter("save")
     pd.DataFrame(marked).to_parquet(outputs["answers"])
     return {"status": Status.OK} | score(marked) | counts
 
 
+def _hours(limits: Mapping[str, Any]) -> float:
+    """Return the hours that all answers together may take."""
+    return math.inf if limits.get("continue_over_time") else limits.get("hours") or math.inf
+
+
 def answer_all(
-    model, encoder: AnyEncoder, asked: list[dict], request: AccuracyRequest, device: torch.device
+    model,
+    encoder: AnyEncoder,
+    asked: list[dict],
+    request: AccuracyRequest,
+    device: torch.device,
+    hours: float = math.inf,
 ) -> list[dict]:
-    """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths."""
+    """Return a marked row of each problem; the longest are answered first, so that a batch is of like lengths.
+
+    Raises Stop, over time, where the answers have taken more than `hours`.
+    """
+    began = time.monotonic()
     order = sorted(range(len(asked)), key=lambda index: -len(asked[index]["prompt"]))
     ends = ends_of(encoder)
     marked: dict[int, dict] = {}
     lines = Pacer()
+    tokenizer, most = encoder.tokenizer, request["max_new_tokens"]
+    first = [asked[index]["prompt"] for index in order[: request["batch_size"]]]
+    decoding = decoding_of(model, tokenizer, first, most, ends, device)
     for start in range(0, len(order), request["batch_size"]):
         part = order[start : start + request["batch_size"]]
         prompts = [asked[index]["prompt"] for index in part]
-        for place, *answer in answers_of(model, encoder.tokenizer, prompts, request["max_new_tokens"], ends, device):
+        for place, *answer in answers_of(decoding, tokenizer, prompts, most, ends, device):
             marked[part[place]] = mark(asked[part[place]], *answer)
+            spent, left = time.monotonic() - began, len(asked) - len(marked)
             line = f"{request['name']}  answered {len(marked)}/{len(asked)} problems"
-            lines.tell(line, is_last=len(marked) == len(asked))
+            lines.tell(f"{line}, {spent / len(marked) * left:.0f} s left" if left else line, is_last=not left)
+            if left and spent > hours * 3600:
+                reason = f"the budget of {hours:g} h was spent at answer {len(marked)} of {len(asked)}"
+                raise Stop(Status.OVER_TIME, reason, projected_hours=spent / len(marked) * len(asked) / 3600)
     return [marked[index] for index in range(len(asked))]

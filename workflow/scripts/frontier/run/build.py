@@ -6,9 +6,8 @@ from transformers import set_seed
 
 from frontier.errors import UserError
 from frontier.material_types import BaseRecord
-from frontier.model import bases, captured_step, layers, packing
+from frontier.model import bases, captured_step, dtypes, layers, packing, streaming
 from frontier.model.card import Card
-from frontier.model.dtypes import DTYPES
 from frontier.model.execution import PACKED, UNPROVED, Method
 from frontier.model.targets import adapted_layers
 from frontier.request_types import LoraSettings, TrainingRequest
@@ -35,17 +34,32 @@ def build_adapter(model, lora: LoraSettings, rank: int, seed: int, read_directly
     adapted = get_peft_model(model, config)
     for weight in adapted.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.to(DTYPES[lora["dtype"]])
+            weight.data = weight.data.to(dtypes.DTYPES[lora["dtype"]])
     return adapted
 
 
-def load_base(record: BaseRecord, device: torch.device, share: Share = ALONE, method: Method = UNPROVED):
+def load_base(
+    record: BaseRecord,
+    device: torch.device,
+    share: Share = ALONE,
+    method: Method = UNPROVED,
+    base_on: str = "device",
+):
     """Return the frozen base of a record of `prepare_base` on `device`, with the attention that `method` says.
 
-    If several processes share it, it stays in the host's memory until it is sharded.
+    If several processes share it, it stays in the host's memory until it is sharded. `base_on` host: the weights of its
+    layers stay there and are sent over as they are called. Raises UserError where they cannot be.
     """
     attention = method.way.attention if method.way and method.way.attention == "own" else packing.ATTENTION
-    return bases.load(record, device if share.processes == 1 else torch.device("cpu"), attention)
+    streams = base_on == "host"
+    if streams and record["precision"] == "int8":
+        raise UserError("base_on: got host with int8, whose products are bitsandbytes' own; takes device, or nf4")
+    if streams and share.processes > 1:
+        raise UserError("base_on: got host with processes above 1, which share a base in their own way; takes device")
+    base = bases.load(record, torch.device("cpu") if streams or share.processes > 1 else device, attention)
+    if streams:
+        streaming.stream(base, device, method.read_directly)
+    return base
 
 
 def build_model(
@@ -65,7 +79,7 @@ def build_model(
     is_alone = share.processes == 1
     fused = is_alone and settings["fused_kernels"] and card.fuse(base)
     model = build_adapter(base, request["lora"], request["rank"], request["seed"], method.read_directly)
-    layers.compute_in(model, dtype, method.read_directly)
+    layers.compute_in(model, dtype, method.read_directly, states=dtypes.state_dtype(dtype, card.device))
     is_random = layers.draws_randomly(model)
     if settings["gradient_checkpointing"] and not base.supports_gradient_checkpointing:
         raise UserError("gradient_checkpointing: got true, takes false for this model, which does not support it")
@@ -80,6 +94,7 @@ def build_model(
     # Blocks that loading has left in the allocator's cache would be split for tensors that stay, and then no CUDA graph
     # could use them, since graphs have a pool of their own.
     card.empty_cache()
-    graphs = settings["cuda_graphs"] and method.way in (None, PACKED)
+    # A captured step would copy from where it copied first, but not wait for what streams wait for outside of it.
+    graphs = settings["cuda_graphs"] and method.way in (None, PACKED) and not hasattr(base, "streamed")
     graphs = graphs and captured_step.is_capturable(model, dtype, is_random, card)
     return model, {"fused_kernels": fused, "cuda_graphs": graphs, "offload_embeddings": offloaded}

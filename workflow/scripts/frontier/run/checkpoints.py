@@ -52,6 +52,15 @@ def is_sound(checkpoint: Path, identity: str) -> bool:
     )
 
 
+def kept_product_dtype(folder: Path, identity: str) -> str | None:
+    """Return the dtype of products with which a training of this identity would go on, by its name, or None.
+
+    A training that goes on where the processor multiplies another dtype fast keeps its own.
+    """
+    sound = (checkpoint for checkpoint in by_step(folder) if is_sound(checkpoint, identity))
+    return next((clock_of(checkpoint).get("product_dtype") for checkpoint in sound), None)
+
+
 def clock_of(checkpoint: Path) -> dict:
     """Return the clock's state in a checkpoint, as `Clock.state` returned it."""
     return records.read_json(checkpoint / CLOCK)

@@ -49,6 +49,8 @@ class Clock(TrainerCallback):
         self.run, self.device, self.phases = run, device, phases
         # The table that grows by each logged step, for whoever watches; None for none.
         self.history_file: str | None = None
+        # The dtype of the matrix products, by its name.
+        self.product_dtype: str | None = None
         self.history: list[HistoryRow] = []
         self.seconds = 0.0
         self.tokens = self.steps = self.resumes = 0
@@ -59,7 +61,7 @@ class Clock(TrainerCallback):
 
     def state(self) -> dict:
         """Return what a checkpoint must keep, so that the clock counts the useful work of every attempt once."""
-        kept = ("history", "seconds", "tokens", "steps", "resumes")
+        kept = ("history", "seconds", "tokens", "steps", "resumes", "product_dtype")
         return {name: getattr(self, name) for name in kept} | {"_since_log": [*map(_finite, self._since_log)]}
 
     def restore(self, state: dict) -> None:
@@ -105,6 +107,16 @@ class Clock(TrainerCallback):
     def projected_seconds(self, total_steps: int) -> float | None:
         """Return the whole training's seconds, projected from this process's steps after the warm-up, or None."""
         return project(self.seconds, self._own_seconds[WARM_UP_STEPS:], total_steps - self.steps)
+
+    @property
+    def own_steps(self) -> int:
+        """The optimiser steps of this process, those before a checkpoint that it went on from left out."""
+        return len(self._own_seconds)
+
+    @property
+    def own_seconds(self) -> float:
+        """The seconds of this process's steps."""
+        return sum(self._own_seconds)
 
     def _enter(self, phase: str) -> None:
         if self.phases:

@@ -6,8 +6,10 @@ from frontier import outcome_types, records
 from frontier.cost_types import Cost
 from frontier.machine.phases import Phases
 from frontier.model import bases
+from frontier.model.streaming import Streamed
 from frontier.outcome_types import BareOutcome, Status, TrainingOutcome
 from frontier.run.clock import Clock
+from frontier.units import GIB
 
 # The figures of an outcome that are told of each process, and of all together as the largest; in GiB.
 _OF_EACH = (
@@ -30,6 +32,7 @@ def cost(clock: Clock, phases: Phases) -> Cost:
         "load_seconds": seconds.get("load", {}).get("seconds"),
         "train_tokens": clock.tokens,
         "tokens_per_second": clock.tokens / clock.seconds if clock.seconds else None,
+        "product_dtype": clock.product_dtype,
         "final_train_loss": clock.history[-1]["loss"] if clock.history else None,
         "memory_metric": "cuda_allocated" if on_card else "host_rss",
         "peak_memory_gib": peaks["allocated_gib"] if on_card else peaks["host_gib"],
@@ -40,6 +43,20 @@ def cost(clock: Clock, phases: Phases) -> Cost:
         "resumes": clock.resumes,
         "phases": seconds,
         "wall_seconds": sum(one["seconds"] for one in _each(seconds)),
+    }
+
+
+def streaming_cost(base, clock: Clock) -> dict[str, Any]:
+    """Return where a base lay while it was trained on and, where that was the host, what sending it over took."""
+    streamed: Streamed | None = getattr(base, "streamed", None)
+    if streamed is None:
+        return {}
+    return {
+        "base_on": "host",
+        "moved_gib_a_step": streamed.moved_bytes / GIB / max(1, clock.own_steps),
+        "link_wait_share": streamed.waited_seconds / clock.own_seconds if clock.own_seconds else None,
+        "link_gib_a_second": streamed.link_rate() / GIB,
+        "host_memory_is_pinned": streamed.is_pinned,
     }
 
 

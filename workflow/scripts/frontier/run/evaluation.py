@@ -77,7 +77,8 @@ def load_judged(job: Job[EvaluationRequest] | Job[AccuracyRequest], device: torc
     dequantise them takes longer than a product with the few tokens of a step of answers.
     """
     inputs = job["input"]
-    base = load_base(records.read_json(inputs["base"]), device, method=method)
+    on = (job.get("limits") or {}).get("base_on", "device")
+    base = load_base(records.read_json(inputs["base"]), device, method=method, base_on=on)
     model = _adapted(base, Path(inputs["adapter"])) if "adapter" in inputs else base
     ready(model, job, device, method)
     # PEFT has put the adapter's layers into the base in place, so that the base computes with it.
@@ -91,7 +92,11 @@ def ready(model, job: Job[EvaluationRequest] | Job[AccuracyRequest], device: tor
     dtype = dtypes.compute_dtype(job["request"]["compute_dtype"], "", device)
     budget = (job.get("limits") or {}).get("memory_gib")
     room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
-    return layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
+    states = dtypes.state_dtype(dtype, device)
+    if any(hasattr(module, "streamed") for module in model.modules()):
+        # Weights that are sent over are none that could be kept.
+        room = 0
+    return layers.compute_in(model, dtype, method.read_directly, int(room), states).eval()
 
 
 def _adapted(base, folder: Path):

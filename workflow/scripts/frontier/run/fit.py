@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class Run:
     stop: Stop | None = None
     # How a proof says that its losses are computed.
     method: Method = UNPROVED
+    # The dtype of the products with which its checkpoint was made, by its name; None where it begins.
+    kept_dtype: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -52,7 +54,15 @@ class Run:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the matrix products."""
+        if self.kept_dtype:
+            return dtypes.DTYPES[self.kept_dtype]
         return dtypes.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
+
+    def with_dtype(self, kept: str | None) -> "Run":
+        """Return the run with the dtype that its checkpoint was made with, if any, and tell the clock what it is."""
+        run = replace(self, kept_dtype=kept)
+        self.clock.product_dtype = dtypes.name_of(run.dtype)
+        return run
 
     @property
     def is_first(self) -> bool:

@@ -1,17 +1,20 @@
 """Greedy answers of a batch of prompts, which finished answers leave."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
-from transformers import Cache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from frontier.outcomes import Status, Stop
+from frontier.progress import say
 from frontier.run.asked import Ends
+from frontier.run.batch import Batch
+from frontier.run.captured_decoding import CapturedDecoding, is_capturable
 
 # Tokens after which the answers that have ended leave the batch: seldom enough that what it takes to begin again is
 # nothing beside the tokens, often enough that few tokens of ended answers are computed.
-_TOKENS_AT_A_TIME = 16
+TOKENS_AT_A_TIME = 16
 
 
 class _Numbers(LogitsProcessor):
@@ -26,79 +29,114 @@ class _Numbers(LogitsProcessor):
         return scores
 
 
-class _Batch(NamedTuple):
-    """Rows of tokens, (rows, tokens), padded on the left where `mask` is 0, and what the model keeps of them.
+class Decoding(Protocol):
+    """A way to make the next tokens of a batch."""
 
-    `cache` is None before the first token is made, and always with a model that keeps nothing.
+    # The share of a batch's rows that must have ended before they leave it.
+    leaving: float
+
+    def longer(self, batch: Batch, count: int) -> Batch:
+        """Return the batch with up to `count` further tokens in each row; raises Stop where logits are no numbers."""
+
+
+class OwnDecoding:
+    """Makes tokens as transformers generates them: `longer` stops early where all rows have ended."""
+
+    leaving = 0.0
+
+    def __init__(self, model, tokenizer, ends: Ends):
+        self.model, self.tokenizer, self.ends = model, tokenizer, ends
+
+    def longer(self, batch: Batch, count: int) -> Batch:
+        """Return the batch with up to `count` further tokens in each row; raises Stop where logits are no numbers."""
+        ends = self.ends
+        settings = GenerationConfig(
+            max_new_tokens=count,
+            do_sample=False,
+            eos_token_id=list(ends.tokens),
+            pad_token_id=ends.tokens[0],
+            stop_strings=[ends.text] if ends.text else None,
+            return_dict_in_generate=True,
+        )
+        # A model's own settings (a repetition penalty, say) would make the answers other than greedy.
+        self.model.generation_config = settings
+        ids, mask, cache = batch
+        numbers = _Numbers(len(ids), ids.device)
+        watched = {"logits_processor": LogitsProcessorList([numbers]), "tokenizer": self.tokenizer}
+        how = {"past_key_values": cache, "generation_config": settings}
+        found = self.model.generate(ids, attention_mask=mask, **how, **watched)
+        if lost := int(numbers.lost.sum()):
+            raise Stop(Status.DIVERGED, f"logits not finite in {lost} of {len(ids)} answers of a batch")
+        longer = mask.new_ones(len(ids), found.sequences.shape[1] - ids.shape[1])
+        return Batch(found.sequences, torch.cat([mask, longer], dim=1), found.past_key_values)
+
+
+@torch.no_grad()
+def decoding_of(
+    model, tokenizer, prompts: list[list[int]], max_new_tokens: int, ends: Ends, device: torch.device
+) -> Decoding:
+    """Return the fastest way to answer that is right for a model: captured where its first tokens are the model's own.
+
+    `prompts` are the batch with the longest prompt.
     """
+    own = OwnDecoding(model, tokenizer, ends)
+    if not is_capturable(model, device):
+        return own
+    count = min(max_new_tokens, TOKENS_AT_A_TIME)
+    expected = own.longer(_started(prompts, ends, device), count).ids
+    captured = CapturedDecoding(model, max(map(len, prompts)) + max_new_tokens, device)
+    found = captured.longer(_started(prompts, ends, device), count).ids
+    answers = (ids[:, found.shape[1] - count :].tolist() for ids in (expected, found))
+    if all(_alike(*rows, ends.tokens) for rows in zip(*answers, strict=True)):
+        return captured
+    model.set_attn_implementation("sdpa")
+    say("answers: captured steps give other tokens than the model's own, which are taken")
+    return own
 
-    ids: torch.Tensor
-    mask: torch.Tensor
-    cache: Cache | None = None
 
-    @property
-    def length(self) -> int:
-        """Tokens of a row, padding included."""
-        return self.ids.shape[1]
+def _alike(expected: list[int], found: list[int], ends: tuple[int, ...]) -> bool:
+    """Return whether two answers are the same up to where the first ends, or stops being computed."""
+    end = next((place + 1 for place, token in enumerate(expected) if token in ends), len(expected))
+    return expected[:end] == found[:end]
 
-    def of(self, rows: torch.Tensor) -> "_Batch":
-        """Return the batch of some of its rows; the cache is the same object, cut in place."""
-        if self.cache is not None and len(rows):
-            self.cache.reorder_cache(rows)
-        return _Batch(self.ids[rows], self.mask[rows], self.cache)
+
+def _started(prompts: list[list[int]], ends: Ends, device: torch.device) -> Batch:
+    """Return the batch of some prompts, padded on the left."""
+    longest = max(map(len, prompts))
+    return Batch(
+        torch.tensor([[ends.tokens[0]] * (longest - len(prompt)) + prompt for prompt in prompts], device=device),
+        torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device),
+    )
 
 
 @torch.no_grad()
 def answers_of(
-    model, tokenizer, prompts: list[list[int]], max_new_tokens: int, ends: Ends, device: torch.device
+    decoding: Decoding, tokenizer, prompts: list[list[int]], max_new_tokens: int, ends: Ends, device: torch.device
 ) -> Iterator[tuple[int, str, bool]]:
-    """Yield the greedy answer to each prompt of a batch as it ends.
+    """Yield the greedy answer to each prompt of a batch as it ends: the prompt's index, text, whether it ended itself.
 
-    Each is (the prompt's index, text, whether it ended by itself).
     Prompts are padded on the left and their positions counted from their own first token, so that an answer is the
-    same alone and in any batch. Answers that have ended leave the batch, and the keys and values of the others are
-    kept. Raises Stop, diverged, where logits are no numbers: the largest of them would still be a token.
+    same alone and in any batch. Answers that have ended leave the batch once their share is that of the decoding, and
+    the keys and values of the others are kept. Raises Stop, diverged, where logits are no numbers: the largest of them
+    would still be a token.
     """
-    longest, rows = max(map(len, prompts)), list(range(len(prompts)))
-    batch = _Batch(
-        torch.tensor([[ends.tokens[0]] * (longest - len(prompt)) + prompt for prompt in prompts], device=device),
-        torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device),
-    )
-    while rows:
-        count = min(longest + max_new_tokens - batch.length, _TOKENS_AT_A_TIME)
-        batch = _longer(model, tokenizer, batch, count, ends)
-        is_last, staying = batch.length == longest + max_new_tokens, []
-        for place, tokens in enumerate(batch.ids[:, longest:].tolist()):
+    batch = _started(prompts, ends, device)
+    longest = batch.length
+    rows, waiting = list(range(len(prompts))), set(range(len(prompts)))
+    while waiting:
+        batch = decoding.longer(batch, min(longest + max_new_tokens - batch.length, TOKENS_AT_A_TIME))
+        is_last = batch.length == longest + max_new_tokens
+        for row, tokens in zip(rows, batch.ids[:, longest:].tolist(), strict=True):
+            if row not in waiting:
+                continue
             text, ended = text_of(tokens, tokenizer, ends)
             if ended or is_last:
-                yield rows[place], text, ended
-            else:
-                staying.append(place)
-        if len(staying) < len(rows):
+                waiting.remove(row)
+                yield row, text, ended
+        if waiting and len(waiting) < len(rows) and len(waiting) <= (1 - decoding.leaving) * len(rows):
+            staying = [place for place, row in enumerate(rows) if row in waiting]
             rows = [rows[place] for place in staying]
             batch = batch.of(torch.tensor(staying, dtype=torch.long, device=device))
-
-
-def _longer(model, tokenizer, batch: _Batch, count: int, ends: Ends) -> _Batch:
-    """Return the batch with up to `count` further tokens in each row, fewer where all of them end before."""
-    settings = GenerationConfig(
-        max_new_tokens=count,
-        do_sample=False,
-        eos_token_id=list(ends.tokens),
-        pad_token_id=ends.tokens[0],
-        stop_strings=[ends.text] if ends.text else None,
-        return_dict_in_generate=True,
-    )
-    # A model's own settings (a repetition penalty, say) would make the answers other than greedy.
-    model.generation_config = settings
-    ids, mask, cache = batch
-    numbers = _Numbers(len(ids), ids.device)
-    watched = {"logits_processor": LogitsProcessorList([numbers]), "tokenizer": tokenizer}
-    found = model.generate(ids, attention_mask=mask, past_key_values=cache, generation_config=settings, **watched)
-    if lost := int(numbers.lost.sum()):
-        raise Stop(Status.DIVERGED, f"logits not finite in {lost} of {len(ids)} answers of a batch")
-    longer = mask.new_ones(len(ids), found.sequences.shape[1] - ids.shape[1])
-    return _Batch(found.sequences, torch.cat([mask, longer], dim=1), found.past_key_values)
 
 
 def text_of(tokens: list[int], tokenizer, ends: Ends) -> tuple[str, bool]:

@@ -43,7 +43,8 @@ def example_losses(
             key: value.to(device) if torch.is_tensor(value) else value for key, value in packing.collate(part).items()
         }
         counts = [sum(label != IGNORED for label in example["labels"]) for example in part]
-        losses = token_losses(model, batch, way=way).double().split(counts)
+        # All of them come to the host at once: it would wait for the device at each.
+        losses = token_losses(model, batch, way=way).double().cpu().split(counts)
         rows += [(float(loss.sum()), count) for loss, count in zip(losses, counts, strict=True)]
         on_batch(len(rows))
     return pd.DataFrame(rows, columns=["nll", "tokens"])

@@ -4,7 +4,6 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,7 +20,6 @@ from frontier.machine.limits import set_memory_limit
 from frontier.machine.meter import open_meter
 from frontier.machine.phases import Phases
 from frontier.machine.spill import Sampler
-from frontier.material_types import Material
 from frontier.model.card import Card
 from frontier.model.data.tokens import load_tokens
 from frontier.outcome_types import TrainingOutcome
@@ -29,12 +27,13 @@ from frontier.outcomes import Status
 from frontier.progress import event, say
 from frontier.record_types import Environment
 from frontier.request_types import Job, TeamJob, TrainingRequest
-from frontier.run import method, sharding
+from frontier.run import checkpoints, method, sharding
 from frontier.run.build import build_model, load_base
 from frontier.run.clock import Clock, write_history
-from frontier.run.cost import cost, merged, unfinished
+from frontier.run.cost import cost, merged, streaming_cost, unfinished
 from frontier.run.fit import Run, fit
 from frontier.run.guard import Guard
+from frontier.run.material import material
 from frontier.run.recovery import caught
 from frontier.run.sharding import Share
 
@@ -89,8 +88,8 @@ def open_run(job: Job[TrainingRequest], share: Share) -> Run:
     request = job["request"]
     device = open_device(request["device"], request["cpu_threads"], share)
     clock = Clock(request["run"], device, Phases(device))
-    checkpoints, trackers = _folder(job) / checkpoint_files.FOLDER, job.get("report_to") if share.index == 0 else None
-    return Run(request, clock, checkpoints, share, job.get("limits") or {}, tuple(trackers or ()))
+    folder, trackers = _folder(job) / checkpoint_files.FOLDER, job.get("report_to") if share.index == 0 else None
+    return Run(request, clock, folder, share, job.get("limits") or {}, tuple(trackers or ()))
 
 
 def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
@@ -103,12 +102,13 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
     proof = method.proof_here(inputs, run.request, run.device)
-    run = replace(run, method=method.method_of(proof, examples))
+    kept_dtype = checkpoints.kept_product_dtype(run.folder, job["digest"])
+    run = replace(run, method=method.method_of(proof, examples)).with_dtype(kept_dtype)
     method.refuse_unshared(run.method, share)
-    if run.is_first:
-        _tell_of_start(run, len(examples))
+    _tell_of_start(run, len(examples))
     phases.enter("load")
-    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method)
+    on = run.request.get("base_on", "device")
+    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method, on)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
     guard = Guard(clock, run.limits, job["digest"], run.stop) if run.is_first else None
@@ -129,6 +129,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         | cost(clock, phases)
         | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
         | {"proof": method.in_short(proof, run.method)}
+        | streaming_cost(base, clock)
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
@@ -148,19 +149,13 @@ def _write(run: Run, model, weights: dict, job: Job[TrainingRequest]) -> None:
 
 
 def _tell_of_start(run: Run, examples: int) -> None:
+    if not run.is_first:
+        return
     processes = run.share.processes
     on = f"{processes} x {run.device.type}" if processes > 1 else run.device.type
-    say(f"{run.request['run']}  training on {examples} examples, {on}, {run.dtype} products", passing=True)
-
-
-def material(inputs: dict[str, Any]) -> Material:
-    """Return where a run's model and data come from, by content, and how much of the base is in 4 bits."""
-    model, base = records.read_json(inputs["model"]), records.read_json(inputs["base"])
-    return {
-        "model": {key: model[key] for key in ("source", "digest", "files", "architecture_only", "warnings")},
-        "data": records.read_json(inputs["material"]),
-        "four_bit_share": base.get("four_bit_share"),
-    }
+    say(
+        f"{run.request['run']}  training on {examples} examples, {on}, {run.clock.product_dtype} products", passing=True
+    )
 
 
 def _train_in_all_processes(job: Job[TrainingRequest], run: Run, environment: Environment) -> None:

@@ -81,7 +81,13 @@ def device_request(config: dict) -> DeviceRequest:
 
 def limits(config: dict) -> Limits:
     """Return what bounds a job without changing its result: the budget, and how often a training is saved."""
-    return config["budget"] | {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
+    kept = {key: config[key] for key in ("checkpoint_minutes", "checkpoint_steps")}
+    return config["budget"] | kept | base_on_of(config)
+
+
+def base_on_of(config: dict) -> dict[str, str]:
+    """Return where the base lies, unless that is the device: a study that does not ask has the identity it had."""
+    return {} if config["base_on"] == "device" else {"base_on": config["base_on"]}
 
 
 def without_trackers(config: dict) -> dict:
@@ -118,6 +124,7 @@ def training_request(config: dict, run: str) -> TrainingRequest:
         "training": {key: own[key] for key in _TRAINING},
         "compute_dtype": own["compute_dtype"],
         **processes_of(config),
+        **base_on_of(config),
     }
     return cast(TrainingRequest, request)
 

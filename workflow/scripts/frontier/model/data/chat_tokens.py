@@ -1,6 +1,7 @@
 """Conversations as tokens, none longer than a row may be and none without an assistant's token."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from frontier.data_types import Example
 from frontier.errors import UserError
@@ -25,37 +26,42 @@ _MOST_REFUSED = 0.05
 
 
 def tokenize_chats(
-    rows: list[Example], encoder: ChatEncoder, max_length: int, learned: str, where: str
+    rows: list[Example], encoder: ChatEncoder, max_length: int, learned: str, where: Callable[[int], str]
 ) -> tuple[list[dict], dict]:
     """Return each conversation as `input_ids` and `labels`, and the counts of token_types.
 
     The labels are the ids of what an assistant says, the ends of its turns included, and IGNORED elsewhere; `learned`
     is `all` of its turns or the `last`. Of a conversation longer than `max_length` tokens whole turns are left out at
     its end, up to an assistant's that is left; one of which none is left is left out. Raises UserError where the
-    template leaves out much, naming the first such example by its line of the file `where`.
+    template leaves out much, naming the place of the first such example, which `where` returns for its index.
     """
     counts: Counter = Counter(dict.fromkeys(_COUNTS, 0))
     examples: list[dict] = []
-    first = ""
-    for line, row in enumerate(rows, start=1):
+    refused: list[tuple[int, str]] = []
+    for index, row in enumerate(rows):
         try:
             rendered = _fitting(row, encoder, max_length, learned, counts)
         except Unrendered as error:
             counts["template_raised"] += 1
-            first = first or f"{where}:{line}: the template raises: {error}"
+            refused.append((index, f"the template raises: {error}"))
             continue
         if rendered is None:
             counts["examples_left_out"] += 1
         elif not rendered.is_proved:
             counts["turns_untold"] += 1
-            first = first or f"{where}:{line}: the template drops an assistant's turn, or does not tell it apart"
+            refused.append((index, "the template drops an assistant's turn, or does not tell it apart"))
         else:
             ids = encoder.inside(rendered.ids)
             # Nothing predicts the first token of a sequence.
             learns = [False, *rendered.is_learned[1:]]
             labels = [token if is_learned else IGNORED for token, is_learned in zip(ids, learns, strict=True)]
             examples.append({"input_ids": ids, "labels": labels})
-    _refuse_many(counts, len(rows), first)
+    if len(refused) > _MOST_REFUSED * len(rows):
+        index, reason = refused[0]
+        raise UserError(
+            f"data.template: the chat template leaves out {len(refused)} of {len(rows)} examples ({where(index)}: "
+            f"{reason}); mend or leave out such rows, or put another chat_template.jinja beside the tokenizer"
+        )
     count_tokens(examples, counts)
     return examples, dict(counts)
 
@@ -108,12 +114,3 @@ def _shortened(
         if left_out and len(rendered.ids) <= max_length:
             return shorter, rendered, counts
     return None
-
-
-def _refuse_many(counts: Counter, rows: int, first: str) -> None:
-    refused = counts["template_raised"] + counts["turns_untold"]
-    if refused > _MOST_REFUSED * rows:
-        raise UserError(
-            f"data.template: the chat template leaves out {refused} of {rows} examples ({first}); mend or leave out "
-            "such rows, or put another chat_template.jinja beside the tokenizer"
-        )

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from frontier import errors
+from frontier.data_types import Example
 from frontier.errors import UserError
+from frontier.model.data.conversations import as_json
 from frontier.model.data.files import example_files
 from frontier.model.data.formats import ANSWER, QUESTION, Form, check_row, form_of, other_forms, read_rows
 from frontier.model.data.hub_columns import hub_rows
@@ -32,6 +34,13 @@ def read_test(data: Mapping[str, Any], counts: Counter) -> list[Row]:
     """Return the rows of the test split that a `data` section names, in the order of the source."""
     plain = {key: value for key, value in data.items() if key not in _BY_COLUMN}
     return _hub_split(plain, data["test_split"], counts) if data["source"] == "hub" else _files(plain, "test", counts)
+
+
+def place_in_source(example: Example, data: Mapping[str, Any]) -> str | None:
+    """Return where an example of a `data` section stands in its source, which is read again; None where it is not."""
+    train, validation = read_source(data, Counter())
+    wanted = as_json(example)
+    return next((row.where for row in [*train, *(validation or [])] if as_json(row.example) == wanted), None)
 
 
 def _read_files(data: Mapping[str, Any], counts: Counter) -> tuple[list[Row], list[Row] | None]:
@@ -117,11 +126,12 @@ def _read_reasoning_gym(data: Mapping[str, Any], counts: Counter) -> tuple[list[
     held_out = set(random.Random(data["seed"]).sample(templates, int(len(templates) * VALIDATION_SHARE)))
     train: list[Row] = []
     validation: list[Row] = []
-    for problem, template in zip(problems, problems.task_indices, strict=True):
+    for number, (problem, template) in enumerate(zip(problems, problems.task_indices, strict=True)):
         # Some solutions end in `#### 8.0` where the answer is 8.
         steps = problem["metadata"]["answer_cot"].rsplit("####", 1)[0]
         rows = validation if template in held_out else train
-        rows.append(Row({"question": problem["question"], "answer": f"{steps}#### {problem['answer']}"}))
+        example: Example = {"question": problem["question"], "answer": f"{steps}#### {problem['answer']}"}
+        rows.append(Row(example, where=f"{data['dataset']}:{number}"))
     counts["form question-answer"] += 1
     return train, validation
 

@@ -10,11 +10,15 @@ from frontier.model.data.conversations import as_json
 
 
 class Row(NamedTuple):
-    """An example, with its values of the columns that group and that stratify; None without such a column."""
+    """An example, with its values of the columns that group and that stratify; None without such a column.
+
+    `where` is its place in the source: a file and a line, or a split and a row.
+    """
 
     example: Example
     group: str | None = None
     stratum: str | None = None
+    where: str = ""
 
 
 def row_of(example: Example, values: Mapping[str, Any], data: Mapping[str, Any], where: str) -> Row:
@@ -32,7 +36,7 @@ def row_of(example: Example, values: Mapping[str, Any], data: Mapping[str, Any],
                 " leaves such rows out"
             )
         found.append(as_json(values[column]) if column else None)
-    return Row(example, *found)
+    return Row(example, *found, where=where)
 
 
 def prompt_of(example: Example) -> str:

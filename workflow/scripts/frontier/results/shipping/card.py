@@ -1,5 +1,6 @@
 """Write the card beside an adapter: base, data, settings, what was measured, and lines that load it."""
 
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,12 +85,12 @@ def _base(model: ModelRecord, request: dict) -> str:
 
 
 def _loading(model: ModelRecord, training: dict) -> str:
-    """Return the lines that load the adapter over the base as it was trained; they were run before this was made."""
+    """Return five lines that load the adapter over the base as it was trained; they were run before this was made."""
     source: Mapping[str, Any] = model["source"]
     precision = training["request"]["precision"]
     is_hub = source["source"] == "hub"
     base = named_base.name_of(source) if is_hub else f"path/to/{Path(named_base.name_of(source)).name}"
-    revision = f', revision="{source["revision"]}"' if is_hub and source.get("revision") else ""
+    revision = f", revision={json.dumps(source['revision'])}" if is_hub and source.get("revision") else ""
     how, more = f', dtype="{_DTYPES.get(precision)}"', ""
     if precision in _QUANTISED:
         how, more = (
@@ -99,12 +100,9 @@ def _loading(model: ModelRecord, training: dict) -> str:
     lines = [
         "from peft import PeftModel",
         f"from transformers import AutoModelForCausalLM, AutoTokenizer{more}",
-        "",
-        f'base = "{base}"',
-        'adapter = "path/to/this/folder"',
-        f"model = AutoModelForCausalLM.from_pretrained(base{revision}{how})",
-        "model = PeftModel.from_pretrained(model, adapter)",
-        "tokenizer = AutoTokenizer.from_pretrained(adapter)",
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base, ensure_ascii=False)}{revision}{how})",
+        'model = PeftModel.from_pretrained(base, "path/to/this/folder")',
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
     ]
     code = "\n".join(lines)
     return (

@@ -1,6 +1,5 @@
 """Make what is shipped of a run: each is loaded again by the library it is for and judged before it takes its name."""
 
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from frontier.run import evaluation, perplexity
 from frontier.run.method import method_of, proof_here
 from frontier.run.shipping import exports, gguf_adapter, gguf_model, judged_gguf, loaded, merging
 from frontier.run.shipping.adapter import CONFIG, WEIGHTS, read_adapter
+from frontier.run.shipping.card_lines import run_lines
 from frontier.run.shipping.llama_cpp import LlamaCpp
 from frontier.run.shipping.loaded import Subject
 from frontier.run.shipping.room import beside
@@ -26,7 +26,6 @@ from frontier.ways import FLOAT_FILES
 # Nats a token by which the loss of what was loaded again may differ: of the adapter and of a merge in 16 bits; of GGUF
 # files from transformers' loss. Below eight bits a quantisation costs what it costs, and a ruined file costs far more.
 _OF_MERGE, _OF_FLOATS, _OF_8_BITS, _OF_FEWER = 5e-4, 2e-3, 5e-3, 0.5
-_CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def ship_adapter(job: Job) -> None:
@@ -48,7 +47,7 @@ def ship_adapter(job: Job) -> None:
         how = method_of(subject.proof, examples)
         loss = _loss(loaded.over_base(subject, subject.base["precision"], how, folder), how, job, examples, subject)
         _refuse_other(loss, records.read_json(inputs["evaluation"])["outcome"]["eval_loss"], _OF_MERGE, "the adapter")
-        _run_lines(card, subject, folder)
+        run_lines(card, subject.folder, folder)
         folder.rename(target)
     say(f"{job['request']['name']}  adapter: {loss:.4f} nats a token, as trained: {target}")
 
@@ -180,14 +179,3 @@ def _refuse_other(loss: float, expected: float, allowed: float, what: str) -> No
             f"shipping: {what}, loaded again, has a loss of {loss:.4f} nats a token where {expected:.4f} was measured "
             f"(takes {allowed:g} of difference); nothing is written"
         )
-
-
-def _run_lines(card: str, subject: Subject, folder: Path) -> None:
-    """Run the lines of a card that load the adapter, with the base and the adapter in their folders here."""
-    lines = _CODE.findall(card)[0]
-    for name, path in (("base", subject.folder), ("adapter", folder)):
-        lines, count = re.subn(rf"^{name} = .*$", f"{name} = {str(path)!r}", lines, flags=re.MULTILINE)
-        if not count:
-            raise ValueError(f"the card's lines name no {name}")
-    # A revision is of the hub, and the folder here is of that revision.
-    exec(compile(re.sub(r", revision=[^,)]*", "", lines), "README.md", "exec"), {})

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from frontier import records
+from frontier.model.dtypes import name_of
 from frontier.model.files import ADAPTER, INDEX, WEIGHTS, and_more, used_files
 from frontier.run.shipping.adapter import Adapter
 from frontier.run.shipping.room import Unsuited, require_room
@@ -51,7 +52,7 @@ def merge(base: Path, model: Path, adapter: Adapter, into: Path, dtype: torch.dt
     for path in files_beside(model):
         shutil.copyfile(path, into / path.name)
     kept = {key: value for key, value in config.items() if key not in _OF_BASE}
-    records.write_json(into / "config.json", kept | {"dtype": str(dtype).removeprefix("torch.")})
+    records.write_json(into / "config.json", kept | {"dtype": name_of(dtype)})
 
 
 def refuse_tied(config: dict, adapter: Adapter) -> None:

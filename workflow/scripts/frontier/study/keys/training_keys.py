@@ -116,6 +116,12 @@ TRAINING = (
         default=1,
         buys="GPUs that each training is spread over, for a base larger than one: docs/scale.md",
     ),
+    Key(
+        "base_on",
+        one_of("device", "host"),
+        default="device",
+        buys="host: a base larger than the card; its layers are sent over as they are called, which takes time",
+    ),
     Key("weight_decay", number(minimum=0).or_list(), default=0.0, part="training"),
     Key(
         "max_grad_norm",
