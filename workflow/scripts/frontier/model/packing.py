@@ -131,11 +131,11 @@ def _padded(query, key, value, lengths: list[int], scores: Scores, product) -> t
     order of chance.
     """
     taken, kept = _places(tuple(lengths), query.device)
-    rows = (
+    queries, keys, values = (
         tensor[0].index_select(1, taken).unflatten(1, (len(lengths), -1)).transpose(0, 1)
         for tensor in (query, key, value)
     )
-    output = attend(*rows, scores, product)
+    output = attend(queries, keys, values, scores, product)
     return output.transpose(1, 2).flatten(0, 1).index_select(0, kept)[None]
 
 

@@ -79,7 +79,7 @@ def notes(trainings: list[TrainingRecord]) -> list[str | None]:
     return unlike_most([surroundings(training["environment"]) | _products(training) for training in trainings])
 
 
-def _products(training: TrainingRecord) -> dict[str, str]:
+def _products(training: TrainingRecord) -> dict[str, Any]:
     """Return the dtype of a run's products, under a name that says which runs' should be the same."""
     asked, taken = training["request"], training["outcome"].get("product_dtype")
     if not taken:

@@ -86,8 +86,8 @@ def decoding_of(
     expected = own.longer(_started(prompts, ends, device), count).ids
     captured = CapturedDecoding(model, max(map(len, prompts)) + max_new_tokens, device)
     found = captured.longer(_started(prompts, ends, device), count).ids
-    answers = (ids[:, found.shape[1] - count :].tolist() for ids in (expected, found))
-    if all(_alike(*rows, ends.tokens) for rows in zip(*answers, strict=True)):
+    theirs, ours = (ids[:, found.shape[1] - count :].tolist() for ids in (expected, found))
+    if all(_alike(one, other, ends.tokens) for one, other in zip(theirs, ours, strict=True)):
         return captured
     model.set_attn_implementation("sdpa")
     say("answers: captured steps give other tokens than the model's own, which are taken")

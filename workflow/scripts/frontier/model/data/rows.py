@@ -36,7 +36,8 @@ def row_of(example: Example, values: Mapping[str, Any], data: Mapping[str, Any],
                 " leaves such rows out"
             )
         found.append(as_json(values[column]) if column else None)
-    return Row(example, *found, where=where)
+    group, stratum = found
+    return Row(example, group, stratum, where)
 
 
 def prompt_of(example: Example) -> str:
