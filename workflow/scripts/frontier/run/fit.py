@@ -58,6 +58,11 @@ class Run:
             return dtypes.DTYPES[self.kept_dtype]
         return dtypes.compute_dtype(self.request["compute_dtype"], self.request["precision"], self.device)
 
+    @property
+    def base_on(self) -> str:
+        """Where the base's layers lie: on the `device`, or on the `host`."""
+        return self.request.get("base_on", "device")
+
     def with_dtype(self, kept: str | None) -> "Run":
         """Return the run with the dtype that its checkpoint was made with, if any, and tell the clock what it is."""
         run = replace(self, kept_dtype=kept)

@@ -107,8 +107,7 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     method.refuse_unshared(run.method, share)
     _tell_of_start(run, len(examples))
     phases.enter("load")
-    on = run.request.get("base_on", "device")
-    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method, on)
+    base = load_base(records.read_json(inputs["base"]), run.device, share, run.method, run.base_on)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
     guard = Guard(clock, run.limits, job["digest"], run.stop) if run.is_first else None
