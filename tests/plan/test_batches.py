@@ -100,6 +100,6 @@ def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tm
     data = {"source": "jsonl", "train_file": "train.jsonl", "validation_file": "validation.jsonl"}
     study = {"model": embedded.EMBEDDED_MODEL, "steps": 1}
     found, how = batches.examples(schema.resolve(study | {"data": data | {"max_length": 64}}), tmp_path)
-    assert (len(found), how) == (3, "texts")
+    assert (len(found["train"]), len(found["validation"]), how) == (3, 1, "texts")
     with pytest.raises(UserError, match=r"^data\.max_length: got 8, takes more than the \d+ tokens of a question$"):
         batches.examples(schema.resolve(study | {"data": data | {"max_length": 8}}), tmp_path)

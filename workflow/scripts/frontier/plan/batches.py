@@ -30,9 +30,10 @@ MOST_TOKENS = 2**15
 _MOST_DRAWN = 2**18
 
 
-def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
-    """Return the training examples of a study as tokens, and in one word how they are known.
+def examples(study: dict, resources: Path) -> tuple[dict[str, list[dict]], str]:
+    """Return the examples of a study as tokens, by split, and in one word how those to train on are known.
 
+    The splits are `train` and `validation`; the latter is empty where nobody knows how many there are.
     `tokens`: the real tokens, made of this data. `texts`: their number is estimated from the real texts, by
     CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and each is taken to have `max_length` tokens,
     all of them learned, which is an upper bound. `uncounted`: likewise, and the number of examples is not known either;
@@ -43,12 +44,14 @@ def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
     if found := _tokens(study, resources):
         return found, "tokens"
     if section["source"] != "hub":
-        rows = read_examples(section)[0]["train"]
-        return _guessed(rows, section["template"], length), "texts"
+        splits = read_examples(section)[0]
+        return {name: _guessed(rows, section["template"], length) for name, rows in splits.items()}, "texts"
+    validation = [_example(0, length)] * (section["validation_examples"] or 0)
     if section["train_examples"]:
-        return [_example(0, length)] * section["train_examples"], "max_length"
+        return {"train": [_example(0, length)] * section["train_examples"], "validation": validation}, "max_length"
     batches = study["batch_size"] if isinstance(study["batch_size"], list) else [study["batch_size"]]
-    return [_example(0, length)] * max(*batches, MOST_TOKENS // length), "uncounted"
+    rows = [_example(0, length)] * max(*batches, MOST_TOKENS // length)
+    return {"train": rows, "validation": validation}, "uncounted"
 
 
 def lengths(rows: list[dict]) -> list[int]:
@@ -113,10 +116,11 @@ def _tokens_of(batch: list[dict]) -> int:
     return sum(len(example["input_ids"]) for example in batch)
 
 
-def _tokens(study: dict, resources: Path) -> list[dict] | None:
+def _tokens(study: dict, resources: Path) -> dict[str, list[dict]] | None:
     """Return the study's tokens if there are any, made of this data, in this way, for this model; else None."""
-    note, model, tokens = (resources / name for name in ("tokens/tokens.json", "model.json", "tokens/train.parquet"))
-    if not (note.exists() and model.exists() and tokens.exists()):
+    note, model = (resources / name for name in ("tokens/tokens.json", "model.json"))
+    tokens = {name: resources / f"tokens/{name}.parquet" for name in ("train", "validation")}
+    if not all(path.exists() for path in (note, model, *tokens.values())):
         return None
     record, source = records.read_json(note), records.read_json(model)
     # If a file of the data was edited after the tokens were made, Snakemake will make them again.
@@ -124,7 +128,7 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
     same_data = record["examples"]["source"] == requests.data_request(study)["data"] and edited <= note.stat().st_mtime
     same_way = record["request"] == requests.tokens_request(study)
     if same_data and same_way and source["source"] == study["model"] and record["model"] == source["digest"]:
-        return load_tokens(str(tokens))
+        return {name: load_tokens(str(path)) for name, path in tokens.items()}
     return None
 
 

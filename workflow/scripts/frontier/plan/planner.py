@@ -23,6 +23,8 @@ _UNCOUNTED = (
     "no hours, for epochs counts examples and nobody knows yet how many there are: "
     "give data.train_examples, or make resources/tokens/tokens.json first"
 )
+# Settings of a training that change nothing of what a step holds and does.
+_NO_PART_OF_A_STEP = ("learning_rate", "schedule", "warmup_steps", "logging_steps", "steps", "epochs")
 # GiB that a CUDA context takes, 0.60 on an H200, with the kernels that a first step loads. A calibration measures both.
 CONTEXT_GIB = 0.7
 
@@ -31,8 +33,9 @@ CONTEXT_GIB = 0.7
 class Planner:
     """Predicts the runs of one model on one device; what several runs share is predicted once.
 
-    `rows` are the training examples as tokens; `counted` is False if their number is not known. `limit_gib` is what a
-    run may hold, by the card and the budget; None for no limit. `name` is the device's. `predicted` keeps predictions.
+    `rows` are the training examples as tokens, `held_out` those of the validation split, none where nobody knows how
+    many; `counted` is False if the number of `rows` is not known. `limit_gib` is what a run may hold, by the card and
+    the budget; None for no limit. `name` is the device's. `predicted` keeps predictions.
     """
 
     config: Any
@@ -43,6 +46,7 @@ class Planner:
     context_gib: float
     counted: bool = True
     name: str | None = None
+    held_out: list[dict] = field(default_factory=list)
     predicted: dict = field(default_factory=dict)
 
     @property
@@ -66,10 +70,10 @@ class Planner:
         row = {
             "run": request["run"],
             "device": self.name,
-            "predicted_peak_gib": peak.allocated / GIB,
+            "predicted_peak_gib": need,
+            "allocated_gib": peak.allocated / GIB,
             **{f"{part}_gib": peak.parts[part] / GIB for part in tracer.CATEGORIES},
             "overhead_gib": self.context_gib + (unused + peak.graphs) / GIB,
-            "held_gib": need,
             "fits": fits,
             "examples": len(self.rows) if self.counted else None,
             "steps": steps or None,
@@ -155,7 +159,8 @@ class Planner:
 
     def _once(self, kind: str, request: TrainingRequest, batch: list[dict], predict):
         """Return `predict()`, or its earlier result for a run that differs only by its seed or its name."""
-        facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype", "training")}
+        facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
+        facts |= {key: value for key, value in request["training"].items() if key not in _NO_PART_OF_A_STEP}
         shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
         key = json.dumps([kind, facts, sorted(shape)], sort_keys=True)
         if key not in self.predicted:
@@ -173,10 +178,11 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     rates, speed = rates_of(figures)
     limits = [limit for limit in (figures["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = figures.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
-    rows, known = batches.examples(study, resources)
+    splits, known = batches.examples(study, resources)
     counted = known != "uncounted"
     shape = model_config.find(study["model"])
-    planner = Planner(shape, rows, device, rates, min(limits, default=None), context, counted, figures["name"])
+    held = min(limits, default=None), context
+    planner = Planner(shape, splits["train"], device, rates, *held, counted, figures["name"], splits["validation"])
     where = {"tokens": "the tokens", "texts": "the texts"}.get(known, "data.max_length, an upper bound")
     line = f"planned for {figures['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where}"
     return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"

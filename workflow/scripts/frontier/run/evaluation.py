@@ -28,7 +28,7 @@ from frontier.run.recovery import caught
 from frontier.units import GIB
 
 # The share of the memory that weights may take which are kept in the dtype of the products beside the stored ones.
-_SHARE_OF_WEIGHTS = 0.25
+SHARE_OF_WEIGHTS = 0.25
 
 
 def judged_job(
@@ -90,7 +90,7 @@ def ready(model, job: Job[EvaluationRequest] | Job[AccuracyRequest], device: tor
     torch.backends.cuda.matmul.allow_tf32 = False
     dtype = dtypes.compute_dtype(job["request"]["compute_dtype"], "", device)
     budget = (job.get("limits") or {}).get("memory_gib")
-    room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
+    room = min(memory_of(device), budget * GIB if budget else math.inf) * SHARE_OF_WEIGHTS
     return layers.compute_in(model, dtype, method.read_directly, int(room)).eval()
 
 
