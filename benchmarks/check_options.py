@@ -150,20 +150,24 @@ def groups() -> list[list[tuple]]:
     return [[*group] for _, group in itertools.groupby(COMBINATIONS, key=lambda one: one[:2])]
 
 
-def check(output: Path, seconds: float) -> None:
-    """Every base in a process of its own, all of which import meanwhile; none begins after so many seconds."""
+def check(output: Path, seconds: float, names: list[str]) -> None:
+    """Every base in a process of its own, all of which import meanwhile; none begins after so many seconds.
+
+    With `names`, those of these shapes.
+    """
     began = time.monotonic()
+    numbers = [number for number, group in enumerate(groups()) if not names or group[0][0] in names]
     with tempfile.TemporaryDirectory() as folder:
-        signals = [Path(folder) / str(number) for number in range(len(groups()))]
         words = [sys.executable, __file__, f"--output={output}"]
-        workers = [subprocess.Popen([*words, f"--base={n}", f"--signal={one}"]) for n, one in enumerate(signals)]
-        for number, (worker, signal) in enumerate(zip(workers, signals, strict=True)):
+        workers = {
+            number: subprocess.Popen([*words, f"--base={number}", f"--signal={folder}/{number}"]) for number in numbers
+        }
+        for number, worker in workers.items():
             if time.monotonic() - began > seconds:
-                print(f"no time was left from {groups()[number][0]} on", flush=True)
-                for left in workers[number:]:
-                    left.kill()
-                break
-            signal.touch()
+                print(f"no time was left for {groups()[number][0]}", flush=True)
+                worker.kill()
+                continue
+            Path(folder, str(number)).touch()
             if worker.wait():
                 print(f"{groups()[number][0]}: exit status {worker.returncode}", flush=True)
     print(f"{time.monotonic() - began:.0f} s", flush=True)
@@ -202,6 +206,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("check_options.jsonl"), help="file that lines are added to")
     parser.add_argument("--seconds", type=float, default=150.0, help="no base begins after these")
     parser.add_argument("--table", type=Path, help="lines of an earlier check, of which the table is printed")
+    parser.add_argument("--model", action="append", default=[], help="check this shape's combinations; several may be")
     parser.add_argument("--base", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--signal", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -210,7 +215,7 @@ def main() -> None:
     elif options.base is not None:
         check_base(options.base, options.output, options.signal)
     else:
-        check(options.output, options.seconds)
+        check(options.output, options.seconds, options.model)
         print(table(read_lines(options.output)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from frontier.model import packing
 from frontier.plan import roofline
-from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, are_alike, rounded, shortened
+from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, PAGES_BYTES, are_alike, rounded, shortened
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
 from frontier.plan.step.tracer import Operation, Trace
@@ -46,11 +46,12 @@ class Surface:
         """Return the GiB that a step over so many tokens holds at its worst moment, a context aside."""
         peaks = [self._moments_of(count).peaks(tokens / TOKENS, rank / RANK) for count in self._counts]
         graphs = [self._trace(count).graph_kernels * GRAPH_KERNEL_BYTES for count in self._counts]
+        pages = PAGES_BYTES * self.device.is_cuda
         if len(peaks) == 1:
-            return (max(peaks[0].values()) + graphs[0]) / GIB
+            return (max(peaks[0].values()) + graphs[0] + pages) / GIB
         few, many = peaks
         worst = max(value + (many[name] - value) * self._further for name, value in few.items())
-        return (worst + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
+        return (worst + pages + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
 
     def time(self, tokens: int, length: int, rank: int, passes: int, rates: roofline.Rates) -> roofline.Time:
         """Return the time of a step of so many `passes`, each over so many tokens, in examples of `length`."""
