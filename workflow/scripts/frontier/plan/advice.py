@@ -1,8 +1,9 @@
 """Say in one line what would fit where a run does not, what a larger micro-batch would gain, or what to beware of."""
 
 from frontier.plan import batches, search
+from frontier.plan.batches import micro_batches
 from frontier.plan.judging import Judging
-from frontier.plan.planner import Planner, micro_batches
+from frontier.plan.planner import Planner
 from frontier.request_types import TrainingRequest
 from frontier.table_types import PlanRow
 
@@ -78,8 +79,13 @@ def _step(planner: Planner, request: TrainingRequest, micro: int) -> tuple[float
     """Return the GiB that a run holds, and the seconds of its steps, with so many examples at a time."""
     changed = request | {"training": request["training"] | {"micro_batch_size": micro}}
     drawn = batches.draw(planner.rows, changed)
-    time = planner.step_time(changed, batches.typical(drawn)) if planner.rates else None
-    return planner.need_gib(changed, batches.largest(drawn)), time and time.seconds
+    surface, typical = planner.surface(request), batches.lengths(batches.typical(drawn))
+    gib = planner.context_gib + surface.need_of(batches.largest(drawn), planner.lengths, micro, request["rank"])
+    if not planner.rates:
+        return gib, None
+    passes = request["training"]["batch_size"] // micro
+    mean = round(sum(length**2 for length in typical) / sum(typical))
+    return gib, surface.time(sum(typical), mean, request["rank"], passes, planner.rates).seconds
 
 
 def _faster(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | None:
@@ -88,10 +94,10 @@ def _faster(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | N
     before = row["predicted_seconds_per_step"]
     if not before or not micro or micro <= examples:
         return None
-    gib, seconds = _step(planner, request, micro)
-    if not seconds or before < _LEAST_GAIN * seconds:
+    (gib, seconds), (_, own) = _step(planner, request, micro), _step(planner, request, examples)
+    if not seconds or not own or own < _LEAST_GAIN * seconds:
         return None
-    times = f"{before / seconds:.1f} times as fast: {seconds:.2f} s in the place of {before:.2f}"
+    times = f"{own / seconds:.1f} times as fast: {before * seconds / own:.2f} s in the place of {before:.2f}"
     return f"{_configuration(request)} with micro_batch_size: {micro} holds {gib:.2f} GiB and its steps are {times}"
 
 

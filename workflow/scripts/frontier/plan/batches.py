@@ -88,6 +88,13 @@ def steps(count: int, settings: TrainingSettings) -> int:
     return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
 
 
+def micro_batches(request: TrainingRequest) -> tuple[int, int]:
+    """Return how many examples are computed at a time, and how many times in an optimiser step."""
+    settings = request["training"]
+    micro = settings["micro_batch_size"] or settings["batch_size"]
+    return micro, settings["batch_size"] // micro
+
+
 def largest(drawn: list[list[dict]]) -> list[dict]:
     """Return the micro-batch that takes the most memory: with the most tokens and, of equals, the most learned ones."""
     most = max(map(_tokens_of, drawn))

@@ -10,10 +10,12 @@ import psutil
 
 from frontier.model import packing
 from frontier.plan import batches, model_config, roofline, search
+from frontier.plan.batches import micro_batches
 from frontier.plan.peak import Peak, are_alike, predict_peak, shortened
 from frontier.plan.step import tracer
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
+from frontier.plan.surface import Surface
 from frontier.request_types import TrainingRequest
 from frontier.table_types import PlanRow
 from frontier.units import GIB
@@ -125,12 +127,21 @@ class Planner:
         if self.static_gib(request) > self.limit_gib:
             return 0
 
+        surface = self.surface(request)
+
         def need(examples: int) -> float:
-            return self.need_gib(*self.with_batch(request, examples))
+            _, batch = self.with_batch(request, examples)
+            return self.context_gib + surface.need_of(batch, self.lengths, examples, request["rank"])
 
         start, _ = micro_batches(request)
         most = max(start, int(batches.MOST_TOKENS / statistics.mean(self.lengths)))
         return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
+
+    def surface(self, request: TrainingRequest) -> Surface:
+        """Return the surface of a run's steps, which those of other ranks and batches share."""
+        training = request["training"] | {"batch_size": 1, "micro_batch_size": None}
+        alike = request | {"rank": 0, "lora": request["lora"] | {"alpha": 1.0}, "training": training}
+        return self._once("surface", alike, [], lambda: Surface(self.config, request, self.device))
 
     def with_batch(
         self, request: TrainingRequest, examples: int, length: int | None = None
@@ -175,7 +186,7 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     """
     cuda = figures["capability"] is not None
     device = EmulatedCard(cuda, tuple(figures["capability"] or (8, 0)))
-    rates, speed = rates_of(figures)
+    rates, speed = roofline.of_figures(figures)
     limits = [limit for limit in (figures["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = figures.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
     splits, known = batches.examples(study, resources)
@@ -186,19 +197,3 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     where = {"tokens": "the tokens", "texts": "the texts"}.get(known, "data.max_length, an upper bound")
     line = f"planned for {figures['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where}"
     return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"
-
-
-def micro_batches(request: TrainingRequest) -> tuple[int, int]:
-    """Return how many examples are computed at a time, and how many times in an optimiser step."""
-    settings = request["training"]
-    micro = settings["micro_batch_size"] or settings["batch_size"]
-    return micro, settings["batch_size"] // micro
-
-
-def rates_of(figures: dict) -> tuple[roofline.Rates | None, str]:
-    """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
-    if figures.get("rates"):
-        return roofline.from_calibration(figures["rates"]), "as calibrated"
-    if figures.get("half_tflops") and figures.get("bandwidth_gbs"):
-        return roofline.from_datasheet(figures), "by its datasheet"
-    return None, "of unknown speed"

@@ -74,6 +74,15 @@ def from_calibration(measured: dict) -> Rates:
     return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
 
 
+def of_figures(figures: dict) -> tuple[Rates | None, str]:
+    """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
+    if figures.get("rates"):
+        return from_calibration(figures["rates"]), "as calibrated"
+    if figures.get("half_tflops") and figures.get("bandwidth_gbs"):
+        return from_datasheet(figures), "by its datasheet"
+    return None, "of unknown speed"
+
+
 @dataclass(frozen=True)
 class Time:
     """Seconds of a step: kernels limited by arithmetic, kernels limited by traffic, launches, the host's other work."""

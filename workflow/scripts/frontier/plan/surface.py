@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from frontier.model import packing
+from frontier.model.captured_step import row_lengths
 from frontier.plan import roofline
 from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, PAGES_BYTES, are_alike, rounded, shortened
 from frontier.plan.step.emulated_card import EmulatedCard
@@ -42,16 +43,30 @@ class Surface:
     _traces: dict[int, Trace] = field(default_factory=dict)
     _moments: dict[int, "_Moments"] = field(default_factory=dict)
 
-    def need_gib(self, tokens: int, rank: int) -> float:
-        """Return the GiB that a step over so many tokens holds at its worst moment, a context aside."""
+    def need_of(self, batch: list[dict], lengths: list[int], examples: int, rank: int) -> float:
+        """Return the GiB of `need_gib` for a micro-batch of up to so many `examples`, drawn from those of `lengths`.
+
+        Where steps are captured, they are padded to a few lengths, of which the longest counts.
+        """
+        tokens = sum(len(row["input_ids"]) for row in batch)
+        if not self._trace(self._counts[0]).levers["cuda_graphs"]:
+            return self.need_gib(tokens, rank)
+        padded = row_lengths(lengths, examples)
+        return self.need_gib(max(*padded, *row_lengths([max(lengths)], 1)), rank, len(padded))
+
+    def need_gib(self, tokens: int, rank: int, graphs: int = 1) -> float:
+        """Return the GiB that a step over so many tokens holds at its worst moment, a context aside.
+
+        `graphs` is how many lengths are captured, if any is.
+        """
         peaks = [self._moments_of(count).peaks(tokens / TOKENS, rank / RANK) for count in self._counts]
-        graphs = [self._trace(count).graph_kernels * GRAPH_KERNEL_BYTES for count in self._counts]
+        kernels = [self._kernels(count, tokens) * GRAPH_KERNEL_BYTES * graphs for count in self._counts]
         pages = PAGES_BYTES * self.device.is_cuda
         if len(peaks) == 1:
-            return (max(peaks[0].values()) + graphs[0] + pages) / GIB
+            return (max(peaks[0].values()) + kernels[0] + pages) / GIB
         few, many = peaks
         worst = max(value + (many[name] - value) * self._further for name, value in few.items())
-        return (worst + pages + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
+        return (worst + pages + kernels[0] + (kernels[1] - kernels[0]) * self._further) / GIB
 
     def time(self, tokens: int, length: int, rank: int, passes: int, rates: roofline.Rates) -> roofline.Time:
         """Return the time of a step of so many `passes`, each over so many tokens, in examples of `length`."""
@@ -59,14 +74,12 @@ class Surface:
         return times[0] if len(times) == 1 else times[0].times(1 - self._further).plus(times[1].times(self._further))
 
     def _timed(self, layers: int, tokens: int, length: int, rank: int, passes: int, rates) -> roofline.Time:
-        trace, vocabulary = self._trace(layers), self.config.get_text_config().vocab_size
+        trace = self._trace(layers)
         update: list[Operation] = []
         slices: list[Operation] = []
         others: list[Operation] = []
         for one in trace.operations:
-            # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
-            is_slice = any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
-            kind = update if one.phase == "update" else slices if is_slice else others
+            kind = update if one.phase == "update" else slices if self._is_of_slice(one) else others
             kind.append(_grown(one, tokens, length, rank))
         squares = [math.sqrt(tokens * length)]
         checkpointing = self.request["training"]["gradient_checkpointing"]
@@ -74,6 +87,17 @@ class Surface:
         each = each.plus(roofline.time(slices, squares, rates, checkpointing).times(tokens / TOKENS))
         rest = roofline.time(update, squares, rates).plus(roofline.beside(trace.parameters, rates))
         return each.times(passes).plus(rest)
+
+    def _is_of_slice(self, one: Operation) -> bool:
+        """Return whether an operation is of a slice of the loss: with the tokens their number grows, not their size."""
+        vocabulary = self.config.get_text_config().vocab_size
+        return any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
+
+    def _kernels(self, layers: int, tokens: int) -> float:
+        """Return how many kernels a CUDA graph of a step over so many tokens has; 0 where none is captured."""
+        trace = self._trace(layers)
+        slices = sum(one.captured and self._is_of_slice(one) for one in trace.operations) if trace.graph_kernels else 0
+        return trace.graph_kernels + slices * (tokens / TOKENS - 1)
 
     @property
     def _counts(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from frontier.errors import UserError
 from frontier.machine.device import open_device
 from frontier.plan import batches, calibration
 from frontier.plan.advice import advise, advise_judging, best_micro_batch
+from frontier.plan.at_once import results_of
 from frontier.plan.judging import Judging
 from frontier.plan.planner import PARTS, Planner, open_planner
 from frontier.plan.step.emulated_card import EmulatedCard
@@ -49,28 +50,39 @@ def table(planner: Planner, requests: list[TrainingRequest], judging: Judging) -
 
     Runs that differ only by their seed are planned once, by the seed whose largest batch has the most tokens.
     """
-    rows: dict[str, Mapping[str, Any]] = {}
-    lines: list[str] = []
-    pacer = Pacer()
     alike: dict[str, list[TrainingRequest]] = {}
     for request in requests:
         alike.setdefault(configuration(request["run"]), []).append(request)
-    for several in alike.values():
-        pacer.tell(f"planned {len(rows)} of {len(requests)} runs", is_last=False)
-        if refusals := [refusal for request in several if (refusal := _refusal(request, planner.device))]:
-            lines += refusals
-            rows |= {request["run"]: {"run": request["run"], "device": planner.name} for request in several}
-            continue
-        worst = _worst(planner, several)
-        row = cast(PlanRow, {**(found := planner.row(worst)), **judging.columns(worst, found["fits"] is not False)})
-        rows |= {request["run"]: row | {"run": request["run"]} for request in several}
-        lines += [*filter(None, [advise(planner, worst, row)]), *advise_judging(judging, worst, row)]
+    several = [*alike.values()]
+    planned: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
+    pacer = Pacer(first_at_once=len(several) > 1)
+    for place, found in results_of(lambda one: _planned(planner, one, judging), several):
+        planned[place] = found
+        pacer.tell(f"planned {len(planned)} of {len(several)} configurations", is_last=False)
+    rows: dict[str, Mapping[str, Any]] = {}
+    lines: list[str] = []
+    for place, these in enumerate(several):
+        row, told = planned[place]
+        rows |= {request["run"]: {**row, "run": request["run"]} for request in these}
+        lines += told
     if all("predicted_peak_gib" not in row for row in rows.values()):
         raise UserError(lines[0])
     numbers: dict[str, Any] = dict.fromkeys(("predicted_seconds_per_step", *_HOURS), float)
     numbers |= dict.fromkeys(("examples", "steps", "tokens"), "Int64")
     frame = pd.DataFrame([rows[request["run"]] for request in requests], columns=COLUMNS).astype(numbers)
     return frame, [*dict.fromkeys(lines)]
+
+
+def _planned(
+    planner: Planner, requests: list[TrainingRequest], judging: Judging
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the row of runs that differ only by their seed, and the lines that go with it."""
+    if refusals := [refusal for request in requests if (refusal := _refusal(request, planner.device))]:
+        return {"device": planner.name}, refusals
+    worst = _worst(planner, requests)
+    found = planner.row(worst)
+    row = cast(PlanRow, {**found, **judging.columns(worst, found["fits"] is not False)})
+    return row, [*filter(None, [advise(planner, worst, row)]), *advise_judging(judging, worst, row)]
 
 
 def plan_runs(job: Job[PlanRequest]) -> None:
