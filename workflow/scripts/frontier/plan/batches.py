@@ -26,6 +26,8 @@ _AROUND = 30
 # Tokens. Larger batches are not tried: a step is long enough by then not to wait for launches, and its trace takes
 # long.
 MOST_TOKENS = 2**15
+# Settings of a training that change nothing of what a step holds and does.
+_NO_PART_OF_A_STEP = ("learning_rate", "schedule", "warmup_steps", "logging_steps", "steps", "epochs")
 # Examples, 37 epochs of GSM8K. What a longer run draws after these is not looked at.
 _MOST_DRAWN = 2**18
 
@@ -86,6 +88,14 @@ def draw(rows: list[dict], request: TrainingRequest) -> list[list[dict]]:
 def steps(count: int, settings: TrainingSettings) -> int:
     """Return a run's number of optimiser steps over so many examples."""
     return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
+
+
+def facts(kind: str, request: TrainingRequest, batch: list[dict]) -> str:
+    """Return all that a prediction of some `kind`, of a run's step over micro-batches like `batch`, depends on."""
+    known = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
+    known |= {key: value for key, value in request["training"].items() if key not in _NO_PART_OF_A_STEP}
+    shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
+    return json.dumps([kind, known, sorted(shape)], sort_keys=True)
 
 
 def micro_batches(request: TrainingRequest) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Predict what each run of a study will need and take, before any of them starts, by tracing its step without data."""
 
-import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +24,8 @@ _UNCOUNTED = (
     "no hours, for epochs counts examples and nobody knows yet how many there are: "
     "give data.train_examples, or make resources/tokens/tokens.json first"
 )
-# Settings of a training that change nothing of what a step holds and does.
-_NO_PART_OF_A_STEP = ("learning_rate", "schedule", "warmup_steps", "logging_steps", "steps", "epochs")
+# GiB within which a surface and the plan of the very batch are the same.
+_NEAR_GIB = 0.01
 # GiB that a CUDA context takes, 0.60 on an H200, with the kernels that a first step loads. A calibration measures both.
 CONTEXT_GIB = 0.7
 
@@ -130,8 +129,9 @@ class Planner:
         surface = self.surface(request)
 
         def need(examples: int) -> float:
-            _, batch = self.with_batch(request, examples)
-            return self.context_gib + surface.need_of(batch, self.lengths, examples, request["rank"])
+            changed, batch = self.with_batch(request, examples)
+            about = self.context_gib + surface.need_of(batch, self.lengths, examples, request["rank"])
+            return about if abs(about - self.limit_gib) > _NEAR_GIB else self.need_gib(changed, batch)
 
         start, _ = micro_batches(request)
         most = max(start, int(batches.MOST_TOKENS / statistics.mean(self.lengths)))
@@ -170,10 +170,7 @@ class Planner:
 
     def _once(self, kind: str, request: TrainingRequest, batch: list[dict], predict):
         """Return `predict()`, or its earlier result for a run that differs only by its seed or its name."""
-        facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
-        facts |= {key: value for key, value in request["training"].items() if key not in _NO_PART_OF_A_STEP}
-        shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
-        key = json.dumps([kind, facts, sorted(shape)], sort_keys=True)
+        key = batches.facts(kind, request, batch)
         if key not in self.predicted:
             self.predicted[key] = predict()
         return self.predicted[key]
