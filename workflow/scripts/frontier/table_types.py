@@ -51,6 +51,11 @@ class PlanRow(TypedDict):
     largest_batch_that_fits: Annotated[
         int | None, "Most examples at a time that would fit, up to some 32,000 tokens; empty without a limit."
     ]
+    best_micro_batch_size: Annotated[
+        int | None,
+        "What to set `micro_batch_size` to: of those that divide `batch_size` the most that surely fit; empty where "
+        "none fits, or without a limit.",
+    ]
     evaluation_gib: Annotated[
         float | None, "All that the adapter's evaluation holds on the device at its worst, in GiB."
     ]

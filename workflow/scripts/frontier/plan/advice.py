@@ -3,12 +3,11 @@
 from frontier.plan import batches, search
 from frontier.plan.batches import micro_batches
 from frontier.plan.judging import Judging
+from frontier.plan.peak import KEPT_SHARE
 from frontier.plan.planner import Planner
 from frontier.request_types import TrainingRequest
 from frontier.table_types import PlanRow
 
-# The most that torch's CUDA allocator was seen to keep beyond what is allocated, as a share of that (docs/planner.md).
-_KEPT = 0.06
 # Tokens: the shortest length that is proposed.
 _SHORTEST = 32
 # How many times as fast a step must become before a line says so: a plan's time is not known to a percent.
@@ -26,7 +25,7 @@ def advise(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | No
         return cautious or _faster(planner, request, row)
     if row["largest_batch_that_fits"]:
         examples, _ = micro_batches(request)
-        micro = best_micro_batch(request, row)
+        micro = row["best_micro_batch_size"]
         gib, seconds = _step(planner, request, micro)
         time = f", in steps of {seconds:.2f} s" if seconds else ""
         return (
@@ -65,10 +64,18 @@ def advise_judging(judging: Judging, request: TrainingRequest, row: PlanRow) -> 
     return lines
 
 
-def best_micro_batch(request: TrainingRequest, row: PlanRow) -> int | None:
-    """Return the most examples at a time that fit and divide a step's; None where none does, or without a limit."""
-    batch, largest = request["training"]["batch_size"], row["largest_batch_that_fits"] or 0
-    return next((size for size in range(min(batch, largest), 0, -1) if batch % size == 0), None)
+def best_micro_batch(planner: Planner, request: TrainingRequest, largest: int | None) -> int | None:
+    """Return what to set micro_batch_size to, where the `largest` batch that fits is known; None where none fits.
+
+    It is the most examples at a time that divide a step's and leave what the allocator may keep, or else fit at all.
+    """
+    batch, kept = request["training"]["batch_size"], KEPT_SHARE * planner.device.is_cuda
+    fitting = [size for size in range(min(batch, largest or 0), 0, -1) if batch % size == 0]
+    for size in fitting:
+        gib, _ = _step(planner, request, size)
+        if gib + kept * (gib - planner.context_gib) <= planner.limit_gib:
+            return size
+    return fitting[0] if fitting else None
 
 
 def _configuration(request: TrainingRequest) -> str:
@@ -90,7 +97,7 @@ def _step(planner: Planner, request: TrainingRequest, micro: int) -> tuple[float
 
 def _faster(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | None:
     """Return a line on the micro-batch that makes a run's steps faster than its own does; None where none does."""
-    (examples, _), micro = micro_batches(request), best_micro_batch(request, row)
+    (examples, _), micro = micro_batches(request), row["best_micro_batch_size"]
     before = row["predicted_seconds_per_step"]
     if not before or not micro or micro <= examples:
         return None
@@ -103,7 +110,7 @@ def _faster(planner: Planner, request: TrainingRequest, row: PlanRow) -> str | N
 
 def _caution(planner: Planner, run: str, row: PlanRow) -> str | None:
     """Return a line if a run on a card fits by less than what the allocator may keep; else None."""
-    kept = _KEPT * row["allocated_gib"]
+    kept = KEPT_SHARE * row["allocated_gib"]
     spare = planner.limit_gib - row["predicted_peak_gib"]
     more = f"the allocator may keep up to {kept:.2f} more than it is asked for"
     return f"{run} fits with {spare:.2f} GiB to spare, and {more}" if spare < kept else None

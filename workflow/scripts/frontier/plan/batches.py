@@ -92,7 +92,7 @@ def steps(count: int, settings: TrainingSettings) -> int:
 
 def facts(kind: str, request: TrainingRequest, batch: list[dict]) -> str:
     """Return all that a prediction of some `kind`, of a run's step over micro-batches like `batch`, depends on."""
-    known = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
+    known: dict = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
     known |= {key: value for key, value in request["training"].items() if key not in _NO_PART_OF_A_STEP}
     shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
     return json.dumps([kind, known, sorted(shape)], sort_keys=True)

@@ -42,12 +42,12 @@ class Judging:
         found: dict[str, float | None] = {}
         for name, need in (("evaluation", self.losses(request)), ("accuracy", self.answers(request))):
             limit = self.planner.limit_gib
-            runs = trained and need is not None and (limit is None or need.gib <= limit)
-            found[f"{name}_gib"] = need and need.gib
-            found[f"{name}_hours"] = need.seconds / 3600 if runs and need.seconds is not None else None
+            runs = need if trained and need and (limit is None or need.gib <= limit) else None
+            found[f"{name}_gib"] = need.gib if need else None
+            found[f"{name}_hours"] = runs.seconds / 3600 if runs and runs.seconds is not None else None
         return found
 
-    def losses(self, request: TrainingRequest, batch_size: int | None = None, dtype: str | None = None) -> Need | None:
+    def losses(self, request: TrainingRequest, batch_size: int | None = None, dtype: str | None = None) -> Need:
         """Return what an evaluation needs, with another batch size or compute dtype than the study's where given."""
         size = batch_size or self.evaluation["batch_size"]
         # Where nobody knows how many there are to validate, they are taken to be like those that are learned.

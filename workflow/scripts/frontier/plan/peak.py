@@ -18,6 +18,9 @@ FEW = (2, 3)
 # Bytes: torch's allocator rounds each size up to a multiple of this, and with expandable segments, which
 # `machine.launch` asks for except on WSL, no more is lost.
 _BLOCK = 512
+# The most that torch's CUDA allocator was seen to keep beyond what is allocated, as a share of that (docs/planner.md):
+# with tensors of many sizes, some that are free are too small for the next.
+KEPT_SHARE = 0.06
 # Bytes: the allocator takes pages of 20 MiB, and of 2 MiB for small tensors. It has pools of each, for a training and
 # for its CUDA graphs, and the last page of a pool is used in part.
 PAGES_BYTES = 2 * (20 + 2) * 2**20

@@ -19,7 +19,6 @@ from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.progress import Pacer, say
 from frontier.request_types import Job, PlanRequest, TrainingRequest
 from frontier.table_types import PlanRow
-from frontier.units import is_there
 
 COLUMNS = (
     "run",
@@ -36,6 +35,7 @@ COLUMNS = (
     "predicted_hours",
     "limited_by",
     "largest_batch_that_fits",
+    "best_micro_batch_size",
     "evaluation_gib",
     "evaluation_hours",
     "accuracy_gib",
@@ -68,7 +68,7 @@ def table(planner: Planner, requests: list[TrainingRequest], judging: Judging) -
     if all("predicted_peak_gib" not in row for row in rows.values()):
         raise UserError(lines[0])
     numbers: dict[str, Any] = dict.fromkeys(("predicted_seconds_per_step", *_HOURS), float)
-    numbers |= dict.fromkeys(("examples", "steps", "tokens"), "Int64")
+    numbers |= dict.fromkeys(("examples", "steps", "tokens", "best_micro_batch_size"), "Int64")
     frame = pd.DataFrame([rows[request["run"]] for request in requests], columns=COLUMNS).astype(numbers)
     return frame, [*dict.fromkeys(lines)]
 
@@ -81,7 +81,8 @@ def _planned(
         return {"device": planner.name}, refusals
     worst = _worst(planner, requests)
     found = planner.row(worst)
-    row = cast(PlanRow, {**found, **judging.columns(worst, found["fits"] is not False)})
+    best = {"best_micro_batch_size": best_micro_batch(planner, worst, found["largest_batch_that_fits"])}
+    row = cast(PlanRow, {**found, **best, **judging.columns(worst, found["fits"] is not False)})
     return row, [*filter(None, [advise(planner, worst, row)]), *advise_judging(judging, worst, row)]
 
 
@@ -92,7 +93,7 @@ def plan_runs(job: Job[PlanRequest]) -> None:
     planner, line = open_planner(study, card, Path("resources"))
     frame, lines = table(planner, request["runs"], Judging(planner, study["evaluation"], study["accuracy"]))
     records.write_text(job["output"]["plan"], frame.to_csv(index=False))
-    shown = printed(frame, {one["run"]: one for one in request["runs"]})
+    shown = printed(frame)
     for text in (line, shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
         say(text)
     say(total(frame))
@@ -103,17 +104,12 @@ def configuration(run: str) -> str:
     return re.sub(r"-s\d+(?=-|$)", "", run, count=1)
 
 
-def printed(frame: pd.DataFrame, requests: dict[str, TrainingRequest]) -> pd.DataFrame:
-    """Return what is printed of the plan, a row a configuration; `micro_batch_size` is what to set that to."""
+def printed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what is printed of the plan, a row a configuration."""
     names = frame["run"].map(configuration).rename("configuration")
     shown = frame.assign(configuration=names, runs=names.map(names.value_counts())).drop_duplicates("configuration")
-    planned = shown["predicted_peak_gib"].notna()
-    best = [
-        best_micro_batch(requests[row["run"]], row) if is_there(row["largest_batch_that_fits"]) else None
-        for row in shown.to_dict("records")
-    ]
-    shown = shown.assign(micro_batch_size=pd.array(best, "Int64"))[planned | ~planned.any()]
-    columns = ["configuration", "runs", "predicted_peak_gib", "fits", "micro_batch_size", "steps", "tokens"]
+    shown = shown[shown["predicted_peak_gib"].notna()]
+    columns = ["configuration", "runs", "predicted_peak_gib", "fits", "best_micro_batch_size", "steps", "tokens"]
     hours = [name for name in _HOURS if frame[name].notna().any()]
     judged = [name for name in ("evaluation_gib", "accuracy_gib") if frame[name].notna().any()]
     return shown[[*columns, *judged, *hours]].dropna(axis="columns", how="all")
