@@ -49,24 +49,44 @@ def ask_card(job: Job[AskRequest]) -> None:
 
 
 def told(frame: pd.DataFrame, rows: int, hours: float | None) -> list[str]:
-    """Return what is printed of the table: of each device, shape and precision the option to take."""
+    """Return what is printed of the table: of each device, shape and precision the fastest of the smallest options.
+
+    `ranks` and `lengths` are those that fit at all, each with the smallest of the other.
+    """
     within = f" within {hours:g} hours" if hours else ""
     if frame.empty:
         return [f"nothing fits{within}; a smaller model or a shorter example might"]
-    short = frame[(frame["rank"] == options.RANKS[0]) & (frame["length"] == options.LENGTHS[0])]
+    rank, length = options.RANKS[0], options.LENGTHS[0]
+    kinds = ["device", "model", "precision"]
+    short = frame[(frame["rank"] == rank) & (frame["length"] == length)]
     best = short.sort_values(["hours", "gradient_checkpointing"], kind="stable", na_position="last")
-    best = best.drop_duplicates(["device", "model", "precision"]).sort_index()
-    shown = best[
-        ["device", "model", "precision", "rank", "length", "gradient_checkpointing", "micro_batch_size"]
-    ].assign(peak_gib=best["peak_gib"], seconds_per_step=best["seconds_per_step"], hours=best["hours"])
-    shown = shown.rename(columns={"gradient_checkpointing": "checkpointing", "micro_batch_size": "micro_batch"})
-    if frame["device"].nunique() == 1:
-        shown = shown.drop(columns="device")
-    if frame["hours"].isna().all():
-        shown = shown.drop(columns=["seconds_per_step", "hours"])
-    text = shown.to_string(index=False, float_format="{:.2f}".format, na_rep="")
-    what = f"hours are for {rows:,} examples, each learned once, in steps of {options.BATCH_SIZE}"
-    return [text, f"{what}; all {len(frame)} options{within}, with ranks and lengths: results/options.csv"]
+    best = best.drop_duplicates(kinds).sort_index().set_index(kinds)
+    shown = pd.DataFrame(
+        {
+            "ranks": frame[frame["length"] == length].groupby(kinds)["rank"].apply(_listed),
+            "lengths": frame[frame["rank"] == rank].groupby(kinds)["length"].apply(_listed),
+        }
+    ).reindex(best.index)
+    shown = shown.assign(
+        micro_batch_size=best["micro_batch_size"],
+        checkpointing=best["gradient_checkpointing"].map({True: "yes", False: "no"}),
+        peak_gib=best["peak_gib"],
+        seconds_per_step=best["seconds_per_step"],
+        hours=best["hours"],
+    ).reset_index()
+    has_hours = frame["hours"].notna().any()
+    left_out = [] if has_hours else ["seconds_per_step", "hours"]
+    left_out += ["device"] if frame["device"].nunique() == 1 else []
+    text = shown.drop(columns=left_out).to_string(index=False, float_format="{:.2f}".format, na_rep="")
+    what = f"batch, peak{' and hours' if has_hours else ''} are of rank {rank} and examples of {length} tokens"
+    time = f"; hours are for {rows:,} examples, each learned once, in steps of {options.BATCH_SIZE}"
+    unknown = "; hours take a card's name, such as CARD='RTX 3060'"
+    last = f"all {len(frame)} options{within if has_hours else ''}, with every rank and length: results/options.csv"
+    return [text, f"{what}{time if has_hours else unknown}", last]
+
+
+def _listed(values: pd.Series) -> str:
+    return ", ".join(map(str, sorted(set(values))))
 
 
 def _places(request: AskRequest) -> tuple[list[Place], list[str]]:

@@ -116,6 +116,22 @@ def are_alike(config) -> bool:
     return not mixed and not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts"))
 
 
+def few_layers(config) -> tuple[int, ...]:
+    """Return the numbers of layers of which a step tells that of all: two, or all where layers are each of their own.
+
+    Where kinds of layers come round, say five with a window and one without, both numbers are of whole rounds.
+    """
+    text = config.get_text_config()
+    layers = text.num_hidden_layers
+    if are_alike(config):
+        return FEW if layers > FEW[1] else (layers,)
+    kinds = [value for value in vars(text).values() if isinstance(value, list | tuple) and len(value) == layers]
+    rounds = (size for size in range(2, layers // 2) if all(kind[size:] == kind[:-size] for kind in kinds))
+    has_experts = any(getattr(text, name, None) for name in ("num_experts", "num_local_experts"))
+    size = None if has_experts else next(rounds, None)
+    return (size, 2 * size) if size else (layers,)
+
+
 def shortened(config, layers: int):
     """Return the config of the same model with fewer layers."""
     copy = type(config).from_dict(config.to_dict())

@@ -16,7 +16,7 @@ import numpy as np
 from frontier.model import packing
 from frontier.model.captured_step import row_lengths
 from frontier.plan import roofline
-from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, PAGES_BYTES, are_alike, rounded, shortened
+from frontier.plan.peak import GRAPH_KERNEL_BYTES, PAGES_BYTES, few_layers, rounded, shortened
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
 from frontier.plan.step.tracer import Operation, Trace
@@ -102,13 +102,13 @@ class Surface:
     @property
     def _counts(self) -> tuple[int, ...]:
         """The numbers of layers that are traced."""
-        layers = self.config.get_text_config().num_hidden_layers
-        return FEW if layers > FEW[1] and are_alike(self.config) else (layers,)
+        return few_layers(self.config)
 
     @property
     def _further(self) -> float:
         """How many times as far as the second of two numbers of layers that of the model is from the first."""
-        return (self.config.get_text_config().num_hidden_layers - FEW[0]) / (FEW[1] - FEW[0])
+        few, more = self._counts
+        return (self.config.get_text_config().num_hidden_layers - few) / (more - few)
 
     def _moments_of(self, layers: int) -> "_Moments":
         if layers not in self._moments:
