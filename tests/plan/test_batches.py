@@ -88,7 +88,7 @@ def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section,
     if "train_file" in section:
         note = (tmp_path / "tokens/tokens.json").stat()
         os.utime(tmp_path / "train.jsonl", (note.st_atime, note.st_mtime + 10))
-        assert known() == "texts"
+        assert known() == "tokenizer"
 
 
 def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tmp_path, monkeypatch):

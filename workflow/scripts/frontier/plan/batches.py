@@ -13,6 +13,7 @@ from frontier.errors import UserError
 from frontier.model.data import templates
 from frontier.model.data.examples import read_examples
 from frontier.model.data.tokens import IGNORED, load_tokens
+from frontier.plan.own_tokens import own_tokens
 from frontier.request_types import TrainingRequest, TrainingSettings
 from frontier.run import fit
 from frontier.run.clock import Clock
@@ -36,10 +37,10 @@ def examples(study: dict, resources: Path) -> tuple[dict[str, list[dict]], str]:
     """Return the examples of a study as tokens, by split, and in one word how those to train on are known.
 
     The splits are `train` and `validation`; the latter is empty where nobody knows how many there are.
-    `tokens`: the real tokens, made of this data. `texts`: their number is estimated from the real texts, by
-    CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and each is taken to have `max_length` tokens,
-    all of them learned, which is an upper bound. `uncounted`: likewise, and the number of examples is not known either;
-    there are as many as a batch may have.
+    `tokens`: the real tokens, made of this data. `tokenizer`: the real tokens, made now of the texts. `texts`: their
+    number is estimated from the real texts, by CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and
+    each is taken to have `max_length` tokens, all of them learned, which is an upper bound. `uncounted`: likewise, and
+    the number of examples is not known either; there are as many as a batch may have.
     """
     section = study["data"]
     length = section["max_length"]
@@ -47,6 +48,8 @@ def examples(study: dict, resources: Path) -> tuple[dict[str, list[dict]], str]:
         return found, "tokens"
     if section["source"] != "hub":
         splits = read_examples(section)[0]
+        if made := own_tokens(study, splits):
+            return made, "tokenizer"
         return {name: _guessed(rows, section["template"], length) for name, rows in splits.items()}, "texts"
     validation = [_example(0, length)] * (section["validation_examples"] or 0)
     if section["train_examples"]:

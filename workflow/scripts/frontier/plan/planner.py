@@ -191,6 +191,8 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     shape = model_config.find(study["model"])
     held = min(limits, default=None), context
     planner = Planner(shape, splits["train"], device, rates, *held, counted, figures["name"], splits["validation"])
-    where = {"tokens": "the tokens", "texts": "the texts"}.get(known, "data.max_length, an upper bound")
+    where = {"tokens": "the tokens", "tokenizer": "the texts by the tokenizer", "texts": "the texts"}.get(
+        known, "data.max_length, an upper bound"
+    )
     line = f"planned for {figures['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where}"
     return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"

@@ -153,7 +153,7 @@ def _cpu_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0
     return attend(query, key, value, dropout_p, is_causal, attn_mask=how.get("attn_mask"), scale=scale)[0]
 
 
-def _answering(module, query, key, value, attention_mask, scaling=None, product=_flash_attention, **_):
+def _answering(module, query, key, value, attention_mask, product=_flash_attention, **how):
     """Do for the trace what a model's own attention does over padded prompts and a cache.
 
     transformers repeats the keys and values that heads share, and torch makes the mask one number of each dtype for
@@ -162,7 +162,7 @@ def _answering(module, query, key, value, attention_mask, scaling=None, product=
     groups = query.shape[1] // key.shape[1]
     key, value = (tensor.repeat_interleave(groups, dim=1) if groups > 1 else tensor for tensor in (key, value))
     mask = query.new_empty(query.shape[0], 1, query.shape[2], key.shape[2])
-    output = product(query, key, value, scale=scaling)
+    output = product(query, key, value, scale=how.get("scaling"))
     del mask
     return output.transpose(1, 2).contiguous(), None
 
