@@ -31,8 +31,7 @@ class PlanRow(TypedDict):
     activations_gib: Annotated[float | None, "Of the tensors: activations kept for the backward pass, and work space."]
     logits_gib: Annotated[float | None, "Of the tensors: logits and what is computed of them."]
     overhead_gib: Annotated[
-        float | None,
-        "Held beside the tensors, in GiB: CUDA's context or the interpreter, captured steps, unused blocks.",
+        float | None, "Held beside the tensors: context or interpreter, captured steps, unused blocks."
     ]
     fits: Annotated[bool | None, "Whether the predicted peak is within the limit; empty without a limit."]
     examples: Annotated[int | None, "Training examples; empty where nobody knows yet how many."]
@@ -52,20 +51,12 @@ class PlanRow(TypedDict):
         int | None, "Most examples at a time that would fit, up to some 32,000 tokens; empty without a limit."
     ]
     best_micro_batch_size: Annotated[
-        int | None,
-        "What to set `micro_batch_size` to: of those that divide `batch_size` the most that surely fit; empty where "
-        "none fits, or without a limit.",
+        int | None, "What to set `micro_batch_size` to: the most that divide a step's and surely fit."
     ]
-    evaluation_gib: Annotated[
-        float | None, "All that the adapter's evaluation holds on the device at its worst, in GiB."
-    ]
-    evaluation_hours: Annotated[
-        float | None, "Hours of it; empty where run or evaluation does not fit, or nobody knows of how many examples."
-    ]
+    evaluation_gib: Annotated[float | None, "All that the adapter's evaluation holds on the device, in GiB."]
+    evaluation_hours: Annotated[float | None, "Its hours; empty where it or the run does not fit, or nobody knows."]
     accuracy_gib: Annotated[float | None, "As `evaluation_gib`, of its accuracy; empty where none is measured."]
-    accuracy_hours: Annotated[
-        float | None, "As `evaluation_hours`, of its accuracy, with every answer as long as it may be."
-    ]
+    accuracy_hours: Annotated[float | None, "As `evaluation_hours`, with every answer as long as it may be."]
 
 
 class SummaryRow(TypedDict):
