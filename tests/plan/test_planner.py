@@ -94,9 +94,12 @@ def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     table = cards.table()
     assert len(table) >= 45
     for name, card in table.items():
-        rates = () if card.get("maker") == "Apple" else ("half_tflops", "link_gbs")
+        rates = () if card.get("maker") == "Apple" else ("half_tflops", "single_tflops", "link_gbs")
         assert all(card[key] > 0 for key in ("memory_gib", "bandwidth_gbs", *rates)), name
         assert card["source"], name
+        if rates:
+            # The most is a B200's, the least a GeForce's, whose sums in 32 bits are at half of its rate.
+            assert 1.8 < card["half_tflops"] / card["single_tflops"] < 31, name
         assert len({cards.normalised_name(one) for one in (name, *card.get("cuda_names", ()))}) == 1, name
     assert len({cards.normalised_name(name) for name in table}) == len(table)
     told = {maker: cards.caution({"maker": maker}) for maker in {card.get("maker") for card in table.values()}}

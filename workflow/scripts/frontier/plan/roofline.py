@@ -56,7 +56,8 @@ class Rates:
 def from_datasheet(card: dict) -> Rates:
     """Return the rates of a card: its datasheet's figures, times the share of them that large kernels usually reach."""
     half, bandwidth = card["half_tflops"] * 1e12, card["bandwidth_gbs"] * 1e9
-    rates = {"float16": half, "bfloat16": half, "float32": half / 8}
+    single = card["single_tflops"] * 1e12 if card.get("single_tflops") else half / 8
+    rates = {"float16": half, "bfloat16": half, "float32": single}
     return Rates(
         matmul={name: [(1.0, _MATMUL_SHARE * rate)] for name, rate in rates.items()},
         attention=[(1.0, _ATTENTION_SHARE * half)],
