@@ -4,6 +4,7 @@ import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 from frontier.errors import UserError
@@ -107,6 +108,7 @@ def _fitting(surface: Surface, looked: _Looked, places: list[Place]) -> Iterator
 def _row(surface: Surface, looked: _Looked, place: Place, rank: int, length: int) -> OptionRow | None:
     """Return a configuration's row for a place; None where no micro-batch fits."""
 
+    @cache
     def need(examples: int) -> float:
         return surface.need_gib(examples * length, rank) + place.context_gib
 

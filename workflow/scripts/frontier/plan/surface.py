@@ -9,6 +9,7 @@ traces the very batch: a test holds the two together.
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Surface:
     device: EmulatedCard
     _traces: dict[int, Trace] = field(default_factory=dict)
     _moments: dict[int, "_Moments"] = field(default_factory=dict)
+    _slices: dict[int, int] = field(default_factory=dict)
 
     def need_of(self, batch: list[dict], lengths: list[int], examples: int, rank: int) -> float:
         """Return the GiB of `need_gib` for a micro-batch of up to so many `examples`, drawn from those of `lengths`.
@@ -90,21 +92,26 @@ class Surface:
 
     def _is_of_slice(self, one: Operation) -> bool:
         """Return whether an operation is of a slice of the loss: with the tokens their number grows, not their size."""
-        vocabulary = self.config.get_text_config().vocab_size
-        return any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
+        return any(self._vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
 
     def _kernels(self, layers: int, tokens: int) -> float:
         """Return how many kernels a CUDA graph of a step over so many tokens has; 0 where none is captured."""
         trace = self._trace(layers)
-        slices = sum(one.captured and self._is_of_slice(one) for one in trace.operations) if trace.graph_kernels else 0
-        return trace.graph_kernels + slices * (tokens / TOKENS - 1)
+        if layers not in self._slices:
+            found = sum(one.captured and self._is_of_slice(one) for one in trace.operations)
+            self._slices[layers] = found if trace.graph_kernels else 0
+        return trace.graph_kernels + self._slices[layers] * (tokens / TOKENS - 1)
 
-    @property
+    @cached_property
+    def _vocabulary(self) -> int:
+        return self.config.get_text_config().vocab_size
+
+    @cached_property
     def _counts(self) -> tuple[int, ...]:
         """The numbers of layers that are traced."""
         return few_layers(self.config)
 
-    @property
+    @cached_property
     def _further(self) -> float:
         """How many times as far as the second of two numbers of layers that of the model is from the first."""
         few, more = self._counts
