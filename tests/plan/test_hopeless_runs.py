@@ -104,7 +104,7 @@ def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_pat
 
     ours, other = foretold(cpu), foretold({"name": "NVIDIA H200"})
     assert ours["device"] == other["device"] == cpu["name"]
-    assert ours["predicted_peak_gib"] == other["predicted_peak_gib"]
+    assert ours["allocated_gib"] == other["allocated_gib"]
     assert ours["predicted_hours"] > 0
     assert other["predicted_hours"] is None
     named = [foretold(calibrated, card="T4")["predicted_hours"] for calibrated in (cpu, {"name": "Tesla T4"})]
