@@ -237,7 +237,7 @@ def table(lines: list[dict]) -> str:
         "|---|---|--:|--:|--:|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     pairs = [
-        ("predicted_peak_gib", "peak_allocated_gib", "{:.2f}"),
+        ("allocated_gib", "peak_allocated_gib", "{:.2f}"),
         ("reserved_gib", "peak_reserved_gib", "{:.2f}"),
         ("predicted_seconds_per_step", "seconds_per_step", "{:.3f}"),
     ]

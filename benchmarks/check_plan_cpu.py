@@ -118,7 +118,7 @@ def table(lines: list[dict]) -> str:
     ]
     errors = []
     for line in lines:
-        predicted, found = line["predicted"]["predicted_peak_gib"], line["measured"]
+        predicted, found = line["predicted"]["allocated_gib"], line["measured"]
         errors.append(predicted / found["growth_gib"] - 1)
         rows.append(
             f"| {line['change']} | {line['run']} | {predicted:.2f} | {found['growth_gib']:.2f} | {errors[-1]:+.1%} "

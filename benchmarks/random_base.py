@@ -26,6 +26,7 @@ def build(config: AutoConfig, precision: str, device: torch.device):
             if parameter is not None and parameter.is_meta:
                 fresh = _filled(name, parameter, device)
                 module._parameters[name] = nn.Parameter(fresh, requires_grad=False)
+    model.tie_weights()
     decoder = model.get_decoder()
     with torch.device(device):
         decoder.rotary_emb = type(decoder.rotary_emb)(config)

@@ -4,6 +4,7 @@ import dataclasses
 
 from frontier.model import packing
 from frontier.plan import batches, roofline
+from frontier.plan.judging import Judging
 from frontier.plan.peak import Peak, predict_peak
 from frontier.plan.step import emulated_card
 from frontier.study import cards, requests, schema
@@ -51,6 +52,12 @@ def rows(count: int, length: int) -> list[dict]:
 def peak(layers: int, wanted: dict, device=CARD, length=64) -> Peak:
     examples = rows(wanted["training"]["batch_size"], length)
     return predict_peak(shape(layers), wanted, [packing.collate(examples)], batches.lengths(examples), device)
+
+
+def judging(planner, **accuracy) -> Judging:
+    """What judges a planner's runs by the workflow's defaults."""
+    study = small_study(accuracy=accuracy)
+    return Judging(planner, study["evaluation"], study["accuracy"])
 
 
 def rates(name: str) -> dict:

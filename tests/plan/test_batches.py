@@ -1,5 +1,6 @@
 """The micro-batches that a run draws, known before it starts."""
 
+import fnmatch
 import json
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ from frontier.model import prepare
 from frontier.model.data import told
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.truths import count_truths
-from frontier.plan import batches
+from frontier.plan import batches, own_tokens
 from frontier.study import embedded, requests, schema
 from planned import request
 from transformers import AutoConfig
@@ -88,7 +89,7 @@ def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section,
     if "train_file" in section:
         note = (tmp_path / "tokens/tokens.json").stat()
         os.utime(tmp_path / "train.jsonl", (note.st_atime, note.st_mtime + 10))
-        assert known() == "texts"
+        assert known() == "tokenizer"
 
 
 def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tmp_path, monkeypatch):
@@ -100,6 +101,36 @@ def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tm
     data = {"source": "jsonl", "train_file": "train.jsonl", "validation_file": "validation.jsonl"}
     study = {"model": embedded.EMBEDDED_MODEL, "steps": 1}
     found, how = batches.examples(schema.resolve(study | {"data": data | {"max_length": 64}}), tmp_path)
-    assert (len(found), how) == (3, "texts")
+    assert (len(found["train"]), len(found["validation"]), how) == (3, 1, "texts")
     with pytest.raises(UserError, match=r"^data\.max_length: got 8, takes more than the \d+ tokens of a question$"):
         batches.examples(schema.resolve(study | {"data": data | {"max_length": 8}}), tmp_path)
+
+
+@pytest.mark.parametrize("source", ["hub", "path"])
+def test_texts_are_counted_by_the_models_own_tokenizer(source, tiny_model, tmp_path, monkeypatch):
+    """Of a hub that is there, its files alone are fetched, and the tokens are those that a run would make."""
+    monkeypatch.chdir(tmp_path)
+    tiny.write_sums(tmp_path / "train.jsonl", 12, 0)
+    asked = []
+
+    def give(name, revision=None, allow_patterns=()):
+        asked.extend(allow_patterns)
+        return str(tiny_model)
+
+    monkeypatch.setattr(own_tokens, "snapshot_download", give)
+    where = {"path": str(tiny_model)} if source == "path" else {"id": "owner/name", "revision": "a" * 40}
+    data = {"source": "jsonl", "train_file": "train.jsonl", "validation_examples": 3}
+    study = schema.resolve({"model": {"source": source} | where, "data": data, "steps": 1})
+    found, how = batches.examples(study, tmp_path)
+    assert how == "tokenizer"
+    assert (len(found["train"]), len(found["validation"])) == (9, 3)
+    assert max(token for row in found["train"] for token in row["input_ids"]) < tiny.CONFIG["vocab_size"]
+    assert len({len(row["input_ids"]) for row in found["train"]}) > 1
+    assert not any(fnmatch.fnmatch("model.safetensors", pattern) for pattern in asked)
+    assert bool(asked) == (source == "hub")
+
+    def refuse(*_, **__):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(own_tokens, "snapshot_download", refuse)
+    assert batches.examples(study, tmp_path)[1] == ("texts" if source == "hub" else "tokenizer")

@@ -20,7 +20,7 @@ from planned import rates, small_study
     ("changes", "status", "phase"),
     [
         ({}, None, None),
-        ({"predicted_peak_gib": 6.2}, None, None),
+        ({"predicted_peak_gib": 6.8}, None, None),
         ({"predicted_peak_gib": 9.0}, "oom", "train"),
         ({"predicted_peak_gib": 14.0, "weights_gib": 13.5}, "oom", "load"),
         ({"predicted_hours": 13.0}, None, None),
@@ -29,7 +29,7 @@ from planned import rates, small_study
     ],
 )
 def test_only_what_is_far_beyond_the_budget_is_hopeless(changes, status, phase):
-    row = {"predicted_peak_gib": 4.0, "overhead_gib": 0.6, "weights_gib": 3.6, "predicted_hours": 2.0} | changes
+    row = {"predicted_peak_gib": 4.6, "allocated_gib": 4.0, "weights_gib": 3.6, "predicted_hours": 2.0} | changes
     outcome = hopeless.outcome_of(row, {"memory_gib": 6, "hours": 12})
     if status is None:
         assert outcome is None
@@ -104,7 +104,7 @@ def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_pat
 
     ours, other = foretold(cpu), foretold({"name": "NVIDIA H200"})
     assert ours["device"] == other["device"] == cpu["name"]
-    assert ours["predicted_peak_gib"] == other["predicted_peak_gib"]
+    assert ours["allocated_gib"] == other["allocated_gib"]
     assert ours["predicted_hours"] > 0
     assert other["predicted_hours"] is None
     named = [foretold(calibrated, card="T4")["predicted_hours"] for calibrated in (cpu, {"name": "Tesla T4"})]
@@ -112,8 +112,8 @@ def test_a_run_is_foretold_for_its_own_device_by_what_was_measured_on_it(tmp_pat
 
 
 def test_errors_compare_like_with_like():
-    row = {"predicted_peak_gib": 4.2, "overhead_gib": 0.5, "predicted_seconds_per_step": 2.0}
-    card = {"memory_metric": "cuda_allocated", "peak_allocated_gib": 4.0, "steps": 10, "train_seconds": 25.0}
+    row = {"predicted_peak_gib": 4.7, "allocated_gib": 4.2, "predicted_seconds_per_step": 2.0}
+    card = {"memory_metric": "cuda_allocated", "peak_held_gib": 4.7 / 1.05, "steps": 10, "train_seconds": 25.0}
     found = plan_errors.compared(row, card)
     assert found["predicted_peak_error"] == pytest.approx(0.05)
     assert found["predicted_seconds"] == 20.0
@@ -121,12 +121,14 @@ def test_errors_compare_like_with_like():
     host = {"memory_metric": "host_rss", "peak_host_gib": 4.7, "steps": None, "train_seconds": None}
     assert plan_errors.compared(row, host)["predicted_peak_error"] == pytest.approx(0.0)
     assert plan_errors.compared(row, host)["predicted_seconds"] is None
+    older = {"predicted_peak_gib": 4.2, "overhead_gib": 0.5}
+    assert plan_errors.compared(older, host)["predicted_peak_gib"] == pytest.approx(4.7)
 
 
 def test_a_summary_holds_the_plan_against_what_was_measured_on_its_device():
     measured = {"run": ["nf4-r8-s0"], "device": ["NVIDIA H200"], "memory_metric": ["cuda_allocated"]}
-    frame = pd.DataFrame(measured | {"peak_allocated_gib": [5.0], "steps": [10], "train_seconds": [20.0]})
-    row = {"run": "nf4-r8-s0", "predicted_peak_gib": 5.1, "overhead_gib": 0.6, "predicted_seconds_per_step": 1.8}
+    frame = pd.DataFrame(measured | {"peak_held_gib": [5.0], "steps": [10], "train_seconds": [20.0]})
+    row = {"run": "nf4-r8-s0", "predicted_peak_gib": 5.1, "allocated_gib": 4.5, "predicted_seconds_per_step": 1.8}
 
     def joined(device: str | None) -> pd.DataFrame:
         return summary.join_plan(frame, pd.DataFrame([row | {"device": device}]))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from frontier.plan.step import emulated_card
 from frontier.results import plan_errors
 from frontier.study import cards, embedded, plan_requests
 from frontier.table_types import PlanRow
-from planned import CARD, SMALL, rates, request, rows, shape, small_study
+from planned import CARD, SMALL, judging, rates, request, rows, shape, small_study
 from typed import problems_of_table
 
 
@@ -40,12 +41,15 @@ def test_advice_names_what_would_fit():
     row = planner.row(wanted)
     assert not row["fits"]
     assert row["largest_batch_that_fits"] == 6
-    assert advise(planner, wanted, row) == "nf4-r8 does not fit at batch 8; 6 does"
+    line = advise(planner, wanted, row)
+    assert line.startswith("nf4-r8 does not fit at batch 8; 6 does: with micro_batch_size: 4 it holds ")
+    held = float(re.search(r"holds ([\d.]+) GiB", line)[1])
+    assert held == pytest.approx(planner.need_gib(request(batch=8, micro_batch_size=4), examples[:4]), abs=0.006)
     planner.limit_gib = 1.0001 * planner.need_gib(wanted, examples[:8])
     row = planner.row(wanted)
     assert row["fits"]
     assert advise(planner, wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
-    assert table_module.table(planner, [wanted])[1] == [advise(planner, wanted, row)]
+    assert table_module.table(planner, [wanted], judging(planner))[1] == [advise(planner, wanted, row)]
     planner.limit_gib *= 1.07
     assert advise(planner, wanted, planner.row(wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
@@ -65,12 +69,15 @@ def test_of_seeds_the_one_that_needs_most_has_a_line():
     wanted = request(batch=2, cuda_graphs=False)
     seeds = [wanted | {"seed": seed, "run": f"nf4-r8-s{seed}"} for seed in range(3)]
     planner = Planner(shape(4), mixed, CARD, None, None, 0.0)
-    needs = [row["predicted_peak_gib"] + row["overhead_gib"] for row in map(planner.row, seeds)]
+    needs = [row["predicted_peak_gib"] for row in map(planner.row, seeds)]
     assert min(needs) < 0.999 * max(needs)
     planner.limit_gib = 0.9995 * max(needs)
-    table, lines = table_module.table(planner, seeds)
-    assert sorted(table["fits"]) == [False, True, True]
-    assert lines == ["nf4-r8 does not fit at batch 2; 1 does"]
+    table, lines = table_module.table(planner, seeds, judging(planner))
+    assert table["run"].tolist() == [one["run"] for one in seeds]
+    assert table["predicted_peak_gib"].tolist() == [max(needs)] * 3
+    assert table["fits"].tolist() == [False] * 3
+    (line,) = lines
+    assert line.startswith("nf4-r8 does not fit at batch 2; 1 does: with micro_batch_size: 1 it holds ")
 
 
 def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
@@ -87,9 +94,12 @@ def test_cards_are_found_by_any_of_their_names_and_have_all_figures():
     table = cards.table()
     assert len(table) >= 45
     for name, card in table.items():
-        rates = () if card.get("maker") == "Apple" else ("half_tflops", "link_gbs")
+        rates = () if card.get("maker") == "Apple" else ("half_tflops", "single_tflops", "link_gbs")
         assert all(card[key] > 0 for key in ("memory_gib", "bandwidth_gbs", *rates)), name
         assert card["source"], name
+        if rates:
+            # The most is a B200's, the least a GeForce's, whose sums in 32 bits are at half of its rate.
+            assert 1.8 < card["half_tflops"] / card["single_tflops"] < 31, name
         assert len({cards.normalised_name(one) for one in (name, *card.get("cuda_names", ()))}) == 1, name
     assert len({cards.normalised_name(name) for name in table}) == len(table)
     told = {maker: cards.caution({"maker": maker}) for maker in {card.get("maker") for card in table.values()}}
@@ -146,12 +156,12 @@ def test_a_downloaded_shape_is_judged_as_the_fetch_judges_it(tmp_path, monkeypat
 def test_int8_and_bfloat16_on_old_cards_are_one_line_each():
     examples = rows(4, 32)
     old = Planner(shape(2), examples, emulated_card.EmulatedCard(True, (7, 5)), None, None, 0.0)
-    frame, lines = table_module.table(old, [request("fp16"), request("bf16"), request("int8")])
+    frame, lines = table_module.table(old, [request("fp16"), request("bf16"), request("int8")], judging(old))
     assert frame["predicted_peak_gib"].notna().tolist() == [True, False, False]
     assert "does not multiply bfloat16" in lines[0]
     assert "int8" in lines[1]
     with pytest.raises(UserError, match="int8"):
-        table_module.table(old, [request("int8")])
+        table_module.table(old, [request("int8")], judging(old))
 
 
 def test_plan_without_weights_through_snakemake(new_study):

@@ -81,7 +81,7 @@ def test_the_tables_of_the_docs_are_of_their_type(study):
 
 
 def test_what_is_told_of_runs_without_a_word_of_their_own_is_of_its_type():
-    row = {"predicted_peak_gib": 9.0, "overhead_gib": 1.0, "weights_gib": 8.0, "predicted_hours": 50.0}
+    row = {"predicted_peak_gib": 10.0, "allocated_gib": 9.0, "weights_gib": 8.0, "predicted_hours": 50.0}
     told = [
         outcomes.killed_by_kernel("steady", 3.0),
         outcomes.killed_by_kernel("import", None),

@@ -20,18 +20,20 @@ class PlanRow(TypedDict):
 
     run: Annotated[str, "The run's name, PRECISION-rRANK-sSEED."]
     device: Annotated[str, "The device that is planned for."]
-    predicted_peak_gib: Annotated[float | None, "Peak of tensors on the device, in GiB; the next six add up to it."]
-    weights_gib: Annotated[float | None, "Of that peak: the frozen base model's weights."]
-    adapter_gib: Annotated[float | None, "Of that peak: the adapter's weights."]
-    optimizer_gib: Annotated[float | None, "Of that peak: the optimiser's state."]
-    gradients_gib: Annotated[float | None, "Of that peak: gradients of the adapter's weights."]
-    activations_gib: Annotated[float | None, "Of that peak: activations kept for the backward pass, and work space."]
-    logits_gib: Annotated[float | None, "Of that peak: logits and what is computed of them."]
-    overhead_gib: Annotated[
-        float | None, "Held beside that peak, in GiB: CUDA's context or the interpreter, captured steps, unused blocks."
+    predicted_peak_gib: Annotated[
+        float | None, "All that the run holds on the device at its worst moment, in GiB: what a budget is held against."
     ]
-    held_gib: Annotated[float | None, "Peak and overhead together, in GiB: what a budget is held against."]
-    fits: Annotated[bool | None, "Whether peak and overhead are within the limit; empty without a limit."]
+    allocated_gib: Annotated[float | None, "Of that, the peak of tensors; the next six add up to it."]
+    weights_gib: Annotated[float | None, "Of the tensors: the frozen base model's weights."]
+    adapter_gib: Annotated[float | None, "Of the tensors: the adapter's weights."]
+    optimizer_gib: Annotated[float | None, "Of the tensors: the optimiser's state."]
+    gradients_gib: Annotated[float | None, "Of the tensors: gradients of the adapter's weights."]
+    activations_gib: Annotated[float | None, "Of the tensors: activations kept for the backward pass, and work space."]
+    logits_gib: Annotated[float | None, "Of the tensors: logits and what is computed of them."]
+    overhead_gib: Annotated[
+        float | None, "Held beside the tensors: context or interpreter, captured steps, unused blocks."
+    ]
+    fits: Annotated[bool | None, "Whether the predicted peak is within the limit; empty without a limit."]
     examples: Annotated[int | None, "Training examples; empty where nobody knows yet how many."]
     steps: Annotated[int | None, "Optimiser steps; empty where nobody knows yet how many."]
     tokens: Annotated[int | None, "Tokens of all steps, by the examples' mean length; empty as the steps."]
@@ -48,6 +50,13 @@ class PlanRow(TypedDict):
     largest_batch_that_fits: Annotated[
         int | None, "Most examples at a time that would fit, up to some 32,000 tokens; empty without a limit."
     ]
+    best_micro_batch_size: Annotated[
+        int | None, "What to set `micro_batch_size` to: the most that divide a step's and surely fit."
+    ]
+    evaluation_gib: Annotated[float | None, "All that the adapter's evaluation holds on the device, in GiB."]
+    evaluation_hours: Annotated[float | None, "Its hours; empty where it or the run does not fit, or nobody knows."]
+    accuracy_gib: Annotated[float | None, "As `evaluation_gib`, of its accuracy; empty where none is measured."]
+    accuracy_hours: Annotated[float | None, "As `evaluation_hours`, with every answer as long as it may be."]
 
 
 class SummaryRow(TypedDict):

@@ -70,9 +70,8 @@ def outcome_of(row: PlanRow, budget: Mapping[str, Any]) -> BareOutcome | None:
     `row` is the run's row of results/plan.csv, `budget` the config's section. The outcome's `basis` is `predicted`, so
     that it is never taken for a measured one. A run without a prediction is never hopeless.
     """
-    peak, beside, memory = row.get("predicted_peak_gib"), row.get("overhead_gib"), budget["memory_gib"]
-    need = peak + beside if is_there(peak) and is_there(beside) else None
-    if need and memory and need > MEMORY_MARGIN * memory:
+    need, memory = row.get("predicted_peak_gib"), budget["memory_gib"]
+    if is_there(need) and memory and need > MEMORY_MARGIN * memory:
         return {
             "status": Status.OOM,
             "phase": "load" if row["weights_gib"] > memory else "train",

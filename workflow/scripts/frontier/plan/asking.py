@@ -1,21 +1,15 @@
 """The job that asks a card what could be trained on it: results/options.csv."""
 
-import gc
-import multiprocessing
-import sys
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
-
 import pandas as pd
 import psutil
-import torch
 
 from frontier import records
-from frontier.machine.device import open_device, physical_cores
+from frontier.machine.device import open_device
 from frontier.option_types import OptionRow
-from frontier.plan import calibration, options
+from frontier.plan import calibration, options, roofline
+from frontier.plan.at_once import results_of
 from frontier.plan.options import Place
-from frontier.plan.planner import CONTEXT_GIB, rates_of
+from frontier.plan.planner import CONTEXT_GIB
 from frontier.progress import Pacer, say
 from frontier.request_types import AskRequest, Job
 from frontier.study import cards
@@ -39,12 +33,10 @@ def ask_card(job: Job[AskRequest]) -> None:
     least: dict[str, dict[str, float]] = {}
     sizes: dict[str, float] = {}
     pacer = Pacer(first_at_once=True)
-    with _pool() as pool:
-        jobs = {pool.submit(_look, name, study, places, rows, hours): name for name in names}
-        for done in as_completed(jobs):
-            name = jobs[done]
-            found[name], least[name], sizes[name] = done.result()
-            pacer.tell(f"looked at {len(found)} of {len(names)} shapes", is_last=len(found) == len(names))
+    for place, done in results_of(lambda name: options.look(name, study, places, rows, hours), names):
+        name = names[place]
+        found[name], least[name], sizes[name] = done
+        pacer.tell(f"looked at {len(found)} of {len(names)} shapes", is_last=len(found) == len(names))
     order = sorted(names, key=lambda name: (name != options.OWN, min(least[name].values())))
     frame = pd.DataFrame([row for name in order for row in found[name]], columns=[*OptionRow.__annotations__])
     records.write_text(job["output"]["options"], frame.to_csv(index=False))
@@ -57,31 +49,44 @@ def ask_card(job: Job[AskRequest]) -> None:
 
 
 def told(frame: pd.DataFrame, rows: int, hours: float | None) -> list[str]:
-    """Return what is printed of the table: of each device, shape and precision the option to take."""
+    """Return what is printed of the table: of each device, shape and precision the fastest of the smallest options.
+
+    `ranks` and `lengths` are those that fit at all, each with the smallest of the other.
+    """
     within = f" within {hours:g} hours" if hours else ""
     if frame.empty:
         return [f"nothing fits{within}; a smaller model or a shorter example might"]
-    short = frame[(frame["rank"] == options.RANKS[0]) & (frame["length"] == options.LENGTHS[0])]
+    rank, length = options.RANKS[0], options.LENGTHS[0]
+    kinds = ["device", "model", "precision"]
+    short = frame[(frame["rank"] == rank) & (frame["length"] == length)]
     best = short.sort_values(["hours", "gradient_checkpointing"], kind="stable", na_position="last")
-    best = best.drop_duplicates(["device", "model", "precision"]).sort_index()
-    shown = best[
-        ["device", "model", "precision", "rank", "length", "gradient_checkpointing", "micro_batch_size"]
-    ].assign(peak_gib=best["peak_gib"], seconds_per_step=best["seconds_per_step"], hours=best["hours"])
-    shown = shown.rename(columns={"gradient_checkpointing": "checkpointing", "micro_batch_size": "micro_batch"})
-    if frame["device"].nunique() == 1:
-        shown = shown.drop(columns="device")
-    if frame["hours"].isna().all():
-        shown = shown.drop(columns=["seconds_per_step", "hours"])
-    text = shown.to_string(index=False, float_format="{:.2f}".format, na_rep="")
-    what = f"hours are for {rows:,} examples, each learned once, in steps of {options.BATCH_SIZE}"
-    return [text, f"{what}; all {len(frame)} options{within}, with ranks and lengths: results/options.csv"]
+    best = best.drop_duplicates(kinds).sort_index().set_index(kinds)
+    shown = pd.DataFrame(
+        {
+            "ranks": frame[frame["length"] == length].groupby(kinds)["rank"].apply(_listed),
+            "lengths": frame[frame["rank"] == rank].groupby(kinds)["length"].apply(_listed),
+        }
+    ).reindex(best.index)
+    shown = shown.assign(
+        micro_batch_size=best["micro_batch_size"],
+        checkpointing=best["gradient_checkpointing"].map({True: "yes", False: "no"}),
+        peak_gib=best["peak_gib"],
+        seconds_per_step=best["seconds_per_step"],
+        hours=best["hours"],
+    ).reset_index()
+    has_hours = frame["hours"].notna().any()
+    left_out = [] if has_hours else ["seconds_per_step", "hours"]
+    left_out += ["device"] if frame["device"].nunique() == 1 else []
+    text = shown.drop(columns=left_out).to_string(index=False, float_format="{:.2f}".format, na_rep="")
+    what = f"batch, peak{' and hours' if has_hours else ''} are of rank {rank} and examples of {length} tokens"
+    time = f"; hours are for {rows:,} examples, each learned once, in steps of {options.BATCH_SIZE}"
+    unknown = "; hours take a card's name, such as CARD='RTX 3060'"
+    last = f"all {len(frame)} options{within if has_hours else ''}, with every rank and length: results/options.csv"
+    return [text, f"{what}{time if has_hours else unknown}", last]
 
 
-def _look(name: str, study: dict, places: list[Place], rows: int, hours: float | None):
-    """Return a shape's rows, what it needs at the least by precision, and its parameters in billions."""
-    torch.set_num_threads(1)
-    gc.freeze()
-    return options.look(name, study, places, rows, hours)
+def _listed(values: pd.Series) -> str:
+    return ", ".join(map(str, sorted(set(values))))
 
 
 def _places(request: AskRequest) -> tuple[list[Place], list[str]]:
@@ -103,24 +108,7 @@ def _present(request: AskRequest) -> dict | None:
 
 
 def _place(figures: dict) -> Place:
-    rates, _ = rates_of(figures)
+    rates, _ = roofline.of_figures(figures)
     capability = tuple(figures["capability"]) if figures["capability"] is not None else None
     context = figures.get("context_gib", CONTEXT_GIB) if capability else psutil.Process().memory_info().rss / GIB
     return Place(figures["name"], figures["memory_gib"], context, capability, rates)
-
-
-def _pool() -> Executor:
-    """Return what looks at several shapes at once: a process a core, of this one's memory, where that can be had."""
-    if sys.platform != "linux" or torch.cuda.is_initialized():
-        return _AtOnce()
-    torch.set_num_threads(1)
-    return ProcessPoolExecutor(physical_cores(), mp_context=multiprocessing.get_context("fork"))
-
-
-class _AtOnce(Executor):
-    """Does each thing in this process, as soon as it is asked for."""
-
-    def submit(self, function: Callable, /, *arguments, **named) -> Future:
-        future: Future = Future()
-        future.set_result(function(*arguments, **named))
-        return future

@@ -13,6 +13,7 @@ from frontier.errors import UserError
 from frontier.model.data import templates
 from frontier.model.data.examples import read_examples
 from frontier.model.data.tokens import IGNORED, load_tokens
+from frontier.plan.own_tokens import own_tokens
 from frontier.request_types import TrainingRequest, TrainingSettings
 from frontier.run import fit
 from frontier.run.clock import Clock
@@ -26,29 +27,36 @@ _AROUND = 30
 # Tokens. Larger batches are not tried: a step is long enough by then not to wait for launches, and its trace takes
 # long.
 MOST_TOKENS = 2**15
+# Settings of a training that change nothing of what a step holds and does.
+_NO_PART_OF_A_STEP = ("learning_rate", "schedule", "warmup_steps", "logging_steps", "steps", "epochs")
 # Examples, 37 epochs of GSM8K. What a longer run draws after these is not looked at.
 _MOST_DRAWN = 2**18
 
 
-def examples(study: dict, resources: Path) -> tuple[list[dict], str]:
-    """Return the training examples of a study as tokens, and in one word how they are known.
+def examples(study: dict, resources: Path) -> tuple[dict[str, list[dict]], str]:
+    """Return the examples of a study as tokens, by split, and in one word how those to train on are known.
 
-    `tokens`: the real tokens, made of this data. `texts`: their number is estimated from the real texts, by
-    CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and each is taken to have `max_length` tokens,
-    all of them learned, which is an upper bound. `uncounted`: likewise, and the number of examples is not known either;
-    there are as many as a batch may have.
+    The splits are `train` and `validation`; the latter is empty where nobody knows how many there are.
+    `tokens`: the real tokens, made of this data. `tokenizer`: the real tokens, made now of the texts. `texts`: their
+    number is estimated from the real texts, by CHARACTERS_PER_TOKEN. `max_length`: the number of examples is known, and
+    each is taken to have `max_length` tokens, all of them learned, which is an upper bound. `uncounted`: likewise, and
+    the number of examples is not known either; there are as many as a batch may have.
     """
     section = study["data"]
     length = section["max_length"]
     if found := _tokens(study, resources):
         return found, "tokens"
     if section["source"] != "hub":
-        rows = read_examples(section)[0]["train"]
-        return _guessed(rows, section["template"], length), "texts"
+        splits = read_examples(section)[0]
+        if made := own_tokens(study, splits):
+            return made, "tokenizer"
+        return {name: _guessed(rows, section["template"], length) for name, rows in splits.items()}, "texts"
+    validation = [_example(0, length)] * (section["validation_examples"] or 0)
     if section["train_examples"]:
-        return [_example(0, length)] * section["train_examples"], "max_length"
+        return {"train": [_example(0, length)] * section["train_examples"], "validation": validation}, "max_length"
     batches = study["batch_size"] if isinstance(study["batch_size"], list) else [study["batch_size"]]
-    return [_example(0, length)] * max(*batches, MOST_TOKENS // length), "uncounted"
+    rows = [_example(0, length)] * max(*batches, MOST_TOKENS // length)
+    return {"train": rows, "validation": validation}, "uncounted"
 
 
 def lengths(rows: list[dict]) -> list[int]:
@@ -85,6 +93,21 @@ def steps(count: int, settings: TrainingSettings) -> int:
     return settings["steps"] or math.ceil(settings["epochs"] * math.ceil(count / settings["batch_size"]))
 
 
+def facts(kind: str, request: TrainingRequest, batch: list[dict]) -> str:
+    """Return all that a prediction of some `kind`, of a run's step over micro-batches like `batch`, depends on."""
+    known: dict = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype")}
+    known |= {key: value for key, value in request["training"].items() if key not in _NO_PART_OF_A_STEP}
+    shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
+    return json.dumps([kind, known, sorted(shape)], sort_keys=True)
+
+
+def micro_batches(request: TrainingRequest) -> tuple[int, int]:
+    """Return how many examples are computed at a time, and how many times in an optimiser step."""
+    settings = request["training"]
+    micro = settings["micro_batch_size"] or settings["batch_size"]
+    return micro, settings["batch_size"] // micro
+
+
 def largest(drawn: list[list[dict]]) -> list[dict]:
     """Return the micro-batch that takes the most memory: with the most tokens and, of equals, the most learned ones."""
     most = max(map(_tokens_of, drawn))
@@ -113,10 +136,11 @@ def _tokens_of(batch: list[dict]) -> int:
     return sum(len(example["input_ids"]) for example in batch)
 
 
-def _tokens(study: dict, resources: Path) -> list[dict] | None:
+def _tokens(study: dict, resources: Path) -> dict[str, list[dict]] | None:
     """Return the study's tokens if there are any, made of this data, in this way, for this model; else None."""
-    note, model, tokens = (resources / name for name in ("tokens/tokens.json", "model.json", "tokens/train.parquet"))
-    if not (note.exists() and model.exists() and tokens.exists()):
+    note, model = (resources / name for name in ("tokens/tokens.json", "model.json"))
+    tokens = {name: resources / f"tokens/{name}.parquet" for name in ("train", "validation")}
+    if not all(path.exists() for path in (note, model, *tokens.values())):
         return None
     record, source = records.read_json(note), records.read_json(model)
     # If a file of the data was edited after the tokens were made, Snakemake will make them again.
@@ -124,7 +148,7 @@ def _tokens(study: dict, resources: Path) -> list[dict] | None:
     same_data = record["examples"]["source"] == requests.data_request(study)["data"] and edited <= note.stat().st_mtime
     same_way = record["request"] == requests.tokens_request(study)
     if same_data and same_way and source["source"] == study["model"] and record["model"] == source["digest"]:
-        return load_tokens(str(tokens))
+        return {name: load_tokens(str(path)) for name, path in tokens.items()}
     return None
 
 

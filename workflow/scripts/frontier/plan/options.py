@@ -4,6 +4,7 @@ import bisect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 from frontier.errors import UserError
@@ -12,6 +13,7 @@ from frontier.model.config_file import config_of
 from frontier.option_types import OptionRow
 from frontier.plan import model_config, roofline
 from frontier.plan.batches import MOST_TOKENS
+from frontier.plan.peak import KEPT_SHARE
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.surface import Surface
 from frontier.request_types import TrainingRequest
@@ -106,6 +108,7 @@ def _fitting(surface: Surface, looked: _Looked, places: list[Place]) -> Iterator
 def _row(surface: Surface, looked: _Looked, place: Place, rank: int, length: int) -> OptionRow | None:
     """Return a configuration's row for a place; None where no micro-batch fits."""
 
+    @cache
     def need(examples: int) -> float:
         return surface.need_gib(examples * length, rank) + place.context_gib
 
@@ -113,7 +116,12 @@ def _row(surface: Surface, looked: _Looked, place: Place, rank: int, length: int
     largest = bisect.bisect_right(range(1, MOST_TOKENS // length + 1), place.memory_gib, key=need)
     if not largest:
         return None
-    micro = math.gcd(BATCH_SIZE, 2 ** int(math.log2(largest)))
+    # The one to set leaves what the allocator may keep, where there is a choice.
+    kept = KEPT_SHARE if place.capability else 0.0
+    sure = bisect.bisect_right(
+        range(1, largest + 1), place.memory_gib, key=lambda size: need(size) + kept * (need(size) - place.context_gib)
+    )
+    micro = math.gcd(BATCH_SIZE, 2 ** int(math.log2(max(1, sure))))
     passes = BATCH_SIZE // micro
     time = surface.time(micro * length, length, rank, passes, place.rates) if place.rates else None
     row = {

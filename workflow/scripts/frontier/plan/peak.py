@@ -18,6 +18,12 @@ FEW = (2, 3)
 # Bytes: torch's allocator rounds each size up to a multiple of this, and with expandable segments, which
 # `machine.launch` asks for except on WSL, no more is lost.
 _BLOCK = 512
+# The most that torch's CUDA allocator was seen to keep beyond what is allocated, as a share of that (docs/planner.md):
+# with tensors of many sizes, some that are free are too small for the next.
+KEPT_SHARE = 0.06
+# Bytes: the allocator takes pages of 20 MiB, and of 2 MiB for small tensors. It has pools of each, for a training and
+# for its CUDA graphs, and the last page of a pool is used in part.
+PAGES_BYTES = 2 * (20 + 2) * 2**20
 # Bytes that the driver keeps for each kernel of a CUDA graph: on an H200 with CUDA 13.0 it was 25 MiB for 8,242
 # kernels, and 4 MiB for 1,225.
 GRAPH_KERNEL_BYTES = 3200
@@ -27,7 +33,8 @@ GRAPH_KERNEL_BYTES = 3200
 class Peak:
     """Bytes at the moment when the most is `allocated`, by category in `parts`, and the most that is `held`.
 
-    What is held counts the pool of the CUDA graphs as large as it ever was, since it is not given back. `graphs` is
+    What is held counts the pool of the CUDA graphs as large as it ever was, since it is not given back, and on a card
+    the allocator's pages that are used in part. `graphs` is
     what the driver takes beside the allocator for all CUDA graphs.
     """
 
@@ -41,11 +48,11 @@ def predict_peak(config, request: TrainingRequest, rows: list[dict], lengths: li
     """Return the peak of a run's optimiser step over `rows`, as `trace_step` takes them, with all of the layers."""
     layers = config.get_text_config().num_hidden_layers
     if layers <= FEW[1] or not are_alike(config):
-        return worst(regions(trace_step(config, request, rows, lengths, card), card.is_cuda))
+        return _paged(worst(regions(trace_step(config, request, rows, lengths, card), card.is_cuda)), card)
     few, more = (
         regions(trace_step(shortened(config, count), request, rows, lengths, card), card.is_cuda) for count in FEW
     )
-    return worst(drawn_out(few, more, layers))
+    return _paged(worst(drawn_out(few, more, layers)), card)
 
 
 def regions(trace: tracer.Trace, cuda: bool) -> dict[str, Peak]:
@@ -97,12 +104,32 @@ def worst(found: dict[str, Peak]) -> Peak:
     return replace(top, held=max(top.allocated, *(one.held for one in found.values())))
 
 
+def _paged(peak: Peak, card: EmulatedCard) -> Peak:
+    return replace(peak, held=peak.held + PAGES_BYTES) if card.is_cuda else peak
+
+
 def are_alike(config) -> bool:
     """Return whether a config's decoder layers are all of one kind, as far as the config tells."""
     text = config.get_text_config()
     per_layer = [value for value in vars(text).values() if isinstance(value, list | tuple)]
     mixed = any(len(value) == text.num_hidden_layers and len(set(map(str, value))) > 1 for value in per_layer)
     return not mixed and not any(getattr(text, name, None) for name in ("num_experts", "num_local_experts"))
+
+
+def few_layers(config) -> tuple[int, ...]:
+    """Return the numbers of layers of which a step tells that of all: two, or all where layers are each of their own.
+
+    Where kinds of layers come round, say five with a window and one without, both numbers are of whole rounds.
+    """
+    text = config.get_text_config()
+    layers = text.num_hidden_layers
+    if are_alike(config):
+        return FEW if layers > FEW[1] else (layers,)
+    kinds = [value for value in vars(text).values() if isinstance(value, list | tuple) and len(value) == layers]
+    rounds = (size for size in range(2, layers // 2) if all(kind[size:] == kind[:-size] for kind in kinds))
+    has_experts = any(getattr(text, name, None) for name in ("num_experts", "num_local_experts"))
+    size = None if has_experts else next(rounds, None)
+    return (size, 2 * size) if size else (layers,)
 
 
 def shortened(config, layers: int):

@@ -1,6 +1,5 @@
 """Predict what each run of a study will need and take, before any of them starts, by tracing its step without data."""
 
-import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +9,12 @@ import psutil
 
 from frontier.model import packing
 from frontier.plan import batches, model_config, roofline, search
+from frontier.plan.batches import micro_batches
 from frontier.plan.peak import Peak, are_alike, predict_peak, shortened
 from frontier.plan.step import tracer
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
+from frontier.plan.surface import Surface
 from frontier.request_types import TrainingRequest
 from frontier.table_types import PlanRow
 from frontier.units import GIB
@@ -23,6 +24,8 @@ _UNCOUNTED = (
     "no hours, for epochs counts examples and nobody knows yet how many there are: "
     "give data.train_examples, or make resources/tokens/tokens.json first"
 )
+# GiB within which a surface and the plan of the very batch are the same.
+_NEAR_GIB = 0.01
 # GiB that a CUDA context takes, 0.60 on an H200, with the kernels that a first step loads. A calibration measures both.
 CONTEXT_GIB = 0.7
 
@@ -31,8 +34,9 @@ CONTEXT_GIB = 0.7
 class Planner:
     """Predicts the runs of one model on one device; what several runs share is predicted once.
 
-    `rows` are the training examples as tokens; `counted` is False if their number is not known. `limit_gib` is what a
-    run may hold, by the card and the budget; None for no limit. `name` is the device's. `predicted` keeps predictions.
+    `rows` are the training examples as tokens, `held_out` those of the validation split, none where nobody knows how
+    many; `counted` is False if the number of `rows` is not known. `limit_gib` is what a run may hold, by the card and
+    the budget; None for no limit. `name` is the device's. `predicted` keeps predictions.
     """
 
     config: Any
@@ -43,6 +47,7 @@ class Planner:
     context_gib: float
     counted: bool = True
     name: str | None = None
+    held_out: list[dict] = field(default_factory=list)
     predicted: dict = field(default_factory=dict)
 
     @property
@@ -66,10 +71,10 @@ class Planner:
         row = {
             "run": request["run"],
             "device": self.name,
-            "predicted_peak_gib": peak.allocated / GIB,
+            "predicted_peak_gib": need,
+            "allocated_gib": peak.allocated / GIB,
             **{f"{part}_gib": peak.parts[part] / GIB for part in tracer.CATEGORIES},
             "overhead_gib": self.context_gib + (unused + peak.graphs) / GIB,
-            "held_gib": need,
             "fits": fits,
             "examples": len(self.rows) if self.counted else None,
             "steps": steps or None,
@@ -121,12 +126,22 @@ class Planner:
         if self.static_gib(request) > self.limit_gib:
             return 0
 
+        surface = self.surface(request)
+
         def need(examples: int) -> float:
-            return self.need_gib(*self.with_batch(request, examples))
+            changed, batch = self.with_batch(request, examples)
+            about = self.context_gib + surface.need_of(batch, self.lengths, examples, request["rank"])
+            return about if abs(about - self.limit_gib) > _NEAR_GIB else self.need_gib(changed, batch)
 
         start, _ = micro_batches(request)
         most = max(start, int(batches.MOST_TOKENS / statistics.mean(self.lengths)))
         return search.largest(need, self.limit_gib, start, min(most, len(self.rows)))
+
+    def surface(self, request: TrainingRequest) -> Surface:
+        """Return the surface of a run's steps, which those of other ranks and batches share."""
+        training = request["training"] | {"batch_size": 1, "micro_batch_size": None}
+        alike = request | {"rank": 0, "lora": request["lora"] | {"alpha": 1.0}, "training": training}
+        return self._once("surface", alike, [], lambda: Surface(self.config, request, self.device))
 
     def with_batch(
         self, request: TrainingRequest, examples: int, length: int | None = None
@@ -155,9 +170,7 @@ class Planner:
 
     def _once(self, kind: str, request: TrainingRequest, batch: list[dict], predict):
         """Return `predict()`, or its earlier result for a run that differs only by its seed or its name."""
-        facts = {key: request[key] for key in ("precision", "rank", "lora", "compute_dtype", "training")}
-        shape = [(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in batch]
-        key = json.dumps([kind, facts, sorted(shape)], sort_keys=True)
+        key = batches.facts(kind, request, batch)
         if key not in self.predicted:
             self.predicted[key] = predict()
         return self.predicted[key]
@@ -170,29 +183,16 @@ def open_planner(study: dict, figures: dict, resources: Path) -> tuple[Planner, 
     """
     cuda = figures["capability"] is not None
     device = EmulatedCard(cuda, tuple(figures["capability"] or (8, 0)))
-    rates, speed = rates_of(figures)
+    rates, speed = roofline.of_figures(figures)
     limits = [limit for limit in (figures["memory_gib"], study["budget"]["memory_gib"]) if limit]
     context = figures.get("context_gib", CONTEXT_GIB) if cuda else psutil.Process().memory_info().rss / GIB
-    rows, known = batches.examples(study, resources)
+    splits, known = batches.examples(study, resources)
     counted = known != "uncounted"
     shape = model_config.find(study["model"])
-    planner = Planner(shape, rows, device, rates, min(limits, default=None), context, counted, figures["name"])
-    where = {"tokens": "the tokens", "texts": "the texts"}.get(known, "data.max_length, an upper bound")
+    held = min(limits, default=None), context
+    planner = Planner(shape, splits["train"], device, rates, *held, counted, figures["name"], splits["validation"])
+    where = {"tokens": "the tokens", "tokenizer": "the texts by the tokenizer", "texts": "the texts"}.get(
+        known, "data.max_length, an upper bound"
+    )
     line = f"planned for {figures['name']} {speed}, within {planner.limit_gib:.1f} GiB, from {where}"
     return planner, line if counted or study["steps"] else f"{line}; {_UNCOUNTED}"
-
-
-def micro_batches(request: TrainingRequest) -> tuple[int, int]:
-    """Return how many examples are computed at a time, and how many times in an optimiser step."""
-    settings = request["training"]
-    micro = settings["micro_batch_size"] or settings["batch_size"]
-    return micro, settings["batch_size"] // micro
-
-
-def rates_of(figures: dict) -> tuple[roofline.Rates | None, str]:
-    """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
-    if figures.get("rates"):
-        return roofline.from_calibration(figures["rates"]), "as calibrated"
-    if figures.get("half_tflops") and figures.get("bandwidth_gbs"):
-        return roofline.from_datasheet(figures), "by its datasheet"
-    return None, "of unknown speed"

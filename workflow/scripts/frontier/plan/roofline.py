@@ -57,7 +57,8 @@ class Rates:
 def from_datasheet(card: dict) -> Rates:
     """Return the rates of a card: its datasheet's figures, times the share of them that large kernels usually reach."""
     half, bandwidth = card["half_tflops"] * 1e12, card["bandwidth_gbs"] * 1e9
-    rates = {"float16": half, "bfloat16": half, "float32": half / 8}
+    single = card["single_tflops"] * 1e12 if card.get("single_tflops") else half / 8
+    rates = {"float16": half, "bfloat16": half, "float32": single}
     return Rates(
         matmul={name: [(1.0, _MATMUL_SHARE * rate)] for name, rate in rates.items()},
         attention=[(1.0, _ATTENTION_SHARE * half)],
@@ -73,6 +74,15 @@ def from_datasheet(card: dict) -> Rates:
 def from_calibration(measured: dict) -> Rates:
     """Return the rates that `rates.measure_device` found; other keys of `measured` are left aside."""
     return Rates(**{name: measured[name] for name in Rates.__dataclass_fields__ if name in measured})
+
+
+def of_figures(figures: dict) -> tuple[Rates | None, str]:
+    """Return a device's rates and, in words, what they are from; None if its figures do not tell them."""
+    if figures.get("rates"):
+        return from_calibration(figures["rates"]), "as calibrated"
+    if figures.get("half_tflops") and figures.get("bandwidth_gbs"):
+        return from_datasheet(figures), "by its datasheet"
+    return None, "of unknown speed"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ traces the very batch: a test holds the two together.
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from frontier.model import packing
+from frontier.model.captured_step import row_lengths
 from frontier.plan import roofline
-from frontier.plan.peak import FEW, GRAPH_KERNEL_BYTES, are_alike, rounded, shortened
+from frontier.plan.peak import GRAPH_KERNEL_BYTES, PAGES_BYTES, few_layers, rounded, shortened
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.plan.step.trace import trace_step
 from frontier.plan.step.tracer import Operation, Trace
@@ -41,16 +43,32 @@ class Surface:
     device: EmulatedCard
     _traces: dict[int, Trace] = field(default_factory=dict)
     _moments: dict[int, "_Moments"] = field(default_factory=dict)
+    _slices: dict[int, int] = field(default_factory=dict)
 
-    def need_gib(self, tokens: int, rank: int) -> float:
-        """Return the GiB that a step over so many tokens holds at its worst moment, a context aside."""
+    def need_of(self, batch: list[dict], lengths: list[int], examples: int, rank: int) -> float:
+        """Return the GiB of `need_gib` for a micro-batch of up to so many `examples`, drawn from those of `lengths`.
+
+        Where steps are captured, they are padded to a few lengths, of which the longest counts.
+        """
+        tokens = sum(len(row["input_ids"]) for row in batch)
+        if not self._trace(self._counts[0]).levers["cuda_graphs"]:
+            return self.need_gib(tokens, rank)
+        padded = row_lengths(lengths, examples)
+        return self.need_gib(max(*padded, *row_lengths([max(lengths)], 1)), rank, len(padded))
+
+    def need_gib(self, tokens: int, rank: int, graphs: int = 1) -> float:
+        """Return the GiB that a step over so many tokens holds at its worst moment, a context aside.
+
+        `graphs` is how many lengths are captured, if any is.
+        """
         peaks = [self._moments_of(count).peaks(tokens / TOKENS, rank / RANK) for count in self._counts]
-        graphs = [self._trace(count).graph_kernels * GRAPH_KERNEL_BYTES for count in self._counts]
+        kernels = [self._kernels(count, tokens) * GRAPH_KERNEL_BYTES * graphs for count in self._counts]
+        pages = PAGES_BYTES * self.device.is_cuda
         if len(peaks) == 1:
-            return (max(peaks[0].values()) + graphs[0]) / GIB
+            return (max(peaks[0].values()) + kernels[0] + pages) / GIB
         few, many = peaks
         worst = max(value + (many[name] - value) * self._further for name, value in few.items())
-        return (worst + graphs[0] + (graphs[1] - graphs[0]) * self._further) / GIB
+        return (worst + pages + kernels[0] + (kernels[1] - kernels[0]) * self._further) / GIB
 
     def time(self, tokens: int, length: int, rank: int, passes: int, rates: roofline.Rates) -> roofline.Time:
         """Return the time of a step of so many `passes`, each over so many tokens, in examples of `length`."""
@@ -58,14 +76,12 @@ class Surface:
         return times[0] if len(times) == 1 else times[0].times(1 - self._further).plus(times[1].times(self._further))
 
     def _timed(self, layers: int, tokens: int, length: int, rank: int, passes: int, rates) -> roofline.Time:
-        trace, vocabulary = self._trace(layers), self.config.get_text_config().vocab_size
+        trace = self._trace(layers)
         update: list[Operation] = []
         slices: list[Operation] = []
         others: list[Operation] = []
         for one in trace.operations:
-            # The loss is worked out in slices, whose number grows with the tokens and whose size does not.
-            is_slice = any(vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
-            kind = update if one.phase == "update" else slices if is_slice else others
+            kind = update if one.phase == "update" else slices if self._is_of_slice(one) else others
             kind.append(_grown(one, tokens, length, rank))
         squares = [math.sqrt(tokens * length)]
         checkpointing = self.request["training"]["gradient_checkpointing"]
@@ -74,16 +90,32 @@ class Surface:
         rest = roofline.time(update, squares, rates).plus(roofline.beside(trace.parameters, rates))
         return each.times(passes).plus(rest)
 
-    @property
+    def _is_of_slice(self, one: Operation) -> bool:
+        """Return whether an operation is of a slice of the loss: with the tokens their number grows, not their size."""
+        return any(self._vocabulary in shape for shape in one.shapes) and not any(map(grows_with_tokens, one.shapes))
+
+    def _kernels(self, layers: int, tokens: int) -> float:
+        """Return how many kernels a CUDA graph of a step over so many tokens has; 0 where none is captured."""
+        trace = self._trace(layers)
+        if layers not in self._slices:
+            found = sum(one.captured and self._is_of_slice(one) for one in trace.operations)
+            self._slices[layers] = found if trace.graph_kernels else 0
+        return trace.graph_kernels + self._slices[layers] * (tokens / TOKENS - 1)
+
+    @cached_property
+    def _vocabulary(self) -> int:
+        return self.config.get_text_config().vocab_size
+
+    @cached_property
     def _counts(self) -> tuple[int, ...]:
         """The numbers of layers that are traced."""
-        layers = self.config.get_text_config().num_hidden_layers
-        return FEW if layers > FEW[1] and are_alike(self.config) else (layers,)
+        return few_layers(self.config)
 
-    @property
+    @cached_property
     def _further(self) -> float:
         """How many times as far as the second of two numbers of layers that of the model is from the first."""
-        return (self.config.get_text_config().num_hidden_layers - FEW[0]) / (FEW[1] - FEW[0])
+        few, more = self._counts
+        return (self.config.get_text_config().num_hidden_layers - few) / (more - few)
 
     def _moments_of(self, layers: int) -> "_Moments":
         if layers not in self._moments:

@@ -1,16 +1,19 @@
 """The jobs that plan: all runs' rows (results/plan.csv), or the row of one run before it starts."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from frontier import records
 from frontier.errors import UserError
 from frontier.machine.device import open_device
-from frontier.plan import calibration
-from frontier.plan.advice import advise
+from frontier.plan import batches, calibration
+from frontier.plan.advice import advise, advise_judging, best_micro_batch
+from frontier.plan.at_once import results_of
+from frontier.plan.judging import Judging
 from frontier.plan.planner import PARTS, Planner, open_planner
 from frontier.plan.step.emulated_card import EmulatedCard
 from frontier.progress import Pacer, say
@@ -21,9 +24,9 @@ COLUMNS = (
     "run",
     "device",
     "predicted_peak_gib",
+    "allocated_gib",
     *PARTS,
     "overhead_gib",
-    "held_gib",
     "fits",
     "examples",
     "steps",
@@ -32,68 +35,104 @@ COLUMNS = (
     "predicted_hours",
     "limited_by",
     "largest_batch_that_fits",
+    "best_micro_batch_size",
+    "evaluation_gib",
+    "evaluation_hours",
+    "accuracy_gib",
+    "accuracy_hours",
 )
+# Columns of hours: of the training, and of what judges it.
+_HOURS = {"predicted_hours": "training", "evaluation_hours": "evaluation", "accuracy_hours": "accuracy at the most"}
 
 
-def table(planner: Planner, requests: list[TrainingRequest]) -> tuple[pd.DataFrame, list[str]]:
+def table(planner: Planner, requests: list[TrainingRequest], judging: Judging) -> tuple[pd.DataFrame, list[str]]:
     """Return the plan's rows, and the lines that go with it; raise UserError where no run can be planned.
 
-    Of runs that differ only by their seed, the one that needs the most memory gets a line of advice.
+    Runs that differ only by their seed are planned once, by the seed whose largest batch has the most tokens.
     """
-    rows: list[Mapping[str, Any]] = []
+    alike: dict[str, list[TrainingRequest]] = {}
+    for request in requests:
+        alike.setdefault(configuration(request["run"]), []).append(request)
+    several = [*alike.values()]
+    planned: dict[int, tuple[Mapping[str, Any], list[str]]] = {}
+    pacer = Pacer(first_at_once=len(several) > 1)
+    for place, found in results_of(lambda one: _planned(planner, one, judging), several):
+        planned[place] = found
+        pacer.tell(f"planned {len(planned)} of {len(several)} configurations", is_last=False)
+    rows: dict[str, Mapping[str, Any]] = {}
     lines: list[str] = []
-    most: dict[str, tuple[float, TrainingRequest, PlanRow]] = {}
-    pacer = Pacer()
-    for number, request in enumerate(requests):
-        pacer.tell(f"planned {number} of {len(requests)} runs", is_last=False)
-        refusal = _refusal(request, planner.device)
-        if refusal:
-            rows.append({"run": request["run"], "device": planner.name})
-            lines.append(refusal)
-            continue
-        row = planner.row(request)
-        rows.append(row)
-        need = row["predicted_peak_gib"] + row["overhead_gib"]
-        name = records.digest([request[key] for key in ("precision", "rank", "lora", "training", "compute_dtype")])
-        most[name] = max(most.get(name, (0, None, None)), (need, request, row), key=lambda one: one[0])
-    lines += filter(None, (advise(planner, request, row) for _, request, row in most.values()))
-    if all("predicted_peak_gib" not in row for row in rows):
+    for place, these in enumerate(several):
+        row, told = planned[place]
+        rows |= {request["run"]: {**row, "run": request["run"]} for request in these}
+        lines += told
+    if all("predicted_peak_gib" not in row for row in rows.values()):
         raise UserError(lines[0])
-    numbers: dict[str, Any] = dict.fromkeys(("predicted_seconds_per_step", "predicted_hours"), float)
-    numbers |= dict.fromkeys(("examples", "steps", "tokens"), "Int64")
-    return pd.DataFrame(rows, columns=COLUMNS).astype(numbers), lines
+    numbers: dict[str, Any] = dict.fromkeys(("predicted_seconds_per_step", *_HOURS), float)
+    numbers |= dict.fromkeys(("examples", "steps", "tokens", "best_micro_batch_size"), "Int64")
+    frame = pd.DataFrame([rows[request["run"]] for request in requests], columns=COLUMNS).astype(numbers)
+    return frame, [*dict.fromkeys(lines)]
+
+
+def _planned(
+    planner: Planner, requests: list[TrainingRequest], judging: Judging
+) -> tuple[Mapping[str, Any], list[str]]:
+    """Return the row of runs that differ only by their seed, and the lines that go with it."""
+    if refusals := [refusal for request in requests if (refusal := _refusal(request, planner.device))]:
+        return {"device": planner.name}, refusals
+    worst = _worst(planner, requests)
+    found = planner.row(worst)
+    best = {"best_micro_batch_size": best_micro_batch(planner, worst, found["largest_batch_that_fits"])}
+    row = cast(PlanRow, {**found, **best, **judging.columns(worst, found["fits"] is not False)})
+    return row, [*filter(None, [advise(planner, worst, row)]), *advise_judging(judging, worst, row)]
 
 
 def plan_runs(job: Job[PlanRequest]) -> None:
-    """Write results/plan.csv; print the plan, and the advice on runs that do not fit or hardly do."""
+    """Write results/plan.csv; print the plan, and the advice on runs that do not fit, hardly do, or could be faster."""
     request = job["request"]
-    card = request["card"] or _calibrated(job["input"]["calibration"])
-    planner, line = open_planner(request["study"], card, Path("resources"))
-    frame, lines = table(planner, request["runs"])
+    study, card = request["study"], request["card"] or _calibrated(job["input"]["calibration"])
+    planner, line = open_planner(study, card, Path("resources"))
+    frame, lines = table(planner, request["runs"], Judging(planner, study["evaluation"], study["accuracy"]))
     records.write_text(job["output"]["plan"], frame.to_csv(index=False))
-    for text in (line, configurations(frame).to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
+    shown = printed(frame)
+    for text in (line, shown.to_string(index=False, float_format="{:.2f}".format, na_rep=""), *lines):
         say(text)
     say(total(frame))
 
 
-def configurations(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return what is printed of the plan: a row a configuration, of its seeds the one that needs most."""
-    names = frame["run"].str.replace(r"-s\d+(?=-|$)", "", n=1, regex=True).rename("configuration")
-    worst = frame.assign(configuration=names).sort_values("held_gib", ascending=False, kind="stable")
-    worst = worst.drop_duplicates("configuration").sort_index().assign(runs=names.map(names.value_counts()))
-    columns = ["configuration", "runs", "held_gib", "fits", "steps", "tokens", "predicted_hours"]
-    return worst[[*columns, "largest_batch_that_fits"]]
+def configuration(run: str) -> str:
+    """Return a run's name without its seed."""
+    return re.sub(r"-s\d+(?=-|$)", "", run, count=1)
+
+
+def printed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what is printed of the plan, a row a configuration."""
+    names = frame["run"].map(configuration).rename("configuration")
+    shown = frame.assign(configuration=names, runs=names.map(names.value_counts())).drop_duplicates("configuration")
+    shown = shown[shown["predicted_peak_gib"].notna()]
+    columns = ["configuration", "runs", "predicted_peak_gib", "fits", "best_micro_batch_size", "steps", "tokens"]
+    hours = [name for name in _HOURS if frame[name].notna().any()]
+    judged = [name for name in ("evaluation_gib", "accuracy_gib") if frame[name].notna().any()]
+    return shown[[*columns, *judged, *hours]].dropna(axis="columns", how="all")
 
 
 def total(frame: pd.DataFrame) -> str:
-    """Return a line on all runs together: what they learn and, as far as that is known, how long it takes."""
+    """Return a line on all runs together: what they learn and, as far as that is known, how long all of it takes.
+
+    The bases are judged too, once for each precision.
+    """
     refused = (frame["fits"] == False).sum()  # noqa: E712
-    hours = frame["predicted_hours"].dropna()
-    time = f"{hours.sum():.2f} hours of training" if len(hours) else "hours unknown"
-    left = f", of {len(hours)} runs that fit" if len(hours) and refused else ""
+    bases = frame["run"].str.partition("-")[0]
+    hours = {
+        name: frame[column].sum() + (0 if name == "training" else frame[column].groupby(bases).max().sum())
+        for column, name in _HOURS.items()
+        if frame[column].notna().any()
+    }
+    times = " and ".join(f"{value:.2f} of {name}" for name, value in hours.items())
+    time = f"{sum(hours.values()):.2f} hours: {times}" if hours else "hours unknown"
+    left = f", of {frame['predicted_hours'].notna().sum()} runs that fit" if hours and refused else ""
     tokens = frame["tokens"].dropna()
     learned = f", {int(tokens.sum()):,} tokens" if len(tokens) else ""
-    return f"{len(frame)} runs{learned}, {time}{left}; evaluations come on top"
+    return f"{len(frame)} runs{learned}, {time}{left}"
 
 
 def plan_one(job: dict) -> None:
@@ -108,6 +147,14 @@ def plan_one(job: dict) -> None:
         raise UserError(refusal)
     planner.limit_gib = None
     records.write_json(job["output"]["row"], planner.row(planned))
+
+
+def _worst(planner: Planner, requests: list[TrainingRequest]) -> TrainingRequest:
+    """Return of runs that differ only by their seed the one whose largest micro-batch has the most tokens."""
+    if len(requests) == 1 or len(set(planner.lengths)) == 1:
+        return requests[0]
+    drawn = {one["run"]: batches.largest(batches.draw(planner.rows, one)) for one in requests}
+    return max(requests, key=lambda one: sum(batches.lengths(drawn[one["run"]])))
 
 
 def _calibrated(path: str) -> dict:

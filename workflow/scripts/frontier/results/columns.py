@@ -99,7 +99,9 @@ COST = {
 }
 # The plan's figures for the run beside the measured ones.
 FORETOLD = {
-    "predicted_peak_gib": Column("Predicted peak", "GiB", "By the plan, of what the memory metric counts.", ".2f"),
+    "predicted_peak_gib": Column(
+        "Predicted peak", "GiB", "By the plan, of all that the process holds on its device.", ".2f"
+    ),
     "predicted_seconds": Column("Predicted time", "s", "Training time by the plan.", ",.1f"),
     "predicted_peak_error": Column("Error of the peak", "%", "Predicted over measured, less one.", "+.1%"),
     "predicted_seconds_error": Column("Error of the time", "%", "Predicted over measured, less one.", "+.1%"),

@@ -15,17 +15,17 @@ def is_for(planned: str | None, device: str | None) -> bool:
 def compared(row: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the summary's columns that set the plan's prediction for a run against its measurement.
 
-    `row` is the plan's; `measured` has the summary's steps, train_seconds, memory_metric, peak_allocated_gib and
-    peak_host_gib. Allocated memory is compared with the predicted peak alone; resident memory with what the process
-    holds beside it too. An error is predicted / measured - 1. What is missing on either side is None.
+    `row` is the plan's; `measured` has the summary's steps, train_seconds, memory_metric, peak_held_gib and
+    peak_host_gib. The predicted peak is compared with what it foretells, all that the process held: on its GPU, or of
+    the host's memory. An error is predicted / measured - 1. What is missing on either side is None.
     """
-    on_card = measured.get("memory_metric") == "cuda_allocated"
     peak = row.get("predicted_peak_gib") if is_there(row.get("predicted_peak_gib")) else None
-    if peak is not None and not on_card:
+    if peak is not None and "allocated_gib" not in row:
+        # Plans made before this column had the tensors' peak under the other's name.
         peak += row["overhead_gib"]
     per_step, steps = row.get("predicted_seconds_per_step"), measured.get("steps")
     seconds = per_step * steps if is_there(per_step) and is_there(steps) else None
-    memory = measured.get("peak_allocated_gib" if on_card else "peak_host_gib")
+    memory = measured.get("peak_held_gib" if measured.get("memory_metric") == "cuda_allocated" else "peak_host_gib")
     return {
         "predicted_peak_gib": peak,
         "predicted_seconds": seconds,

@@ -28,7 +28,7 @@ from frontier.run.recovery import caught
 from frontier.units import GIB
 
 # The share of the memory that weights may take which are kept in the dtype of the products beside the stored ones.
-_SHARE_OF_WEIGHTS = 0.25
+SHARE_OF_WEIGHTS = 0.25
 
 
 def judged_job(
@@ -91,7 +91,7 @@ def ready(model, job: Job[EvaluationRequest] | Job[AccuracyRequest], device: tor
     torch.backends.cuda.matmul.allow_tf32 = False
     dtype = dtypes.compute_dtype(job["request"]["compute_dtype"], "", device)
     budget = (job.get("limits") or {}).get("memory_gib")
-    room = min(memory_of(device), budget * GIB if budget else math.inf) * _SHARE_OF_WEIGHTS
+    room = min(memory_of(device), budget * GIB if budget else math.inf) * SHARE_OF_WEIGHTS
     states = dtypes.state_dtype(dtype, device)
     if any(hasattr(module, "streamed") for module in model.modules()):
         # Weights that are sent over are none that could be kept.

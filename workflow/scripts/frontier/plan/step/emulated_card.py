@@ -33,6 +33,11 @@ class EmulatedCard(Card):
         """The name under which transformers has packed attention with the kernel that torch uses on this card."""
         return stand_ins.ATTENTION_ON_CARD if self.is_cuda else stand_ins.ATTENTION_ON_CPU
 
+    @property
+    def answering(self) -> str:
+        """The name under which transformers has attention over a cache with the kernel that torch uses here."""
+        return stand_ins.ANSWERING_ON_CARD if self.is_cuda else stand_ins.ANSWERING_ON_CPU
+
     def compute_dtype(self, request: TrainingRequest) -> torch.dtype:
         """Return the dtype of a run's matrix products on this card; raises UserError if the card does not have it."""
         return dtypes.compute_dtype(request["compute_dtype"], request["precision"], self.device, self.capability)

@@ -17,6 +17,8 @@ from frontier.model import levers, packing
 
 ATTENTION_ON_CARD = "packed_on_traced_card"
 ATTENTION_ON_CPU = "packed_on_traced_cpu"
+ANSWERING_ON_CARD = "answering_on_traced_card"
+ANSWERING_ON_CPU = "answering_on_traced_cpu"
 
 
 class _Norm(torch.autograd.Function):
@@ -151,7 +153,23 @@ def _cpu_attention(query, key, value, is_causal=False, scale=None, dropout_p=0.0
     return attend(query, key, value, dropout_p, is_causal, attn_mask=how.get("attn_mask"), scale=scale)[0]
 
 
+def _answering(module, query, key, value, attention_mask, product=_flash_attention, **how):
+    """Do for the trace what a model's own attention does over padded prompts and a cache.
+
+    transformers repeats the keys and values that heads share, and torch makes the mask one number of each dtype for
+    each pair of tokens.
+    """
+    groups = query.shape[1] // key.shape[1]
+    key, value = (tensor.repeat_interleave(groups, dim=1) if groups > 1 else tensor for tensor in (key, value))
+    mask = query.new_empty(query.shape[0], 1, query.shape[2], key.shape[2])
+    output = product(query, key, value, scale=how.get("scaling"))
+    del mask
+    return output.transpose(1, 2).contiguous(), None
+
+
 # For tensors without content `scaled_dot_product_attention` uses plain products instead of the device's kernel, so the
 # kernels are named here.
 AttentionInterface.register(ATTENTION_ON_CARD, partial(packing.packed_attention, product=_flash_attention))
 AttentionInterface.register(ATTENTION_ON_CPU, partial(packing.packed_attention, product=_cpu_attention))
+AttentionInterface.register(ANSWERING_ON_CARD, _answering)
+AttentionInterface.register(ANSWERING_ON_CPU, partial(_answering, product=_cpu_attention))

@@ -40,7 +40,7 @@ def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list
     tracer = Tracer(vocabulary=model.config.get_text_config().vocab_size)
     tracer.trace.levers = levers
     tracer.trace.lengths = [length for row in rows for length in row["lengths"]]
-    with meta_model.quiet(), grouped_kernels_on_meta(), torch.device("meta"), _uncollected(), tracer, Passes(tracer):
+    with meta_model.quiet(), grouped_kernels_on_meta(), torch.device("meta"), uncollected(), tracer, Passes(tracer):
         step = _Step(model, request, card, tracer)
         if levers["cuda_graphs"]:
             step.prepare_capture(lengths)
@@ -59,7 +59,7 @@ def trace_step(config, request: TrainingRequest, rows: list[dict], lengths: list
 
 
 @contextlib.contextmanager
-def _uncollected():
+def uncollected():
     """Let no cycles be collected while the block runs: what they hold would be released at a moment of chance."""
     was_on = gc.isenabled()
     gc.disable()

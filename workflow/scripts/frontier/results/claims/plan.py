@@ -13,7 +13,7 @@ NEAR_TIME = 0.25
 def planner_accuracy(results: Evidence) -> dict:
     """Judge whether the plan came near every run that was measured.
 
-    Near is within 5% of allocated memory, 15% of resident memory, and 25% of time.
+    Near is within 5% of what was held on the GPU, 15% of resident memory, and 25% of time.
     """
     name, summary = "planner_accuracy", results.summary
     judged = summary.dropna(subset=["predicted_peak_error"])

@@ -13,7 +13,6 @@ from frontier.results.figures.canvas import (
     MUTED,
     canvas,
     legend,
-    note,
     save_each,
 )
 
@@ -40,7 +39,7 @@ def options(asked: dict) -> plt.Figure:
                       ha="center", color=BUDGET, fontsize=9)  # fmt: skip
     axes.set_yticks(range(len(models)), [f"{model['name']} ({model['billions']:.1f}B)" for model in models])
     axes.tick_params(axis="y", length=0, labelsize=9, labelcolor=INK)
-    axes.set(xscale="log", ylim=(-0.7, len(models) - 0.3), xlabel="Memory of the smallest training (GiB)")
+    axes.set(xscale="log", ylim=(-0.7, len(models) - 0.3), xlabel=f"Memory (GiB) with {asked['smallest']}")
     ticks = [size for size in (1, 2, 4, 8, 16, 32, 64, 128) if axes.get_xlim()[0] <= size <= axes.get_xlim()[1]]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
@@ -49,9 +48,10 @@ def options(asked: dict) -> plt.Figure:
         Line2D([], [], ls="none", marker=MARKERS[name], color=COLOURS[name], ms=7, label=name) for name in precisions
     ]
     handles.append(Line2D([], [], color=BUDGET, lw=1.2, ls=(0, (5, 3)), label=_named(asked["places"])))
-    handles.append(Line2D([], [], ls="none", marker="o", fillstyle="none", color=MUTED, ms=7, label="does not fit"))
+    out = "does not fit" if len(sizes) == 1 else "fits none"
+    handles.append(Line2D([], [], ls="none", marker="o", fillstyle="none", color=MUTED, ms=7, label=out))
     legend(figure, handles, columns=4)
-    note(axes, asked["smallest"] + "\n")
+
     return figure
 
 

@@ -49,8 +49,7 @@ def plan(table: pd.DataFrame, limit: float | None, text: str) -> plt.Figure:
 def _a_seed_each(table: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each configuration, named so: of its seeds the one that needs most."""
     names = table["run"].str.replace(r"-s\d+(?=-|$)", "", n=1, regex=True)
-    needs = table["predicted_peak_gib"] + table["overhead_gib"]
-    rows = table.assign(run=names, needs=needs).sort_values("needs", ascending=False, kind="stable")
+    rows = table.assign(run=names).sort_values("predicted_peak_gib", ascending=False, kind="stable")
     return rows.drop_duplicates("run").sort_index()
 
 
