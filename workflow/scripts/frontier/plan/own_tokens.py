@@ -17,8 +17,16 @@ from frontier.model.data.tokens import tokenize
 from frontier.model.tokenizer import load_encoder
 
 # The files that a tokenizer is made of, beside config.json, which says how many tokens the embeddings have.
-_FILES = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json")
-_FILES += ("vocab.json", "merges.txt", "*.jinja")
+_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "*.jinja",
+)
 
 
 def own_tokens(study: dict, splits: dict[str, list[Example]]) -> dict[str, list[dict]] | None:
@@ -33,15 +41,15 @@ def own_tokens(study: dict, splits: dict[str, list[Example]]) -> dict[str, list[
     data = study["data"]
     try:
         encoder = load_encoder(record, data["template"], [row for rows in splits.values() for row in rows])
-        made = {name: _made(rows, encoder, data, name) for name, rows in splits.items()}
+        made = {name: _made(rows, encoder, data) for name, rows in splits.items()}
     except (UserError, OSError):
         return None
     return made if all(made.values()) else None
 
 
-def _made(rows: list[Example], encoder, data: dict, name: str) -> list[dict]:
+def _made(rows: list[Example], encoder, data: dict) -> list[dict]:
     if isinstance(encoder, ChatEncoder):
-        return tokenize_chats(rows, encoder, data["max_length"], data.get("loss_turns", "all"), name)[0]
+        return tokenize_chats(rows, encoder, data["max_length"], data.get("loss_turns", "all"), str)[0]
     return tokenize(rows, encoder, data["max_length"])[0]
 
 
