@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c e
 
 TERMINAL := $(wildcard workflow/terminal/*.toml workflow/terminal/*/*.py)
 
-.PHONY: summary plan ask report test lint docs status pins clean
+.PHONY: summary plan ask report test test-all lint docs status pins clean
 .DEFAULT_GOAL := summary
 
 summary: .venv/workflow.done  ## results/summary.csv and its figures, from nothing
@@ -28,8 +28,11 @@ ask: .venv/workflow.done  ## what can be trained on a card, how long, at which r
 report: .venv/workflow.done  ## results/report.html, the whole study on one page
 	snakemake --cores 1 results/report.html
 
-test: .venv/tests.done  ## the whole test suite
+test: .venv/tests.done  ## the test suite, but for what takes a minute or more of its own
 	pytest
+
+test-all: .venv/tests.done  ## the whole test suite: a sweep through a real Slurm, and what else is slow, too
+	pytest -m 'slow or not slow'
 
 lint: .venv/tests.done  ## ruff, mypy and snakemake --lint
 	ruff check .

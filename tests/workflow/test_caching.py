@@ -226,6 +226,7 @@ def made_anew(study: Study, *targets: str) -> dict[str, str | None]:
     return {path.parent.name: json.loads(path.read_text("utf-8")).get("taken_over_from") for path in made}
 
 
+@pytest.mark.slow
 def test_learning_rates_added_reordered_renamed_and_asked_for_again(new_study):
     """What was trained under one name is trained under no other; a rate more trains that rate alone."""
     study = new_study(ranks=[2], precisions=["fp32"], steps=2)

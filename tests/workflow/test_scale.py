@@ -191,12 +191,14 @@ def run_of(process: psutil.Process) -> str | None:
     return next((file.parent.name for file in files if file.name == ".lock"), None)
 
 
+@pytest.mark.slow
 def test_sweep_through_slurm(sweep, finished_study):
     assert sweep.status == 0, sweep.output
     assert_each_had_a_device(sweep.seen, sweep.study)
     assert_same_summary(sweep.study, finished_study)
 
 
+@pytest.mark.slow
 def test_job_killed_by_scancel_goes_on_to_the_same_result(sweep, finished_study):
     ours, theirs = (one.folder / "results/runs" / sweep.killed for one in (sweep.study, finished_study))
     assert records.read_json(ours / "training.json")["outcome"]["resumes"] == 1
@@ -206,6 +208,7 @@ def test_job_killed_by_scancel_goes_on_to_the_same_result(sweep, finished_study)
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 
 
+@pytest.mark.slow
 def test_controller_that_was_away_cost_the_sweep_nothing(sweep, cluster):
     """No job but the killed one was started twice, and none is left in the queue."""
     said = (cluster.folder / "log/slurmctld.out").read_text()
