@@ -17,7 +17,13 @@ from frontier.model.data.tokens import tokenize
 from frontier.model.tokenizer import load_encoder
 
 # The files that a tokenizer is made of, beside config.json, which says how many tokens the embeddings have.
-_FILES = ("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json")
+_FILES: tuple[str, ...] = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 _FILES += ("vocab.json", "merges.txt", "*.jinja")
 
 
