@@ -118,3 +118,12 @@ def test_the_plans_checks_predict(tmp_path):
     assert 0 < on_card["graphs_gib"] < 0.1
     assert on_cpu["device"]
     assert 0 < on_cpu["allocated_gib"] < 1
+
+
+def test_the_options_check_has_its_table_in_the_docs():
+    """As printed of the lines that it left; the combinations are each limited by their memory."""
+    lines = ROOT / "docs/reference/planner/check_options-h200.jsonl"
+    table = run(str(ROOT / "benchmarks/check_options.py"), "--table", str(lines)).strip()
+    assert table in (ROOT / "docs/planner.md").read_text("utf-8")
+    assert table.count("| ran | oom |") == 8
+    assert table.count("| oom |\n") + table.endswith("| oom |") == 10

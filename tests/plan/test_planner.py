@@ -11,7 +11,7 @@ from frontier.errors import UserError
 from frontier.jobs import hopeless
 from frontier.plan import model_config, search
 from frontier.plan import table as table_module
-from frontier.plan.advice import advise
+from frontier.plan.advice import advise, best_micro_batch
 from frontier.plan.planner import CONTEXT_GIB, Planner
 from frontier.plan.step import emulated_card
 from frontier.results import plan_errors
@@ -33,12 +33,17 @@ def test_the_largest_size_that_fits(limit, expected):
     assert len(asked) <= 8
 
 
+def row_of(planner: Planner, wanted: dict) -> dict:
+    row = planner.row(wanted)
+    return row | {"best_micro_batch_size": best_micro_batch(planner, wanted, row["largest_batch_that_fits"])}
+
+
 def test_advice_names_what_would_fit():
     wanted = request(batch=8)
     examples = rows(16, 128)
     planner = Planner(shape(4), examples, CARD, None, None, 0.0)
     planner.limit_gib = 1.0001 * planner.need_gib(request(batch=6), examples[:6])
-    row = planner.row(wanted)
+    row = row_of(planner, wanted)
     assert not row["fits"]
     assert row["largest_batch_that_fits"] == 6
     line = advise(planner, wanted, row)
@@ -46,19 +51,19 @@ def test_advice_names_what_would_fit():
     held = float(re.search(r"holds ([\d.]+) GiB", line)[1])
     assert held == pytest.approx(planner.need_gib(request(batch=8, micro_batch_size=4), examples[:4]), abs=0.006)
     planner.limit_gib = 1.0001 * planner.need_gib(wanted, examples[:8])
-    row = planner.row(wanted)
+    row = row_of(planner, wanted)
     assert row["fits"]
     assert advise(planner, wanted, row).startswith("nf4-r8 fits with 0.00 GiB to spare, and the allocator may keep ")
     assert table_module.table(planner, [wanted], judging(planner))[1] == [advise(planner, wanted, row)]
     planner.limit_gib *= 1.07
-    assert advise(planner, wanted, planner.row(wanted)) is None
+    assert advise(planner, wanted, row_of(planner, wanted)) is None
     bare, single = request(batch=1, cuda_graphs=False), request(batch=1)
     planner.limit_gib = (planner.need_gib(bare, examples[:1]) + planner.need_gib(single, examples[:1])) / 2
-    row = planner.row(single)
+    row = row_of(planner, single)
     assert row["largest_batch_that_fits"] == 0
     assert advise(planner, single, row).endswith("while its steps are recorded; with cuda_graphs: false batch 1 does")
     planner.limit_gib = 0.9 * planner.static_gib(wanted)
-    row = planner.row(wanted)
+    row = row_of(planner, wanted)
     assert row["largest_batch_that_fits"] == 0
     assert "its base alone takes" in advise(planner, wanted, row)
 
