@@ -187,6 +187,28 @@ def test_lost_memory_and_an_edit_make_the_summary_refuse(study):
     assert not (study.folder / "results/summary.csv").exists(), "no table rather than one of another configuration"
 
 
+def test_data_that_cannot_be_read_are_said_to_be_so_each_time(study):
+    """Snakemake deletes what a failed job had made; once, the second call found nothing to do, by the old tokens."""
+    path = study.folder / study.config["data"]["validation_file"]
+    whole = path.read_text("utf-8")
+    path.write_text(whole + "{not json\n", "utf-8")
+    for _ in range(2):
+        failed = study.snakemake("--cores", "1", "results/summary.csv")
+        assert failed.returncode != 0
+        assert f"{path.name}:{len(whole.splitlines()) + 1}: " in failed.stderr + failed.stdout
+    path.write_text(whole, "utf-8")
+    assert study.plan(TABLE) != {}
+    study.run(TABLE)
+    assert study.plan(TABLE) == {}
+
+
+def test_a_finished_study_without_its_resources_stands(study):
+    shutil.rmtree(study.folder / "resources")
+    assert set(study.plan(TABLE)) <= {"summarize_runs"}
+    study.run(TABLE)
+    assert study.plan(TABLE) == {}
+
+
 def test_moved_study_is_still_finished(finished_study, tmp_path):
     assert copy_of(finished_study, tmp_path / "elsewhere").plan() == {}
 

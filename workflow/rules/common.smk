@@ -59,6 +59,25 @@ def job(identity, tracked=None, **request):
     return {"digest": identity, "tracked": tracked, "request": request}
 
 
+def materials():
+    """Return what results are made of: the user's files, and the records of what was made of these.
+
+    Where a job that makes such a record fails, Snakemake deletes the record that was there, and what is older than the
+    user's files would still stand: nobody asks for what is deleted but who asks for the results. A study that was
+    finished and then moved without its resources asks for none.
+    """
+    made = [
+        rules.fetch_model.output.model,
+        rules.fetch_data.output.examples,
+        rules.tokenize_data.output.tokens,
+    ]
+    if Path("results/summary.csv").exists() and not any(
+        Path(one).exists() for one in made
+    ):
+        return []
+    return [*made, *requests.model_files(STUDY), *requests.data_files(STUDY)]
+
+
 def base_of(wildcards):
     """Return the base model of the run that a file is asked of; end with one line for what is no run's name."""
     try:

@@ -19,6 +19,7 @@ rule summarize_runs:
         ),
         plan="results/plan.csv" if Path("results/plan.csv").exists() else [],
         config=CONFIG_FILE,
+        materials=lambda wc: materials(),
         accuracy=(
             rules.gather_accuracy.output.table
             if STUDY["accuracy"]["measure"]
