@@ -11,7 +11,7 @@ from frontier.plan import table as plan_table
 from frontier.plan.planner import Planner
 from frontier.plan.step import emulated_card, meta_model
 from job_doubles import OUTPUTS, Job, inputs_of, job_of, start
-from planned import request, rows, shape
+from planned import judging, request, rows, shape
 
 
 def test_eight_bit_optimisers_train_and_are_planned_on_a_cpu(trained, tmp_path):
@@ -27,7 +27,7 @@ def test_eight_bit_optimisers_train_and_are_planned_on_a_cpu(trained, tmp_path):
     assert before != after
     planner = Planner(shape(1), rows(8, 16), planned.CPU, None, None, 0.0)
     for name in ("adamw_8bit", "paged_adamw_8bit"):
-        table, lines = plan_table.table(planner, [request(precision="fp32", rank=2, optimizer=name)])
+        table, lines = plan_table.table(planner, [request(precision="fp32", rank=2, optimizer=name)], judging(planner))
         assert (table["predicted_peak_gib"] > 0).all()
         assert lines == []
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from frontier.errors import UserError
-from frontier.model import prepare
+from frontier.model import cache, prepare
 from frontier.model.data import told
 from frontier.model.data.json_lines import read_lines
 from frontier.model.data.truths import count_truths
@@ -95,6 +95,7 @@ def test_the_tokens_that_are_there_are_used_where_they_are_of_this_data(section,
 def test_a_plan_leaves_out_what_a_run_would_and_refuses_where_nothing_is_left(tmp_path, monkeypatch):
     """One question that is too long is no reason not to plan."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "cache")
     rows = [{"question": size * "q", "answer": f"{size} #### 5"} for size in (5, 6, 7, 4000)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows[:2]]))
     (tmp_path / "validation.jsonl").write_text(json.dumps({"question": "v", "answer": "#### 5"}) + "\n")

@@ -163,6 +163,10 @@ def test_what_cannot_be_streamed_is_refused_in_one_line():
         build.load_base(record | {"precision": "fp16"}, CPU, build.Share(0, 2), base_on="host")
     with pytest.raises(UserError, match="base_on: got host, takes device for this model"):
         streaming.stream(torch.nn.Sequential(), CPU)
+    shared = base_of("fp32", 2)
+    shared.model.layers[1].mlp = shared.model.layers[0].mlp
+    with pytest.raises(UserError, match="base_on: got host, takes device for this model"):
+        streaming.stream(shared, CPU)
 
 
 def test_a_base_on_the_host_is_another_run_and_the_default_is_none_other():

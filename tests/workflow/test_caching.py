@@ -197,9 +197,7 @@ def test_data_that_cannot_be_read_are_said_to_be_so_each_time(study):
         assert failed.returncode != 0
         assert f"{path.name}:{len(whole.splitlines()) + 1}: " in failed.stderr + failed.stdout
     path.write_text(whole, "utf-8")
-    assert study.plan(TABLE) != {}
-    study.run(TABLE)
-    assert study.plan(TABLE) == {}
+    assert "fetch_data" in study.plan(TABLE)
 
 
 def test_a_finished_study_without_its_resources_stands(study):

@@ -42,7 +42,7 @@ def slab_of(layer: list[nn.Module], device: torch.device) -> tuple[torch.Tensor,
     slab = _host_memory(size, device)
     for one, (_, tensor) in zip(moved, found, strict=True):
         one.within(slab).copy_(tensor)
-        # What was read from a file is given back layer by layer, so that the host never holds two bases.
+        # What was read from files is let go of layer by layer.
         one.put(tensor.new_empty(0))
     for module in layer:
         if isinstance(module, bnb.nn.Linear4bit):

@@ -155,9 +155,11 @@ def stream(base: nn.Module, device: torch.device, read_directly: Collection[str]
     decoder = decoder_of(causal_model(base)) if hasattr(base, "get_decoder") else base
     layers = getattr(decoder, "layers", None)
     linear = [list(_linear(layer, read_directly)) for layer in layers] if isinstance(layers, nn.ModuleList) else []
-    if not linear or not all(linear):
+    found = [id(module) for layer in linear for module in layer]
+    if not all(linear) or not found or len(found) != len(set(found)):
         raise UserError(
-            "base_on: got host, takes device for this model, whose decoder is no list of layers with linear weights"
+            "base_on: got host, takes device for this model, whose decoder is no list of layers with linear weights of "
+            "their own"
         )
     streamed = Streamed(linear, device, times)
     _move_rest(base, device, {id(module.weight) for layer in linear for module in layer})

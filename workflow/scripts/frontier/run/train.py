@@ -94,7 +94,7 @@ def open_run(job: Job[TrainingRequest], share: Share) -> Run:
 
 def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -> TrainingOutcome:
     """Train to the end and return this process's outcome; the first process writes the adapter and the history."""
-    inputs, clock, share, phases = job["input"], run.clock, run.share, run.clock.phases
+    inputs, share, phases = job["input"], run.share, run.clock.phases
     if share.processes > 1 and run.device.type == "cuda":
         # This makes the context on the device here, where an error for want of memory becomes an outcome.
         torch.cuda.set_device(run.device)
@@ -102,15 +102,15 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
     limit = set_memory_limit(run.limits.get("memory_gib"), meter)
     examples = load_tokens(inputs["tokens"])
     proof = method.proof_here(inputs, run.request, run.device)
-    kept_dtype = checkpoints.kept_product_dtype(run.folder, job["digest"])
-    run = replace(run, method=method.method_of(proof, examples)).with_dtype(kept_dtype)
+    run = replace(run, method=method.method_of(proof, examples))
+    run = run.with_dtype(checkpoints.kept_product_dtype(run.folder, job["digest"]))
     method.refuse_unshared(run.method, share)
     _tell_of_start(run, len(examples))
     phases.enter("load")
     base = load_base(records.read_json(inputs["base"]), run.device, share, run.method, run.base_on)
     model, levers = build_model(base, run.request, run.dtype, Card(run.device), share, run.method)
     levers |= sharding.lever(share, run.device) | limit
-    guard = Guard(clock, run.limits, job["digest"], run.stop) if run.is_first else None
+    guard = Guard(run.clock, run.limits, job["digest"], run.stop) if run.is_first else None
     budget = meter and CaptureBudget(run.limits.get("memory_gib"), meter, levers)
     with sharding.joined(share, rendezvous, run.device):
         phases.enter("between_steps")
@@ -122,13 +122,12 @@ def train(job: Job[TrainingRequest], run: Run, rendezvous: Path | None = None) -
         held = {"weights_gib": sharding.held_gib(model)} if share.processes > 1 else {}
     if run.is_first:
         _write(run, model, weights, job)
-    trainable = sum(weight.numel() for weight in weights.values())
     return (
         {"status": Status.OK}
-        | cost(clock, phases)
-        | {"trainable_parameters": trainable, "adapter": counts, "levers": levers}
+        | cost(run.clock, phases)
+        | {"trainable_parameters": sum(map(torch.numel, weights.values())), "adapter": counts, "levers": levers}
         | {"proof": method.in_short(proof, run.method)}
-        | streaming_cost(base, clock)
+        | streaming_cost(base, run.clock)
         | held
         | sampler.peaks()
         | (_SPILLED if sampler.spilled else {})
