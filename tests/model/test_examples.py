@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from datetime import datetime
 
 import datasets
@@ -344,7 +345,7 @@ def test_a_split_of_which_nothing_is_learned_is_refused_by_its_weights(tmp_path,
     )
 
 
-def refused_by_a_template(folder, monkeypatch, tokenizer, train_file) -> str:
+def refused_by_a_template(folder, monkeypatch, tokenizer, train_file, gone: bool = False) -> str:
     """The line for conversations of a file of which all that an assistant begins make the template raise."""
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = (
@@ -357,6 +358,8 @@ def refused_by_a_template(folder, monkeypatch, tokenizer, train_file) -> str:
     paths = {name: str(folder / f"{name}.json") for name in ("model", "train", "validation", "examples", "tokens")}
     records.write_json(paths["model"], {"digest": ""})
     prepare.fetch_data({"request": {"data": section}, "output": paths})
+    if gone:
+        train_file.rename(folder / "elsewhere")
     job = {"request": {"template": "chat", "max_length": 64, "loss_turns": "all"}, "input": paths, "output": paths}
     with pytest.raises(UserError) as refusal:
         prepare.tokenize_data(job)
@@ -384,6 +387,8 @@ def test_what_a_template_refuses_is_named_by_its_place_in_the_users_own_file(tmp
     said = refused_by_a_template(tmp_path, monkeypatch, tokenizer, folder)
     assert " of " in said
     assert f"({folder}/second.{ending}:3: the template raises: a user comes first)" in said
+    said = refused_by_a_template(tmp_path, monkeypatch, tokenizer, folder, gone=True)
+    assert re.search(rf"\({tmp_path}/\w+\.json:\d+: the template raises: a user comes first\)", said)
 
 
 def test_borrowed_tokenizer_stays_inside_the_vocabulary(tokenizer):

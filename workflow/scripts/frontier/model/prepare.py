@@ -108,7 +108,11 @@ def _place(rows: list[Example], examples: Mapping[str, Any], path: str, index: i
 
     `examples` is the record of all examples.
     """
-    return place_in_source(rows[index], examples["source"]) or f"{path}:{index + 1}"
+    try:
+        found = place_in_source(rows[index], examples["source"])
+    except (UserError, OSError):
+        found = None
+    return found or f"{path}:{index + 1}"
 
 
 def _nothing_left(split: str, rows: int, counts: dict, max_length: int) -> str:
