@@ -86,7 +86,7 @@ def measured(base, args, rank: int, tokens: int, graphs: bool) -> dict:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     factor = torch.ones((), device=DEVICE) / tokens
-    seconds, sent = [], 0
+    seconds, sent, waited = [], 0, streamed.waited_seconds if streamed else 0.0
     for _ in range(STEPS):
         before = streamed.moved_bytes if streamed else 0
         torch.cuda.synchronize()
@@ -110,7 +110,7 @@ def measured(base, args, rank: int, tokens: int, graphs: bool) -> dict:
         found |= {"sent_gb": round(sent * streamed.times / 1e9, 2), "link_gb_s": round(rate / 1e9, 2)}
         found |= {
             "link_s": round(sent * streamed.times / rate, 4),
-            "waited_s": round(streamed.waited_seconds / STEPS, 4),
+            "waited_s": round((streamed.waited_seconds - waited) / STEPS, 4),
         }
         found |= {"pinned": streamed.is_pinned}
     return found
