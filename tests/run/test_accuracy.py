@@ -230,9 +230,24 @@ def test_problems_without_a_final_number_are_not_asked_and_are_counted():
     ]
     asked, counts = accuracy.problems(rows, one, 64, None)
     assert [(problem["question"], problem["truth"]) for problem in asked] == [("a", 8), ("d", 42)]
-    assert counts == {"answers_without_final": 2, "finals_read_otherwise": 2, "prompts_too_long": 1}
+    left_out = {"answers_without_final": 2, "prompts_too_long": 1, "prompts_unrendered": 0}
+    assert counts == left_out | {"finals_read_otherwise": 2}
     assert len(accuracy.problems(rows, one, 64, 1)[0]) == 1
     assert accuracy.problems(rows[1:3], one, 64, None)[0] == []
+
+
+def test_test_problems_for_which_the_template_raises_are_counted():
+    """They are in no training set, where the tokens' record would count them."""
+    tokenizer = byte_level()
+    tokenizer.chat_template = (
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('a user comes first') }}{% endif %}"
+        "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '</s>' }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    said = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "#### 5"}]
+    rows = [{"messages": said}, {"messages": [{"role": "assistant", "content": "Hello"}, *said]}]
+    asked, counts = accuracy.problems(rows, ChatEncoder(tokenizer, 10**6, (tokenizer.eos_token_id,)), 64, None)
+    assert (len(asked), counts["prompts_unrendered"]) == (1, 1)
 
 
 @pytest.mark.parametrize("around", ["$A", "<s> $A", "$A </s>", "<s> $A </s>"])

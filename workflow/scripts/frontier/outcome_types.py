@@ -104,4 +104,7 @@ class AccuracyOutcome(BareOutcome):
     prompts_too_long: NotRequired[
         Annotated[int, "Rows left out, as their prompt has `max_length` tokens or more. Absent from old records."]
     ]
+    prompts_unrendered: NotRequired[
+        Annotated[int, "Rows left out, as the chat template raises for their prompt. Absent from old records."]
+    ]
     phases: NotRequired[Annotated[Phases, "Where the process's time went; absent where there was nothing to answer."]]

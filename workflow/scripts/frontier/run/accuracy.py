@@ -88,6 +88,7 @@ def solve(job: Job[AccuracyRequest], device: torch.device, phases: Phases) -> Ac
     say(
         f"{request['name']}  asks {len(asked)} of {len(rows)} problems; {truths.told(counts)}, "
         f"{counts['prompts_too_long']} whose prompt has {request['max_length']} tokens or more"
+        + (f", {counts['prompts_unrendered']} for which the template raises" if counts["prompts_unrendered"] else "")
     )
     if not asked:
         reason = truths.nothing_to_mark(request["split"], len(rows))

@@ -25,7 +25,7 @@ def problems(rows: list[Example], encoder: AnyEncoder, max_length: int, limit: i
     A problem is a row whose last answer has a truth and whose prompt, that of the training examples up to this answer,
     has less than `max_length` tokens. The counts are those of AccuracyOutcome, over all rows.
     """
-    kept, too_long = [], 0
+    kept, too_long, unrendered = [], 0, 0
     for row in rows:
         truth = truths.truth(answer_of(row))
         if "text" in row or ("messages" in row and truth is None):
@@ -33,12 +33,13 @@ def problems(rows: list[Example], encoder: AnyEncoder, max_length: int, limit: i
         try:
             prompt = encoder.inside(encoder.prompt(row))
         except Unrendered:
-            # Such a row is no example to train on either, and counted there.
+            unrendered += 1
             continue
         too_long += len(prompt) >= max_length
         if truth is not None and 0 < len(prompt) < max_length:
             kept.append({"question": words_of(row), "truth": truth, "prompt": prompt})
-    return kept[:limit], truths.count_truths(rows) | {"prompts_too_long": too_long}
+    counts = truths.count_truths(rows) | {"prompts_too_long": too_long, "prompts_unrendered": unrendered}
+    return kept[:limit], counts
 
 
 def ends_of(encoder: AnyEncoder) -> Ends:
